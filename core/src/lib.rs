@@ -1,0 +1,18 @@
+//! Plain data and mathematics of wavecube: no GPU, no Burn.
+//!
+//! Everything here runs on the host, in `f64`, and can be tested without a device: errors, element
+//! types, strided layouts, the limits a plan reads, and the tables that plans upload.
+
+mod dtype;
+mod error;
+mod layout;
+mod limits;
+
+pub mod fft;
+pub mod lct;
+
+pub use dtype::Dtype;
+pub use error::{DeviceFault, Error, Result};
+pub use layout::Layout;
+pub use limits::Limits;
+pub use num_complex::{Complex32, Complex64};

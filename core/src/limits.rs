@@ -1,0 +1,99 @@
+//! A device's limits as plain numbers.
+
+use crate::{Dtype, Error, Result};
+
+/// What a plan has to know of a device. Plans read these and nothing else, so they are tested
+/// without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Units (threads) that may share a cube. 1 means that cubes have no barrier worth using.
+    pub units_per_cube: usize,
+    /// Cubes along each of the three grid dimensions.
+    pub cube_count: [usize; 3],
+    /// Bytes of shared memory a cube may use.
+    pub shared_bytes: usize,
+    /// Bytes of the largest single buffer.
+    pub buffer_bytes: u64,
+    /// Whether the units of a cube run on processor cores: such a device is best served by cubes of
+    /// one unit, without barriers.
+    pub serial: bool,
+    /// Whether buffers of [`Dtype::F16`] can be read and written.
+    pub f16: bool,
+    /// Whether [`Dtype::F64`] can be stored and computed with.
+    pub f64: bool,
+}
+
+impl Limits {
+    /// The software Vulkan driver that tests run on, for plans made without a device.
+    pub const LAVAPIPE: Self = Self {
+        units_per_cube: 1024,
+        cube_count: [65535; 3],
+        shared_bytes: 32 * 1024,
+        buffer_bytes: 1 << 27,
+        serial: false,
+        f16: true,
+        f64: true,
+    };
+
+    /// An H100-class GPU, for plans made without a device.
+    pub const HOPPER: Self = Self {
+        units_per_cube: 1024,
+        cube_count: [2_147_483_647, 65535, 65535],
+        shared_bytes: 48 * 1024,
+        buffer_bytes: 1 << 36,
+        serial: false,
+        f16: true,
+        f64: true,
+    };
+
+    /// A CPU runtime with `cores` cores, for plans made without a device.
+    pub const fn cpu(cores: usize) -> Self {
+        Self {
+            units_per_cube: cores,
+            cube_count: [u32::MAX as usize; 3],
+            shared_bytes: 512 * 1024,
+            buffer_bytes: 1 << 36,
+            serial: true,
+            f16: true,
+            f64: true,
+        }
+    }
+
+    /// Accepts `dtype` if the device has it.
+    ///
+    /// # Errors
+    /// [`Error::Dtype`] naming the types the device has.
+    pub fn check_dtype(&self, op: &'static str, argument: &'static str, dtype: Dtype) -> Result<()> {
+        let present = match dtype {
+            Dtype::F16 => self.f16,
+            Dtype::F32 => true,
+            Dtype::F64 => self.f64,
+        };
+        if present {
+            return Ok(());
+        }
+        let expected = match (self.f16, self.f64) {
+            (true, true) => "f16, f32 or f64",
+            (true, false) => "f16 or f32 on this device",
+            (false, true) => "f32 or f64 on this device",
+            (false, false) => "f32 on this device",
+        };
+        Err(Error::Dtype { op, argument, expected, found: dtype })
+    }
+
+    /// Accepts a buffer of `bytes` if the device can hold one.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    pub fn check_buffer(&self, op: &'static str, bytes: u64) -> Result<()> {
+        if bytes <= self.buffer_bytes {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            op,
+            resource: "bytes in one buffer",
+            available: self.buffer_bytes,
+            required: bytes,
+        })
+    }
+}

@@ -1,0 +1,227 @@
+//! Butterflies: small DFTs on complex values held in registers.
+
+use core::f64::consts::TAU;
+
+use cubecl::prelude::*;
+
+use crate::constant;
+
+/// Complex values in registers. Every index is known at compile time.
+#[derive(CubeType)]
+pub(crate) struct Registers<F: Float> {
+    pub(crate) re: Array<F>,
+    pub(crate) im: Array<F>,
+}
+
+#[cube]
+impl<F: Float> Registers<F> {
+    pub(crate) fn new(#[comptime] len: usize) -> Registers<F> {
+        Registers::<F> { re: Array::new(len), im: Array::new(len) }
+    }
+
+    pub(crate) fn set(&mut self, #[comptime] i: usize, re: F, im: F) {
+        self.re[i] = re;
+        self.im[i] = im;
+    }
+
+    /// Multiplies value `i` by `re + i·im`.
+    pub(crate) fn multiply(&mut self, #[comptime] i: usize, re: F, im: F) {
+        let x = self.re[i];
+        let y = self.im[i];
+        self.re[i] = x * re - y * im;
+        self.im[i] = x * im + y * re;
+    }
+
+    /// Multiplies value `i` by `e^{∓2πi·numerator/denominator}`, minus for a forward transform.
+    fn rotate(
+        &mut self,
+        #[comptime] i: usize,
+        #[comptime] numerator: usize,
+        #[comptime] denominator: usize,
+        #[comptime] inverse: bool,
+    ) {
+        let eighth = comptime!((8 * numerator) % (8 * denominator));
+        let x = self.re[i];
+        let y = self.im[i];
+        if comptime!(eighth == 0) {
+            // The factor is 1.
+        } else if comptime!(eighth == 4 * denominator) {
+            self.set(i, -x, -y);
+        } else if comptime!(eighth == 2 * denominator) {
+            if comptime!(inverse) {
+                self.set(i, -y, x);
+            } else {
+                self.set(i, y, -x);
+            }
+        } else if comptime!(eighth == 6 * denominator) {
+            if comptime!(inverse) {
+                self.set(i, y, -x);
+            } else {
+                self.set(i, -y, x);
+            }
+        } else if comptime!(eighth == denominator) {
+            let half = constant::<F>(core::f64::consts::FRAC_1_SQRT_2);
+            if comptime!(inverse) {
+                self.set(i, (x - y) * half, (x + y) * half);
+            } else {
+                self.set(i, (x + y) * half, (y - x) * half);
+            }
+        } else if comptime!(eighth == 3 * denominator) {
+            let half = constant::<F>(core::f64::consts::FRAC_1_SQRT_2);
+            if comptime!(inverse) {
+                self.set(i, -(x + y) * half, (x - y) * half);
+            } else {
+                self.set(i, (y - x) * half, -(x + y) * half);
+            }
+        } else {
+            let angle = comptime!(TAU * numerator as f64 / denominator as f64);
+            let sign = comptime!(if inverse { 1.0 } else { -1.0 });
+            let cos = constant::<F>(comptime!(angle.cos()));
+            let sin = constant::<F>(comptime!(sign * angle.sin()));
+            self.multiply(i, cos, sin);
+        }
+    }
+}
+
+/// How a composite radix splits: `radix = columns · rows`; `None` for the radices done at once.
+const fn split(radix: usize) -> Option<(usize, usize)> {
+    match radix {
+        16 => Some((4, 4)),
+        8 => Some((2, 4)),
+        _ => None,
+    }
+}
+
+/// The register, relative to the butterfly's first, in which [`butterfly`] leaves output `k`.
+pub(crate) const fn slot(radix: usize, k: usize) -> usize {
+    match split(radix) {
+        Some((columns, rows)) => columns * (k % rows) + k / rows,
+        None => k,
+    }
+}
+
+/// A DFT of `radix` values, in place, from register `first` on with step `step`.
+///
+/// Output `k` is left in register `first + step · slot(radix, k)`. A composite radix is a column
+/// step, a rotation by the inner twiddles and a row step, all on registers.
+#[cube]
+pub(crate) fn butterfly<F: Float>(
+    x: &mut Registers<F>,
+    #[comptime] first: usize,
+    #[comptime] step: usize,
+    #[comptime] radix: usize,
+    #[comptime] inverse: bool,
+) {
+    let parts = comptime!(split(radix));
+    if comptime!(parts.is_some()) {
+        let columns = comptime!(parts.unwrap().0);
+        let rows = comptime!(parts.unwrap().1);
+        #[unroll]
+        for column in 0..columns {
+            let base = comptime!(first + step * column);
+            dft::<F>(x, base, comptime!(step * columns), rows, inverse);
+            #[unroll]
+            for k in 1..rows {
+                let i = comptime!(base + step * columns * k);
+                x.rotate(i, comptime!(column * k), radix, inverse);
+            }
+        }
+        #[unroll]
+        for k in 0..rows {
+            dft::<F>(x, comptime!(first + step * columns * k), step, columns, inverse);
+        }
+    } else {
+        dft::<F>(x, first, step, radix, inverse);
+    }
+}
+
+/// A DFT of 2, 4 or an odd number of values, in place and in natural order.
+#[cube]
+fn dft<F: Float>(
+    x: &mut Registers<F>,
+    #[comptime] first: usize,
+    #[comptime] step: usize,
+    #[comptime] radix: usize,
+    #[comptime] inverse: bool,
+) {
+    if comptime!(radix == 2) {
+        dft2::<F>(x, first, comptime!(first + step));
+    } else if comptime!(radix == 4) {
+        let (i0, i1) = comptime!((first, first + step));
+        let (i2, i3) = comptime!((first + 2 * step, first + 3 * step));
+        dft2::<F>(x, i0, i2);
+        dft2::<F>(x, i1, i3);
+        x.rotate(i3, 1usize, 4usize, inverse);
+        dft2::<F>(x, i0, i1);
+        dft2::<F>(x, i2, i3);
+        // The two outer results are in place, the two inner ones have to change places.
+        let re = x.re[i1];
+        let im = x.im[i1];
+        x.set(i1, x.re[i2], x.im[i2]);
+        x.set(i2, re, im);
+    } else {
+        dft_odd::<F>(x, first, step, radix, inverse);
+    }
+}
+
+#[cube]
+fn dft2<F: Float>(x: &mut Registers<F>, #[comptime] i: usize, #[comptime] j: usize) {
+    let re = x.re[i];
+    let im = x.im[i];
+    let other_re = x.re[j];
+    let other_im = x.im[j];
+    x.set(i, re + other_re, im + other_im);
+    x.set(j, re - other_re, im - other_im);
+}
+
+/// Odd radix `p`: with the sums `x_m + x_{p−m}` and differences `x_m − x_{p−m}`, outputs `k` and
+/// `p−k` share their products, (p−1)²/2 real pairs in all.
+#[cube]
+fn dft_odd<F: Float>(
+    x: &mut Registers<F>,
+    #[comptime] first: usize,
+    #[comptime] step: usize,
+    #[comptime] p: usize,
+    #[comptime] inverse: bool,
+) {
+    let half = comptime!((p - 1) / 2);
+    let sign = comptime!(if inverse { 1.0 } else { -1.0 });
+    let re = x.re[first];
+    let im = x.im[first];
+    let mut out = Registers::<F>::new(p);
+    let mut total_re = re;
+    let mut total_im = im;
+    #[unroll]
+    for m in 1..=half {
+        let (i, j) = comptime!((first + step * m, first + step * (p - m)));
+        dft2::<F>(x, i, j);
+        total_re += x.re[i];
+        total_im += x.im[i];
+    }
+    #[unroll]
+    for k in 1..=half {
+        let mut even_re = re;
+        let mut even_im = im;
+        let mut odd_re = F::new(0.0);
+        let mut odd_im = F::new(0.0);
+        #[unroll]
+        for m in 1..=half {
+            let (i, j) = comptime!((first + step * m, first + step * (p - m)));
+            let angle = comptime!(TAU * ((k * m) % p) as f64 / p as f64);
+            let cos = constant::<F>(comptime!(angle.cos()));
+            let sin = constant::<F>(comptime!(sign * angle.sin()));
+            even_re += x.re[i] * cos;
+            even_im += x.im[i] * cos;
+            odd_re += x.re[j] * sin;
+            odd_im += x.im[j] * sin;
+        }
+        // even + i·odd and even − i·odd.
+        out.set(k, even_re - odd_im, even_im + odd_re);
+        out.set(comptime!(p - k), even_re + odd_im, even_im - odd_re);
+    }
+    x.set(first, total_re, total_im);
+    #[unroll]
+    for k in 1..p {
+        x.set(comptime!(first + step * k), out.re[k], out.im[k]);
+    }
+}

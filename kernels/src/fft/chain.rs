@@ -1,0 +1,774 @@
+//! Chains and their passes: how a transform with its hooks is laid over trips through memory.
+
+use wavecube_core::{
+    Complex64, Dtype, Error, Limits, Result,
+    fft::{
+        Direction, bluestein_chirp, bluestein_filter, factorize, padded_len, root_of_unity,
+        twiddles,
+    },
+};
+
+use super::plan::Strategy;
+
+/// One multiplication of a point by a table entry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Hook {
+    /// The table.
+    pub table: Table,
+    /// Multiply by the conjugate instead.
+    pub conjugate: bool,
+    /// How far the table moves along each batch axis; empty for one table for all transforms.
+    pub strides: Vec<usize>,
+}
+
+impl Hook {
+    /// A hook by the same table for every transform.
+    pub fn shared(table: Table) -> Self {
+        Self { table, conjugate: false, strides: Vec::new() }
+    }
+}
+
+/// A complex table in the compute type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// `e^{−2πi j/n}`, `j < n`.
+    Twiddles {
+        /// The length of the transform.
+        n: usize,
+    },
+    /// `e^{−2πi j/n}` in two levels: `low` fine entries `j < low`, then the coarse `j = low·i`.
+    Turn {
+        /// The length of the whole transform.
+        n: usize,
+        /// The number of fine entries, a power of two.
+        low: usize,
+    },
+    /// [`bluestein_chirp`].
+    Chirp {
+        /// The length of the transform.
+        n: usize,
+        /// Its direction.
+        direction: Direction,
+    },
+    /// [`bluestein_filter`].
+    ChirpFilter {
+        /// The length of the transform.
+        n: usize,
+        /// The length of the convolution.
+        padded: usize,
+        /// The direction.
+        direction: Direction,
+    },
+    /// A table of the caller, by its place in the bindings.
+    Bound(usize),
+}
+
+impl Table {
+    /// The entries, or `None` for a table that the caller binds.
+    pub fn build(&self) -> Option<Vec<Complex64>> {
+        match *self {
+            Self::Twiddles { n } => Some(twiddles(n)),
+            Self::Turn { n, low } => {
+                let fine = (0..low as u64).map(|j| root_of_unity(j, n as u64));
+                let coarse = (0..n.div_ceil(low) as u64)
+                    .map(|j| root_of_unity(j * low as u64, n as u64));
+                Some(fine.chain(coarse).collect())
+            }
+            Self::Chirp { n, direction } => Some(bluestein_chirp(n, direction)),
+            Self::ChirpFilter { n, padded, direction } => {
+                Some(bluestein_filter(n, padded, direction))
+            }
+            Self::Bound(_) => None,
+        }
+    }
+}
+
+/// One axis of the batch: its length and the steps of both operands, in elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BatchAxis {
+    /// The number of transforms along the axis.
+    pub len: usize,
+    /// The step of the source.
+    pub source: usize,
+    /// The step of the target.
+    pub target: usize,
+}
+
+/// How points are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Load {
+    /// Complex elements.
+    Complex,
+    /// Real elements, imaginary part zero.
+    Real,
+    /// `n/2 + 1` complex elements, the others their mirrored conjugates.
+    Hermitian {
+        /// Halve every bin that stands for two.
+        halved: bool,
+    },
+}
+
+/// How points are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Store {
+    /// Complex elements.
+    Complex,
+    /// The real part.
+    Real,
+    /// The first `n/2 + 1` complex elements.
+    Half {
+        /// Double every bin that stands for two.
+        doubled: bool,
+    },
+}
+
+/// One end of a chain: which elements, where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct End {
+    /// The place of the first element.
+    pub offset: usize,
+    /// The step from point to point.
+    pub stride: usize,
+    /// How many points exist; the others are zero on the way in and dropped on the way out.
+    pub len: usize,
+}
+
+/// The general form of everything this family does: load hooks, a transform (or a transform, a
+/// filter and the transform back), store hooks, over a batch. The linear canonical transforms and
+/// convolutions are chains too.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Chain {
+    /// The operation, for errors.
+    pub op: &'static str,
+    /// The transform's length.
+    pub n: usize,
+    /// The length whose symmetry real ends have: `n`, or less where `n` is padded.
+    pub period: usize,
+    /// The direction of the (first) transform.
+    pub direction: Direction,
+    /// Transform back after multiplying with the filter hooks.
+    pub round_trip: bool,
+    /// The batch, slowest axis first.
+    pub batch: Vec<BatchAxis>,
+    /// The end that is read.
+    pub source: End,
+    /// The end that is written.
+    pub target: End,
+    /// How points are read.
+    pub load: Load,
+    /// How points are written.
+    pub store: Store,
+    /// Multiplications on the way in.
+    pub load_hooks: Vec<Hook>,
+    /// Multiplications of the spectrum; only in a round trip.
+    pub filter_hooks: Vec<Hook>,
+    /// Multiplications on the way out.
+    pub store_hooks: Vec<Hook>,
+    /// A factor on the result.
+    pub scale_bits: u64,
+    /// Storage type.
+    pub dtype: Dtype,
+    /// The algorithm.
+    pub strategy: Strategy,
+}
+
+/// One butterfly stage of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Stage {
+    /// The butterfly's size.
+    pub radix: usize,
+    /// The product of the radices before it in the same transform.
+    pub before: usize,
+    /// The sign of the exponent.
+    pub inverse: bool,
+}
+
+/// How a pass is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// All points in registers, exchanged through shared memory.
+    Registers,
+    /// One unit a cube, points in its work space.
+    Serial,
+    /// The definition.
+    Naive,
+}
+
+/// How two stages exchange their points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exchange {
+    /// Real and imaginary parts at once.
+    Whole,
+    /// Real parts, then imaginary parts, through the same memory: half the room, twice the barriers.
+    InTurn,
+}
+
+/// A hook's part that is compiled into the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HookConfig {
+    /// Multiply by the conjugate.
+    pub conjugate: bool,
+    /// The table moves with the batch.
+    pub per_row: bool,
+}
+
+/// What is compiled into a pass's kernel: two passes with equal configurations share one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PassConfig {
+    /// The length of the transform inside the pass.
+    pub n: usize,
+    /// Its stages; in a round trip, the way back follows.
+    pub stages: Vec<Stage>,
+    /// The stage after which the filter applies.
+    pub filter_after: Option<usize>,
+    /// Units that share a transform.
+    pub units: usize,
+    /// Transforms that share a cube.
+    pub rows: usize,
+    /// Neighbouring units work on neighbouring transforms instead of neighbouring points.
+    pub across: bool,
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// The exchange.
+    pub exchange: Exchange,
+    /// How points are read.
+    pub load: Load,
+    /// How points are written.
+    pub store: Store,
+    /// Points of the source, filter and target interleave with the fastest batch axis: the logical
+    /// index is `i · step + inner`.
+    pub interleaved: [bool; 3],
+    /// Some points do not exist in the source.
+    pub padded: bool,
+    /// Some points are not stored.
+    pub cropped: bool,
+    /// The fine entries of the four-step twiddle, 0 without one.
+    pub turn_low: usize,
+    /// The hooks on the way in.
+    pub load_hooks: Vec<HookConfig>,
+    /// The hooks on the spectrum.
+    pub filter_hooks: Vec<HookConfig>,
+    /// The hooks on the way out.
+    pub store_hooks: Vec<HookConfig>,
+}
+
+impl PassConfig {
+    /// The registers that a unit needs for its points.
+    pub fn registers(&self) -> usize {
+        self.stages.iter().map(|s| points_per_unit(self.n, s.radix, self.units)).max().unwrap_or(1)
+    }
+
+    /// All hooks in the order of their tables: load, filter, store.
+    pub fn hooks(&self) -> Vec<HookConfig> {
+        [&self.load_hooks, &self.filter_hooks, &self.store_hooks]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    /// The bytes of shared memory that a cube needs.
+    pub fn shared_bytes(&self, compute: Dtype) -> usize {
+        if self.stages.len() < 2 || self.algorithm == Algorithm::Naive {
+            return 0;
+        }
+        let parts = match (self.algorithm, self.exchange) {
+            (Algorithm::Serial, _) => 4,
+            (_, Exchange::Whole) => 2,
+            (_, Exchange::InTurn) => 1,
+        };
+        parts * self.n * self.rows * compute.size()
+    }
+}
+
+/// An operand of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// The caller's input.
+    Input,
+    /// The caller's output.
+    Output,
+    /// The work space between passes.
+    Workspace,
+}
+
+/// One trip through memory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pass {
+    /// What is compiled.
+    pub config: PassConfig,
+    /// Where points come from.
+    pub source: Operand,
+    /// Where they go.
+    pub target: Operand,
+    /// The batch, slowest axis first; never empty.
+    pub batch: Vec<BatchAxis>,
+    /// The source's geometry.
+    pub source_end: End,
+    /// The target's geometry.
+    pub target_end: End,
+    /// The steps of interleaved logical indices: source, filter, target.
+    pub steps: [usize; 3],
+    /// The length of the whole transform, for the symmetry of real ones.
+    pub period: usize,
+    /// The factor on the result, as the bits of an `f64`.
+    pub scale_bits: u64,
+    /// The twiddles of the stages.
+    pub twiddles: Table,
+    /// The twiddle between the steps of a four-step transform.
+    pub turn: Option<Table>,
+    /// The hooks in the order load, filter, store, with a stride for every batch axis.
+    pub hooks: Vec<Hook>,
+    /// The grid.
+    pub cubes: [usize; 3],
+}
+
+impl Pass {
+    /// The number of transforms.
+    pub fn rows(&self) -> usize {
+        self.batch.iter().map(|axis| axis.len).product()
+    }
+
+    /// Every table that the pass multiplies with.
+    pub fn tables(&self) -> impl Iterator<Item = Table> {
+        let hooks = self.hooks.iter().map(|hook| hook.table);
+        core::iter::once(self.twiddles).chain(self.turn).chain(hooks)
+    }
+
+    /// The factor on the result.
+    pub fn scale(&self) -> f64 {
+        f64::from_bits(self.scale_bits)
+    }
+}
+
+/// Points a unit aims to hold: enough to hide latency, few enough for the register file.
+const POINTS_PER_UNIT: usize = 16;
+/// No unit may hold more.
+const MAX_POINTS_PER_UNIT: usize = 26;
+/// Units a cube aims to have.
+const UNITS_PER_CUBE: usize = 128;
+/// Neighbouring transforms that one cube should carry when they, not the points, are adjacent.
+const ACROSS_ROWS: usize = 8;
+
+fn points_per_unit(n: usize, radix: usize, units: usize) -> usize {
+    (n / radix).div_ceil(units) * radix
+}
+
+/// Units for a transform of `n` points: the fewest wasted slots, then the fewest units.
+fn units_for(n: usize, radices: &[usize]) -> usize {
+    let points = |units| radices.iter().map(|&r| points_per_unit(n, r, units)).max().unwrap_or(1);
+    (n.div_ceil(MAX_POINTS_PER_UNIT)..=n.div_ceil(POINTS_PER_UNIT / 2))
+        .filter(|&units| points(units) <= MAX_POINTS_PER_UNIT)
+        .min_by_key(|&units| {
+            let points = points(units);
+            (units * points, points.abs_diff(POINTS_PER_UNIT), units)
+        })
+        .unwrap_or(n.div_ceil(2))
+}
+
+/// The shape of a pass over transforms of `n` points, or `None` if `n` does not fit.
+struct Shape {
+    radices: Vec<usize>,
+    units: usize,
+    rows: usize,
+    across: bool,
+    algorithm: Algorithm,
+    exchange: Exchange,
+}
+
+fn shape(n: usize, rows: usize, across: bool, compute: Dtype, limits: &Limits) -> Option<Shape> {
+    let mut radices = factorize(n, 16)?;
+    if radices.is_empty() {
+        radices.push(1);
+    }
+    let single = radices.len() == 1;
+    let fits = |parts: usize, rows: usize| {
+        single
+            || parts
+                .checked_mul(n)
+                .and_then(|points| points.checked_mul(rows * compute.size()))
+                .is_some_and(|bytes| bytes <= limits.shared_bytes)
+    };
+    if limits.serial {
+        return fits(4, 1).then_some(Shape {
+            radices,
+            units: 1,
+            rows: 1,
+            across: false,
+            algorithm: Algorithm::Serial,
+            exchange: Exchange::Whole,
+        });
+    }
+    let units = units_for(n, &radices);
+    let exchange = match (fits(2, 1), fits(1, 1)) {
+        (true, _) => Exchange::Whole,
+        (false, true) => Exchange::InTurn,
+        (false, false) => return None,
+    };
+    if units > limits.units_per_cube {
+        return None;
+    }
+    let parts = if exchange == Exchange::Whole { 2 } else { 1 };
+    let wanted = if across { ACROSS_ROWS.max(UNITS_PER_CUBE / units) } else { UNITS_PER_CUBE / units };
+    let mut per_cube = 1;
+    while per_cube * 2 <= wanted
+        && per_cube < rows
+        && per_cube * 2 * units <= limits.units_per_cube
+        && fits(parts, per_cube * 2)
+    {
+        per_cube *= 2;
+    }
+    Some(Shape { radices, units, rows: per_cube, across, algorithm: Algorithm::Registers, exchange })
+}
+
+/// The stages of one transform in `direction`.
+fn stages(radices: &[usize], direction: Direction) -> impl Iterator<Item = Stage> {
+    let inverse = direction == Direction::Inverse;
+    radices.iter().scan(1, move |before, &radix| {
+        let stage = Stage { radix, before: *before, inverse };
+        *before *= radix;
+        Some(stage)
+    })
+}
+
+/// The two factors of a four-step transform, as close to each other as `n` allows.
+fn balanced_split(n: usize) -> (usize, usize) {
+    let mut best = (1, n);
+    let mut d = 1;
+    while d * d <= n {
+        if n.is_multiple_of(d) {
+            best = (d, n / d);
+        }
+        d += 1;
+    }
+    best
+}
+
+/// The grid for `cubes` cubes, as flat as the device allows.
+fn grid(op: &'static str, cubes: usize, limits: &Limits) -> Result<[usize; 3]> {
+    let [x, y, z] = limits.cube_count;
+    let rows = cubes.div_ceil(x.max(1));
+    let planes = rows.div_ceil(y.max(1));
+    if planes > z {
+        return Err(Error::Limit {
+            op,
+            resource: "cubes in a launch",
+            available: (x as u64).saturating_mul(y as u64).saturating_mul(z as u64),
+            required: cubes as u64,
+        });
+    }
+    Ok([cubes.min(x), rows.min(y), planes])
+}
+
+impl Chain {
+    /// The factor on the result.
+    pub fn scale(&self) -> f64 {
+        f64::from_bits(self.scale_bits)
+    }
+
+    fn rows(&self) -> usize {
+        self.batch.iter().map(|axis| axis.len).product()
+    }
+
+    /// Merges batch axes that every operand and table crosses in one even step, and gives every
+    /// hook a stride for each axis that is left.
+    fn merged(&self) -> Self {
+        let steps = |axis: usize| {
+            let BatchAxis { source, target, .. } = self.batch[axis];
+            let hooks = [&self.load_hooks, &self.filter_hooks, &self.store_hooks];
+            let tables = hooks.into_iter().flatten();
+            let tables = tables.map(move |h| h.strides.get(axis).copied().unwrap_or(0));
+            [source, target].into_iter().chain(tables).collect::<Vec<_>>()
+        };
+        let mut axes: Vec<(usize, Vec<usize>)> = Vec::new();
+        for (i, axis) in self.batch.iter().enumerate().filter(|(_, axis)| axis.len > 1) {
+            let inner = steps(i);
+            match axes.last_mut() {
+                Some((len, outer))
+                    if outer.iter().zip(&inner).all(|(&o, &i)| Some(o) == i.checked_mul(axis.len)) =>
+                {
+                    *len *= axis.len;
+                    *outer = inner;
+                }
+                _ => axes.push((axis.len, inner)),
+            }
+        }
+        if axes.is_empty() {
+            let hooks = self.load_hooks.len() + self.filter_hooks.len() + self.store_hooks.len();
+            axes.push((1, vec![0; 2 + hooks]));
+        }
+        let mut merged = self.clone();
+        merged.batch = axes
+            .iter()
+            .map(|(len, steps)| BatchAxis { len: *len, source: steps[0], target: steps[1] })
+            .collect();
+        let hooks = merged.load_hooks.iter_mut().chain(&mut merged.filter_hooks);
+        for (h, hook) in hooks.chain(&mut merged.store_hooks).enumerate() {
+            hook.strides = axes.iter().map(|(_, steps)| steps[2 + h]).collect();
+        }
+        merged
+    }
+
+    /// Lays the chain over passes.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the transform is longer than two passes reach, or the grid too large.
+    pub fn passes(&self, limits: &Limits) -> Result<Vec<Pass>> {
+        if self.rows() == 0 {
+            return Ok(Vec::new());
+        }
+        let chain = self.merged();
+        if chain.strategy == Strategy::Naive && !chain.round_trip {
+            return Ok(vec![chain.naive(limits)?]);
+        }
+        if let Some(shape) = chain.shape(limits) {
+            return Ok(vec![chain.single(&shape, limits)?]);
+        }
+        if factorize(chain.n, 16).is_none() {
+            return chain.bluestein(limits);
+        }
+        let compute = chain.dtype.compute();
+        let (first, second) = balanced_split(chain.n);
+        let rows = chain.rows();
+        match (
+            shape(first, rows * second, true, compute, limits),
+            shape(second, rows * first, !chain.round_trip, compute, limits),
+        ) {
+            (Some(outer), Some(inner)) => chain.four_step(&outer, &inner, limits),
+            _ => Err(Error::Limit {
+                op: chain.op,
+                resource: "points in two passes through shared memory",
+                available: (limits.shared_bytes / compute.size()).pow(2) as u64,
+                required: chain.n as u64,
+            }),
+        }
+    }
+
+    fn shape(&self, limits: &Limits) -> Option<Shape> {
+        let across = self.batch.last().is_some_and(|axis| {
+            axis.len > 1 && axis.source < self.source.stride && axis.target < self.target.stride
+        });
+        shape(self.n, self.rows(), across, self.dtype.compute(), limits)
+    }
+
+    /// One pass of `shape` that does the whole chain.
+    fn single(&self, shape: &Shape, limits: &Limits) -> Result<Pass> {
+        let mut all: Vec<Stage> = stages(&shape.radices, self.direction).collect();
+        let mut filter_after = None;
+        if self.round_trip {
+            filter_after = Some(all.len() - 1);
+            let back: Vec<usize> = shape.radices.iter().rev().copied().collect();
+            all.extend(stages(&back, self.direction.reversed()));
+        }
+        let compiled = |hooks: &[Hook]| {
+            hooks
+                .iter()
+                .map(|hook| HookConfig {
+                    conjugate: hook.conjugate,
+                    per_row: hook.strides.iter().any(|&s| s != 0),
+                })
+                .collect::<Vec<_>>()
+        };
+        Ok(Pass {
+            config: PassConfig {
+                n: self.n,
+                stages: all,
+                filter_after,
+                units: shape.units,
+                rows: shape.rows,
+                across: shape.across,
+                algorithm: shape.algorithm,
+                exchange: shape.exchange,
+                load: self.load,
+                store: self.store,
+                interleaved: [false; 3],
+                padded: self.source.len < self.n,
+                cropped: self.target.len < self.n,
+                turn_low: 0,
+                load_hooks: compiled(&self.load_hooks),
+                filter_hooks: compiled(&self.filter_hooks),
+                store_hooks: compiled(&self.store_hooks),
+            },
+            source: Operand::Input,
+            target: Operand::Output,
+            batch: self.batch.clone(),
+            source_end: self.source,
+            target_end: self.target,
+            steps: [1; 3],
+            period: self.period,
+            scale_bits: self.scale_bits,
+            twiddles: Table::Twiddles { n: self.n },
+            turn: None,
+            hooks: [&self.load_hooks, &self.filter_hooks, &self.store_hooks]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect(),
+            cubes: grid(self.op, self.rows().div_ceil(shape.rows), limits)?,
+        })
+    }
+
+    fn naive(&self, limits: &Limits) -> Result<Pass> {
+        let units = if limits.serial { 1 } else { limits.units_per_cube.min(UNITS_PER_CUBE) };
+        let shape = Shape {
+            radices: vec![self.n],
+            units,
+            rows: 1,
+            across: false,
+            algorithm: Algorithm::Naive,
+            exchange: Exchange::Whole,
+        };
+        let mut pass = self.single(&shape, limits)?;
+        let outputs = self.rows().saturating_mul(self.n);
+        pass.cubes = grid(self.op, outputs.div_ceil(units), limits)?;
+        Ok(pass)
+    }
+
+    /// A length with a prime factor above 13 as a padded convolution with a chirp; a round trip as
+    /// two of them through the work space.
+    fn bluestein(&self, limits: &Limits) -> Result<Vec<Pass>> {
+        let n = self.n;
+        let padded = padded_len(2 * n - 1);
+        let convolution = |direction, hooks: [&[Hook]; 2], scale: f64| {
+            let shared = |table| Hook { strides: vec![0; self.batch.len()], ..Hook::shared(table) };
+            let chirp = shared(Table::Chirp { n, direction });
+            let with = |hooks: &[Hook]| [core::slice::from_ref(&chirp), hooks].concat();
+            Chain {
+                n: padded,
+                direction: Direction::Forward,
+                round_trip: true,
+                source: End { len: self.source.len.min(n), ..self.source },
+                target: End { len: self.target.len.min(n), ..self.target },
+                load_hooks: with(hooks[0]),
+                filter_hooks: vec![shared(Table::ChirpFilter { n, padded, direction })],
+                store_hooks: with(hooks[1]),
+                scale_bits: (scale / padded as f64).to_bits(),
+                ..self.clone()
+            }
+        };
+        if !self.round_trip {
+            let hooks = [self.load_hooks.as_slice(), &self.store_hooks];
+            return convolution(self.direction, hooks, self.scale()).passes(limits);
+        }
+        Err(Error::Unsupported {
+            op: self.op,
+            argument: "n",
+            reason: "a filtered transform needs a length without prime factors above 13",
+        })
+    }
+
+    /// `n = first · second`, index `i = i₁·second + i₂`, frequency `k = k₁ + k₂·first`: transforms
+    /// over `i₁`, the twiddles `w^{i₂ k₁}`, transforms over `i₂`. The work space holds every
+    /// transform as `[first][second]`. A round trip turns back in the second pass: transforms over
+    /// `i₂`, filter, inverse transforms, twiddles; a third pass mirrors the first.
+    fn four_step(&self, outer: &Shape, inner: &Shape, limits: &Limits) -> Result<Vec<Pass>> {
+        let first = outer.radices.iter().product::<usize>();
+        let second = inner.radices.iter().product::<usize>();
+        let low = (self.n.isqrt() + 1).next_power_of_two();
+        let turn = Some(Table::Turn { n: self.n, low });
+        let space = |stride| End { offset: 0, stride, len: usize::MAX };
+        let all_points = |end: End| if end.len < self.n { end } else { End { len: usize::MAX, ..end } };
+        let unscaled = 1.0_f64.to_bits();
+
+        // The batch with one more axis for the transforms of a pass. In the work space transforms
+        // follow one another; at the caller's ends the logical index covers the new axis.
+        let batch = |len: usize, step: usize, at_source: bool, at_target: bool| {
+            let mut batch = self.batch.clone();
+            let mut next = self.n;
+            for axis in batch.iter_mut().rev() {
+                if !at_source {
+                    axis.source = next;
+                }
+                if !at_target {
+                    axis.target = next;
+                }
+                next *= axis.len;
+            }
+            let step_of = |outside| if outside { 0 } else { step };
+            batch.push(BatchAxis { len, source: step_of(at_source), target: step_of(at_target) });
+            batch
+        };
+        let hooks = |hooks: &[Hook]| -> Vec<Hook> {
+            let longer = |h: &Hook| Hook { strides: [&h.strides[..], &[0]].concat(), ..h.clone() };
+            hooks.iter().map(longer).collect()
+        };
+
+        let mut forward = Chain {
+            n: first,
+            round_trip: false,
+            batch: batch(second, 1, true, false),
+            source: all_points(self.source),
+            target: space(second),
+            store: Store::Complex,
+            load_hooks: hooks(&self.load_hooks),
+            filter_hooks: Vec::new(),
+            store_hooks: Vec::new(),
+            scale_bits: unscaled,
+            ..self.clone()
+        }
+        .single(outer, limits)?;
+        forward.target = Operand::Workspace;
+        forward.config.interleaved[0] = true;
+        forward.config.padded = self.source.len < self.n;
+        forward.config.turn_low = low;
+        forward.steps[0] = second;
+        forward.turn = turn;
+
+        let middle = Chain {
+            n: second,
+            batch: batch(first, second, false, !self.round_trip),
+            source: space(1),
+            load: Load::Complex,
+            load_hooks: Vec::new(),
+            filter_hooks: hooks(&self.filter_hooks),
+            ..self.clone()
+        };
+        if !self.round_trip {
+            let mut middle = Chain {
+                target: all_points(self.target),
+                store_hooks: hooks(&self.store_hooks),
+                ..middle
+            }
+            .single(inner, limits)?;
+            middle.source = Operand::Workspace;
+            middle.config.interleaved[2] = true;
+            middle.config.cropped = self.target.len < self.n;
+            middle.steps[2] = first;
+            return Ok(vec![forward, middle]);
+        }
+        let mut middle = Chain {
+            target: space(1),
+            store: Store::Complex,
+            store_hooks: Vec::new(),
+            scale_bits: unscaled,
+            ..middle
+        }
+        .single(inner, limits)?;
+        middle.source = Operand::Workspace;
+        middle.target = Operand::Workspace;
+        middle.config.interleaved[1] = true;
+        middle.config.turn_low = low;
+        middle.steps[1] = first;
+        middle.turn = turn;
+
+        let mut back = Chain {
+            n: first,
+            round_trip: false,
+            direction: self.direction.reversed(),
+            batch: batch(second, 1, false, true),
+            source: space(second),
+            target: all_points(self.target),
+            load: Load::Complex,
+            load_hooks: Vec::new(),
+            filter_hooks: Vec::new(),
+            store_hooks: hooks(&self.store_hooks),
+            ..self.clone()
+        }
+        .single(outer, limits)?;
+        back.source = Operand::Workspace;
+        back.config.interleaved[2] = true;
+        back.config.cropped = self.target.len < self.n;
+        back.steps[2] = second;
+        Ok(vec![forward, middle, back])
+    }
+}

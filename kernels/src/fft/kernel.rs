@@ -1,0 +1,593 @@
+//! Device code. One cube carries whole transforms: load with the load hook, butterflies with
+//! exchanges through shared memory between them, store with the store hook.
+
+use cubecl::prelude::*;
+
+use super::{
+    butterfly::{Registers, butterfly, slot},
+    chain::{Algorithm, Exchange, HookConfig, Load, PassConfig, Store},
+};
+
+/// Where the points of the transforms lie. All counts are in elements of the operand.
+#[derive(CubeType, CubeLaunch)]
+pub(crate) struct Geometry {
+    /// The lengths of the batch axes, slowest first.
+    pub(crate) batch: Sequence<usize>,
+    /// The steps of source and target along each of them.
+    pub(crate) source_steps: Sequence<usize>,
+    pub(crate) target_steps: Sequence<usize>,
+    /// The steps of the hooks' tables, hook by hook.
+    pub(crate) table_steps: Sequence<usize>,
+    /// The number of transforms.
+    pub(crate) rows: usize,
+    pub(crate) source_offset: usize,
+    pub(crate) source_stride: usize,
+    /// Points beyond this one load as zero.
+    pub(crate) source_len: usize,
+    pub(crate) target_offset: usize,
+    pub(crate) target_stride: usize,
+    /// Points beyond this one are not stored.
+    pub(crate) target_len: usize,
+    /// The steps of the logical index where points interleave with the fastest batch axis.
+    pub(crate) source_step: usize,
+    pub(crate) filter_step: usize,
+    pub(crate) target_step: usize,
+    /// The length of the whole transform.
+    pub(crate) period: usize,
+    /// A factor on every stored point.
+    pub(crate) scale: InputScalar,
+}
+
+/// A complex table in the compute type.
+pub(crate) type ComplexTable<F> = Box<[Vector<F, Const<2>>]>;
+
+/// The tables a pass multiplies with.
+#[derive(CubeType, CubeLaunch)]
+pub(crate) struct Tables<F: Float> {
+    /// `e^{−2πi j/n}` for `j < n`.
+    pub(crate) twiddles: ComplexTable<F>,
+    /// The two-level twiddle of a four-step transform, or nothing.
+    pub(crate) turn: Sequence<ComplexTable<F>>,
+    /// The hooks' tables: load, filter, store.
+    pub(crate) hooks: Sequence<ComplexTable<F>>,
+}
+
+/// Where one transform begins in every operand.
+#[derive(CubeType)]
+struct Row {
+    source: usize,
+    target: usize,
+    /// Where it begins in each hook's table.
+    tables: Sequence<usize>,
+    /// The coordinate on the fastest batch axis.
+    inner: usize,
+    /// Whether the transform exists: the last cube may have units to spare.
+    active: bool,
+}
+
+#[cube]
+fn locate(geometry: &Geometry, row: usize, #[comptime] config: PassConfig) -> Row {
+    let active = row < geometry.rows;
+    let rank = geometry.batch.len().comptime();
+    let mut at = Sequence::<usize>::new();
+    let mut rest = min(row, geometry.rows - 1);
+    let mut source = geometry.source_offset;
+    let mut target = geometry.target_offset;
+    #[unroll]
+    for d in 0..rank {
+        let axis = comptime!(rank - 1 - d);
+        let mut coordinate = rest;
+        if comptime!(d + 1 < rank) {
+            coordinate = rest % geometry.batch[axis];
+            rest /= geometry.batch[axis];
+        }
+        source += coordinate * geometry.source_steps[axis];
+        target += coordinate * geometry.target_steps[axis];
+        at.push(coordinate);
+    }
+    let mut tables = Sequence::<usize>::new();
+    #[unroll]
+    for hook in 0..comptime!(config.hooks().len()) {
+        let mut begin = 0usize;
+        if comptime!(config.hooks()[hook].per_row) {
+            #[unroll]
+            for d in 0..rank {
+                begin += at[d] * geometry.table_steps[comptime!((hook + 1) * rank - 1 - d)];
+            }
+        }
+        tables.push(begin);
+    }
+    let inner = at[0usize];
+    Row { source, target, tables, inner, active }
+}
+
+/// The logical index of a pass's point `i` at one end.
+#[cube]
+fn logical(i: usize, row: &Row, step: usize, #[comptime] interleaved: bool) -> usize {
+    if comptime!(interleaved) { i * step + row.inner } else { i }
+}
+
+#[cube]
+fn multiply_by<F: Float>(
+    x: &mut Registers<F>,
+    #[comptime] slot: usize,
+    factor: Vector<F, Const<2>>,
+    #[comptime] conjugate: bool,
+) {
+    let im = factor.extract(1usize);
+    if comptime!(conjugate) {
+        x.multiply(slot, factor.extract(0usize), -im);
+    } else {
+        x.multiply(slot, factor.extract(0usize), im);
+    }
+}
+
+/// Multiplies a register by the entries `i` of the hooks in `first .. first + hooks.len()`.
+#[cube]
+fn apply_hooks<F: Float>(
+    x: &mut Registers<F>,
+    #[comptime] slot: usize,
+    i: usize,
+    row: &Row,
+    tables: &Tables<F>,
+    #[comptime] first: usize,
+    #[comptime] hooks: Vec<HookConfig>,
+) {
+    #[unroll]
+    for h in 0..comptime!(hooks.len()) {
+        let table = &tables.hooks[comptime!(first + h)];
+        let factor = table[row.tables[comptime!(first + h)] + i];
+        multiply_by::<F>(x, slot, factor, comptime!(hooks[h].conjugate));
+    }
+}
+
+/// Loads point `i` of a transform into register `slot`, with the load hooks.
+#[cube]
+fn load_point<E: Float, F: Float, N: Size>(
+    x: &mut Registers<F>,
+    #[comptime] slot: usize,
+    i: usize,
+    row: &Row,
+    source: &[Vector<E, N>],
+    geometry: &Geometry,
+    tables: &Tables<F>,
+    #[comptime] config: PassConfig,
+) {
+    let load = comptime!(config.load);
+    let point = logical(i, row, geometry.source_step, comptime!(config.interleaved[0]));
+    let inside = point < geometry.source_len;
+    let point = if comptime!(config.padded) { select(inside, point, 0usize) } else { point };
+    let mirrored = 2 * point > geometry.period;
+    let place = if comptime!(matches!(load, Load::Hermitian { .. })) {
+        // Bin k > n/2 is the conjugate of bin n − k.
+        select(mirrored, geometry.period - point, point)
+    } else {
+        point
+    };
+    let value = source[row.source + place * geometry.source_stride];
+    let mut re = F::cast_from(value.extract(0usize));
+    let mut im = if comptime!(load == Load::Real) {
+        F::new(0.0)
+    } else {
+        F::cast_from(value.extract(1usize))
+    };
+    if comptime!(matches!(load, Load::Hermitian { .. })) {
+        im = select(mirrored, -im, im);
+    }
+    if comptime!(matches!(load, Load::Hermitian { halved: true })) {
+        let alone = place == 0 || 2 * place == geometry.period;
+        let weight = select(alone, F::new(1.0), F::new(0.5));
+        re *= weight;
+        im *= weight;
+    }
+    if comptime!(config.padded) {
+        re = select(inside, re, F::new(0.0));
+        im = select(inside, im, F::new(0.0));
+    }
+    x.set(slot, re, im);
+    apply_hooks::<F>(x, slot, point, row, tables, 0usize, comptime!(config.load_hooks.clone()));
+}
+
+/// Runs the filter hooks on a register that holds frequency `i`.
+#[cube]
+fn filter_point<F: Float>(
+    x: &mut Registers<F>,
+    #[comptime] slot: usize,
+    i: usize,
+    row: &Row,
+    geometry: &Geometry,
+    tables: &Tables<F>,
+    #[comptime] config: PassConfig,
+) {
+    let point = logical(i, row, geometry.filter_step, comptime!(config.interleaved[1]));
+    let first = comptime!(config.load_hooks.len());
+    apply_hooks::<F>(x, slot, point, row, tables, first, comptime!(config.filter_hooks.clone()));
+}
+
+/// Stores register `slot` as point `i` of a transform, with the four-step twiddle and the store
+/// hooks.
+#[cube]
+fn store_point<E: Float, F: Float, N: Size>(
+    x: &mut Registers<F>,
+    #[comptime] slot: usize,
+    i: usize,
+    row: &Row,
+    target: &mut [Vector<E, N>],
+    geometry: &Geometry,
+    tables: &Tables<F>,
+    #[comptime] config: PassConfig,
+) {
+    let store = comptime!(config.store);
+    if comptime!(config.turn_low > 0) {
+        let table = &tables.turn[0usize];
+        let low = comptime!(config.turn_low);
+        let turn = i * row.inner;
+        let inverse = comptime!(config.stages[config.stages.len() - 1].inverse);
+        multiply_by::<F>(x, slot, table[turn % low], inverse);
+        multiply_by::<F>(x, slot, table[low + turn / low], inverse);
+    }
+    let point = logical(i, row, geometry.target_step, comptime!(config.interleaved[2]));
+    if !comptime!(config.cropped) || point < geometry.target_len {
+        let first = comptime!(config.load_hooks.len() + config.filter_hooks.len());
+        apply_hooks::<F>(x, slot, point, row, tables, first, comptime!(config.store_hooks.clone()));
+        let mut scale = geometry.scale.get::<F>();
+        if comptime!(matches!(store, Store::Half { doubled: true })) {
+            let alone = point == 0 || 2 * point == geometry.period;
+            scale = select(alone, scale, scale * F::new(2.0));
+        }
+        let mut value = Vector::<E, N>::empty();
+        value.insert(0usize, E::cast_from(x.re[slot] * scale));
+        if comptime!(store != Store::Real) {
+            value.insert(1usize, E::cast_from(x.im[slot] * scale));
+        }
+        target[row.target + point * geometry.target_stride] = value;
+    }
+}
+
+/// Multiplies the inputs of butterfly `b` of stage `s` by their twiddles `w^k`,
+/// `w = e^{−2πi (b mod before)/(before·radix)}`. Powers of two of `w` come from the table, the
+/// others are products of at most three of them.
+#[cube]
+fn twiddle<F: Float>(
+    x: &mut Registers<F>,
+    #[comptime] first: usize,
+    b: usize,
+    twiddles: &[Vector<F, Const<2>>],
+    #[comptime] config: PassConfig,
+    #[comptime] s: usize,
+) {
+    let stage = comptime!(config.stages[s]);
+    let radix = comptime!(stage.radix);
+    if comptime!(stage.before > 1) {
+        let step = comptime!(config.n / (stage.before * radix));
+        let j = (b % comptime!(stage.before)) * step;
+        let mut powers = Registers::<F>::new(radix);
+        #[unroll]
+        for k in 1..radix {
+            let top = comptime!(1usize << (usize::BITS - 1 - k.leading_zeros()));
+            if comptime!(top == k) {
+                let factor = twiddles[j * k];
+                let im = factor.extract(1usize);
+                if comptime!(stage.inverse) {
+                    powers.set(k, factor.extract(0usize), -im);
+                } else {
+                    powers.set(k, factor.extract(0usize), im);
+                }
+            } else {
+                powers.set(k, powers.re[top], powers.im[top]);
+                powers.multiply(k, powers.re[comptime!(k - top)], powers.im[comptime!(k - top)]);
+            }
+            x.multiply(comptime!(first + k), powers.re[k], powers.im[k]);
+        }
+    }
+}
+
+/// The place in the natural order of stage `s`'s output `k` of butterfly `b`.
+#[cube]
+fn place(b: usize, #[comptime] k: usize, #[comptime] config: PassConfig, #[comptime] s: usize) -> usize {
+    let stage = comptime!(config.stages[s]);
+    let before = comptime!(stage.before);
+    if comptime!(before * stage.radix == config.n) {
+        b + comptime!(k * before)
+    } else if comptime!(before == 1) {
+        b * comptime!(stage.radix) + k
+    } else {
+        let j = b % before;
+        (b - j) * comptime!(stage.radix) + j + comptime!(k * before)
+    }
+}
+
+/// A pass: every transform is loaded once and stored once.
+#[cube(launch_unchecked)]
+pub(crate) fn pass<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
+    source: &[Vector<I, NI>],
+    target: &mut [Vector<O, NO>],
+    geometry: &Geometry,
+    tables: &Tables<F>,
+    #[comptime] config: PassConfig,
+    #[define(I, O, F)] _dtypes: [ElemType; 3],
+) {
+    if comptime!(config.algorithm == Algorithm::Naive) {
+        definition::<I, O, F, NI, NO>(source, target, geometry, tables, config);
+    } else {
+        let unit = UNIT_POS as usize;
+        let rows = comptime!(config.rows);
+        let units = comptime!(config.units);
+        let (lane, member) = if comptime!(config.across) {
+            (unit / rows, unit % rows)
+        } else {
+            (unit % units, unit / units)
+        };
+        let row = locate(geometry, CUBE_POS * rows + member, config.clone());
+        if comptime!(config.algorithm == Algorithm::Registers) {
+            stockham_registers::<I, O, F, NI, NO>(
+                lane, member, &row, source, target, geometry, tables, config,
+            );
+        } else {
+            stockham_serial::<I, O, F, NI, NO>(&row, source, target, geometry, tables, config);
+        }
+    }
+}
+
+/// Stockham's autosort with every point in a register: `units` units share a transform, and the
+/// values change places through shared memory between two stages.
+#[cube]
+fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
+    lane: usize,
+    member: usize,
+    row: &Row,
+    source: &[Vector<I, NI>],
+    target: &mut [Vector<O, NO>],
+    geometry: &Geometry,
+    tables: &Tables<F>,
+    #[comptime] config: PassConfig,
+) {
+    let n = comptime!(config.n);
+    let units = comptime!(config.units);
+    let last = comptime!(config.stages.len() - 1);
+    let room = comptime!(if last == 0 { 1 } else { n * config.rows });
+    let mut shared = Shared::<[F]>::new_slice(comptime!(match config.exchange {
+        Exchange::Whole => 2 * room,
+        Exchange::InTurn => room,
+    }));
+    let begin = member * n;
+    let mut x = Registers::<F>::new(comptime!(config.registers()));
+
+    #[unroll]
+    for s in 0..=last {
+        let radix = comptime!(config.stages[s].radix);
+        let inverse = comptime!(config.stages[s].inverse);
+        let butterflies = comptime!(n / radix);
+        let rounds = comptime!(butterflies.div_ceil(units));
+        #[unroll]
+        for round in 0..rounds {
+            let b = lane + comptime!(round * units);
+            let first = comptime!(round * radix);
+            if comptime!(s == 0) {
+                let b = if comptime!(butterflies % units != 0) {
+                    min(b, comptime!(butterflies - 1))
+                } else {
+                    b
+                };
+                #[unroll]
+                for k in 0..radix {
+                    let slot = comptime!(first + k);
+                    let i = b + comptime!(k * butterflies);
+                    load_point::<I, F, NI>(
+                        &mut x, slot, i, row, source, geometry, tables, config.clone(),
+                    );
+                }
+            }
+            twiddle::<F>(&mut x, first, b, &tables.twiddles, config.clone(), s);
+            butterfly::<F>(&mut x, first, 1usize, radix, inverse);
+            if comptime!(config.filter_after == Some(s)) {
+                #[unroll]
+                for k in 0..radix {
+                    let i = min(b + comptime!(k * butterflies), comptime!(n - 1));
+                    filter_point::<F>(
+                        &mut x, comptime!(first + slot(radix, k)), i, row, geometry, tables, config.clone(),
+                    );
+                }
+            }
+        }
+        if comptime!(config.filter_after == Some(s)) {
+            // The way back begins with the same radix: every value is where it is needed.
+            settle::<F>(&mut x, radix, rounds);
+        } else if comptime!(s < last) {
+            if comptime!(config.exchange == Exchange::Whole) {
+                if comptime!(s > 0) {
+                    sync_cube();
+                }
+                spread::<F>(&x.re, &mut shared, begin, lane, config.clone(), s);
+                spread::<F>(&x.im, &mut shared, begin + room, lane, config.clone(), s);
+                sync_cube();
+                gather::<F>(&mut x.re, &shared, begin, lane, config.clone(), comptime!(s + 1));
+                gather::<F>(&mut x.im, &shared, begin + room, lane, config.clone(), comptime!(s + 1));
+            } else {
+                if comptime!(s > 0) {
+                    sync_cube();
+                }
+                spread::<F>(&x.re, &mut shared, begin, lane, config.clone(), s);
+                sync_cube();
+                gather::<F>(&mut x.re, &shared, begin, lane, config.clone(), comptime!(s + 1));
+                sync_cube();
+                spread::<F>(&x.im, &mut shared, begin, lane, config.clone(), s);
+                sync_cube();
+                gather::<F>(&mut x.im, &shared, begin, lane, config.clone(), comptime!(s + 1));
+            }
+        } else if row.active {
+            #[unroll]
+            for round in 0..rounds {
+                let b = lane + comptime!(round * units);
+                if comptime!((round + 1) * units <= butterflies) || b < butterflies {
+                    #[unroll]
+                    for k in 0..radix {
+                        let slot = comptime!(round * radix + slot(radix, k));
+                        let i = b + comptime!(k * butterflies);
+                        store_point::<O, F, NO>(
+                            &mut x, slot, i, row, target, geometry, tables, config.clone(),
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Moves the outputs of every butterfly into natural order. No instruction comes of it.
+#[cube]
+fn settle<F: Float>(x: &mut Registers<F>, #[comptime] radix: usize, #[comptime] rounds: usize) {
+    #[unroll]
+    for round in 0..rounds {
+        let mut y = Registers::<F>::new(radix);
+        #[unroll]
+        for k in 0..radix {
+            let from = comptime!(round * radix + slot(radix, k));
+            y.set(k, x.re[from], x.im[from]);
+        }
+        #[unroll]
+        for k in 0..radix {
+            x.set(comptime!(round * radix + k), y.re[k], y.im[k]);
+        }
+    }
+}
+
+/// Writes one part of the outputs of stage `s` to shared memory, in the order of the next stage.
+#[cube]
+fn spread<F: Float>(
+    part: &Array<F>,
+    shared: &mut Shared<[F]>,
+    begin: usize,
+    lane: usize,
+    #[comptime] config: PassConfig,
+    #[comptime] s: usize,
+) {
+    let radix = comptime!(config.stages[s].radix);
+    let units = comptime!(config.units);
+    let butterflies = comptime!(config.n / radix);
+    #[unroll]
+    for round in 0..comptime!(butterflies.div_ceil(units)) {
+        let b = lane + comptime!(round * units);
+        if comptime!((round + 1) * units <= butterflies) || b < butterflies {
+            #[unroll]
+            for k in 0..radix {
+                let i = begin + place(b, k, config.clone(), s);
+                shared[i] = part[comptime!(round * radix + slot(radix, k))];
+            }
+        }
+    }
+}
+
+/// Reads one part of the inputs of stage `s` from shared memory.
+#[cube]
+fn gather<F: Float>(
+    part: &mut Array<F>,
+    shared: &Shared<[F]>,
+    begin: usize,
+    lane: usize,
+    #[comptime] config: PassConfig,
+    #[comptime] s: usize,
+) {
+    let radix = comptime!(config.stages[s].radix);
+    let units = comptime!(config.units);
+    let butterflies = comptime!(config.n / radix);
+    #[unroll]
+    for round in 0..comptime!(butterflies.div_ceil(units)) {
+        let mut b = lane + comptime!(round * units);
+        if comptime!((round + 1) * units > butterflies) {
+            b = min(b, comptime!(butterflies - 1));
+        }
+        #[unroll]
+        for k in 0..radix {
+            part[comptime!(round * radix + k)] = shared[begin + b + comptime!(k * butterflies)];
+        }
+    }
+}
+
+/// Stockham's autosort by one unit, for processor cores: no barrier, the stages go back and forth
+/// between two halves of a work space.
+#[cube]
+fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
+    row: &Row,
+    source: &[Vector<I, NI>],
+    target: &mut [Vector<O, NO>],
+    geometry: &Geometry,
+    tables: &Tables<F>,
+    #[comptime] config: PassConfig,
+) {
+    let n = comptime!(config.n);
+    let last = comptime!(config.stages.len() - 1);
+    let mut space = Shared::<[F]>::new_slice(comptime!(if last == 0 { 1 } else { 4 * n }));
+    #[unroll]
+    for s in 0..=last {
+        let radix = comptime!(config.stages[s].radix);
+        let inverse = comptime!(config.stages[s].inverse);
+        let butterflies = comptime!(n / radix);
+        let from = comptime!((s % 2) * 2 * n);
+        let to = comptime!(((s + 1) % 2) * 2 * n);
+        for b in 0..butterflies {
+            let mut x = Registers::<F>::new(radix);
+            #[unroll]
+            for k in 0..radix {
+                let i = b + comptime!(k * butterflies);
+                if comptime!(s == 0) {
+                    load_point::<I, F, NI>(
+                        &mut x, k, i, row, source, geometry, tables, config.clone(),
+                    );
+                } else {
+                    x.set(k, space[from + i], space[from + n + i]);
+                }
+            }
+            twiddle::<F>(&mut x, 0usize, b, &tables.twiddles, config.clone(), s);
+            butterfly::<F>(&mut x, 0usize, 1usize, radix, inverse);
+            #[unroll]
+            for k in 0..radix {
+                let register = comptime!(slot(radix, k));
+                if comptime!(config.filter_after == Some(s)) {
+                    let i = b + comptime!(k * butterflies);
+                    filter_point::<F>(&mut x, register, i, row, geometry, tables, config.clone());
+                }
+                let i = place(b, k, config.clone(), s);
+                if comptime!(s < last) {
+                    space[to + i] = x.re[register];
+                    space[to + n + i] = x.im[register];
+                } else {
+                    store_point::<O, F, NO>(
+                        &mut x, register, i, row, target, geometry, tables, config.clone(),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The definition: one unit an output point, `n` multiplications each, twiddles from the table.
+#[cube]
+fn definition<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
+    source: &[Vector<I, NI>],
+    target: &mut [Vector<O, NO>],
+    geometry: &Geometry,
+    tables: &Tables<F>,
+    #[comptime] config: PassConfig,
+) {
+    let n = comptime!(config.n);
+    let inverse = comptime!(config.stages[0].inverse);
+    let k = ABSOLUTE_POS % n;
+    let row = locate(geometry, ABSOLUTE_POS / n, config.clone());
+    let mut x = Registers::<F>::new(1usize);
+    let mut re = F::new(0.0);
+    let mut im = F::new(0.0);
+    let mut turn = 0usize;
+    for i in 0..n {
+        load_point::<I, F, NI>(&mut x, 0usize, i, &row, source, geometry, tables, config.clone());
+        multiply_by::<F>(&mut x, 0usize, tables.twiddles[turn], inverse);
+        re += x.re[0usize];
+        im += x.im[0usize];
+        turn += k;
+        turn = select(turn >= n, turn - n, turn);
+    }
+    if row.active {
+        x.set(0usize, re, im);
+        store_point::<O, F, NO>(&mut x, 0usize, k, &row, target, geometry, tables, config.clone());
+    }
+}

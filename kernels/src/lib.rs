@@ -1,0 +1,9 @@
+//! The kernels of wavecube, written once in CubeCL. No runtime is linked here.
+
+mod constants;
+mod device;
+
+pub mod fft;
+
+pub(crate) use constants::constant;
+pub use device::{elem_type, limits};

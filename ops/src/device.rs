@@ -1,0 +1,207 @@
+//! Choosing a device, and what is kept with it: its limits, plans and uploaded tables.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use cubecl::{
+    client::Client,
+    device::{Device as Backend, RuntimeId},
+    server::Handle,
+};
+use wavecube_core::{DeviceFault, Dtype, Error, Limits, Result};
+use wavecube_kernels::fft::{FftPlan, FftProblem, Table, upload_table};
+
+/// Plans kept for each device; beyond it the cache starts anew.
+const PLANS: usize = 512;
+/// Tables kept on each device; beyond it the cache starts anew.
+const TABLES: usize = 1024;
+
+/// A device that tensors live on. Cloning is cheap and refers to the same device.
+#[derive(Clone)]
+pub struct Device {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    limits: Limits,
+    name: String,
+    plans: Mutex<HashMap<FftProblem, Arc<FftPlan>>>,
+    tables: Mutex<HashMap<(Table, Dtype), Handle>>,
+}
+
+impl Device {
+    /// The best device of this machine among the runtimes that this build links: CUDA or HIP, then
+    /// a GPU that WGPU finds, then a software driver of WGPU, then the CPU runtime.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if no runtime is linked or none of them finds a device.
+    ///
+    /// ```
+    /// let device = wavecube::Device::best()?;
+    /// println!("{device}");
+    /// # Ok::<(), wavecube::Error>(())
+    /// ```
+    pub fn best() -> Result<Self> {
+        Self::all().into_iter().next().ok_or(Error::Device {
+            op: "Device::best",
+            reason: DeviceFault::NotFound("device that this build's runtimes can use"),
+        })
+    }
+
+    /// Every device of this machine that this build can use, best first.
+    pub fn all() -> Vec<Self> {
+        let order = [RuntimeId::Cuda, RuntimeId::Hip, RuntimeId::Metal, RuntimeId::Wgpu, RuntimeId::Cpu];
+        let mut backends = Backend::enumerate_all();
+        backends.sort_by_key(|b| order.iter().position(|id| *id == b.runtime()));
+        backends.iter().map(|backend| Self::of_backend(backend)).collect()
+    }
+
+    /// The CUDA device of this index.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the `cuda` feature is off or the machine has no such device.
+    pub fn cuda(index: usize) -> Result<Self> {
+        Self::found(Backend::cuda(index), "Device::cuda", "cuda", "CUDA device of this index")
+    }
+
+    /// The device that WGPU considers best, which may be a software driver.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the `wgpu` feature is off or no adapter is found.
+    pub fn wgpu() -> Result<Self> {
+        let all = Backend::enumerate_all();
+        let wgpu = all.into_iter().find(|backend| backend.runtime() == RuntimeId::Wgpu);
+        match wgpu {
+            Some(backend) => Ok(Self::of_backend(&backend)),
+            None => Self::found(
+                Backend::wgpu(cubecl::device::WgpuDeviceKind::default()),
+                "Device::wgpu",
+                "wgpu",
+                "Vulkan, Metal or DX12 adapter",
+            ),
+        }
+    }
+
+    /// The CPU runtime.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the `cpu` feature is off.
+    pub fn cpu() -> Result<Self> {
+        Self::found(Backend::cpu(), "Device::cpu", "cpu", "CPU runtime")
+    }
+
+    /// The device behind a client that the caller already has.
+    pub fn from_client(client: Client) -> Self {
+        let name = client.name().to_owned();
+        Self::new(client, name)
+    }
+
+    fn found(
+        backend: std::result::Result<Backend, cubecl::device::DeviceUnavailable>,
+        op: &'static str,
+        feature: &'static str,
+        what: &'static str,
+    ) -> Result<Self> {
+        match backend {
+            Ok(backend) => Ok(Self::of_backend(&backend)),
+            Err(cubecl::device::DeviceUnavailable::NotLinked(_)) => {
+                Err(Error::Device { op, reason: DeviceFault::NotLinked(feature) })
+            }
+            Err(_) => Err(Error::Device { op, reason: DeviceFault::NotFound(what) }),
+        }
+    }
+
+    fn of_backend(backend: &Backend) -> Self {
+        Self::new(backend.client(), format!("{backend:?}"))
+    }
+
+    fn new(client: Client, name: String) -> Self {
+        let limits = wavecube_kernels::limits(&client);
+        Self {
+            inner: Arc::new(Inner {
+                client,
+                limits,
+                name,
+                plans: Mutex::default(),
+                tables: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The client, for launching other kernels on the same device.
+    pub fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    /// The limits that plans read.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// The runtime's name for the device.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Forgets every plan and frees every table kept with the device.
+    pub fn clear_cache(&self) {
+        self.inner.plans.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.inner.tables.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The plan of `problem`, made once and kept.
+    ///
+    /// # Errors
+    /// As [`FftPlan::new`].
+    pub fn plan(&self, problem: &FftProblem) -> Result<Arc<FftPlan>> {
+        let mut plans = self.inner.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plan) = plans.get(problem) {
+            return Ok(Arc::clone(plan));
+        }
+        let plan = Arc::new(FftPlan::new(problem, self.limits())?);
+        if plans.len() >= PLANS {
+            plans.clear();
+        }
+        plans.insert(problem.clone(), Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    /// The tables of a plan on this device, uploaded once and kept.
+    pub(crate) fn tables(&self, plan: &FftPlan) -> Vec<Handle> {
+        let compute = plan.dtype.compute();
+        let mut kept = self.inner.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= TABLES {
+            kept.clear();
+        }
+        plan.tables()
+            .into_iter()
+            .map(|table| {
+                kept.entry((table, compute))
+                    .or_insert_with(|| upload_table(self.client(), &table, compute))
+                    .clone()
+            })
+            .collect()
+    }
+
+    /// Whether both names refer to the same device.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+            || self.client().service_id() == other.client().service_id()
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("name", &self.name()).field("limits", self.limits()).finish()
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
