@@ -6,7 +6,8 @@
 //! `start + k·step` cycles a sample. Neither normalised nor unitary: this is the sum itself.
 //!
 //! Reference: Rabiner, Schafer, Rader, *The chirp z-transform algorithm*, IEEE Trans. Audio
-//! Electroacoust. 17 (1969), eq. (9)–(13); Bluestein, ibid. 18 (1970).
+//! Electroacoust. 17 (1969); Bluestein, *A linear filtering approach to the computation of discrete
+//! Fourier transform*, ibid. 18 (1970).
 
 use core::f64::consts::TAU;
 

@@ -15,14 +15,17 @@
 //! 2. For `r = 0 … 3` these give `B_r`, an orthonormal basis of the eigenspace of `(−i)^r`.
 //! 3. `C = B_rᵀ·[sampled h_k, k ≡ r mod 4]`, `C = QR` with positive diagonal, `V_r = B_r Q`.
 //!
-//! Orthogonality is that of plane rotations and reflections (below 1e-13 at `N` = 1024), however
-//! nearly dependent the sampled functions of high order are; a QR of the projected samples themselves
-//! loses it from `N` = 256.
+//! Orthogonality is that of plane rotations and reflections (4e-15 at `N` = 1024), however nearly
+//! dependent the sampled functions of high order are; a QR of the projected samples themselves loses it
+//! from `N` = 256. `V diag((−i)^k) Vᵀ` differs from `F` by 1.6e-13 there: `ε` over the least gap of `S`.
+//! Order `k` is the sampled `h_k` to rounding (5e-14) while its disc, of radius `√((k + ½)/π)`, stays 3
+//! units inside the window's edge at `√N/2`.
 //!
 //! Reference: Candan, Kutay, Ozaktas, *The discrete fractional Fourier transform*, IEEE Trans. Signal
-//! Process. 48 (2000), eq. (16)–(19) for `S`, §IV for the parity split; Dickinson and Steiglitz, IEEE
-//! Trans. ASSP 30 (1982). The orthogonalisation against the Hermite–Gauss functions follows Pei, Hsue
-//! and Ding, IEEE Trans. Signal Process. 47 (1999), §III.
+//! Process. 48 (2000), for `S`, the parity split and the count of sign changes; Dickinson and Steiglitz,
+//! *Eigenvectors and functions of the discrete Fourier transform*, IEEE Trans. ASSP 30 (1982); Pei, Yeh
+//! and Tseng, *Discrete fractional Fourier transform based on orthogonal projections*, IEEE Trans.
+//! Signal Process. 47 (1999), for the orthogonalisation against the Hermite–Gauss functions.
 
 use core::f64::consts::{PI, SQRT_2};
 use std::collections::HashMap;
@@ -63,7 +66,7 @@ impl Eigenbasis {
     /// The longest basis: 2 GiB of matrix, hours of work.
     pub const MAX_LENGTH: usize = 1 << 14;
 
-    /// The basis of length `n`, computed in `O(n³)`: about half a second at 1024.
+    /// The basis of length `n`, computed in `O(n³)`: about a second at 1024.
     ///
     /// # Errors
     /// [`Error::Length`] if `n` is 0 or more than [`Self::MAX_LENGTH`].

@@ -15,8 +15,9 @@
 //! What is not promised: samples on another grid than `x = m n/√N`. Going there is
 //! [`Frame::resampling`], the one inexact step.
 //!
-//! Reference: Folland, *Harmonic Analysis in Phase Space*, §4.2–4.3 (the metaplectic representation on
-//! Hermite functions); Healy et al., *Linear Canonical Transforms* (2016), eq. (1.30) (Iwasawa).
+//! Reference: Folland, *Harmonic Analysis in Phase Space* (1989), ch. 4 (the metaplectic
+//! representation); Koç, Ozaktas, Candan, Kutay, *Digital computation of linear canonical transforms*,
+//! IEEE Trans. Signal Process. 56 (2008), for the Iwasawa factors.
 
 use core::f64::consts::PI;
 

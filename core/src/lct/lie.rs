@@ -45,11 +45,14 @@ impl Lie {
     /// `exp(A)`, in closed form.
     ///
     /// # Errors
-    /// [`Error::Value`] if an entry overflows: `Δ` beyond about 5·10⁵.
+    /// [`Error::Value`] if an entry overflows, as for `Δ` beyond about 5·10⁵.
     pub fn exp(&self) -> Result<Abcd> {
         let [p1, p2, p3] = self.p;
         let Functions { c, s, .. } = self.functions()?;
-        Ok(Abcd::unchecked(c + s * p1, s * p2, s * p3, c - s * p1))
+        let matrix = Abcd::unchecked(c + s * p1, s * p2, s * p3, c - s * p1);
+        // Next to the cone Δ = 0 the coordinates may be large where C and S are not.
+        super::matrix::finite_entries("Lie::exp", &matrix)?;
+        Ok(matrix)
     }
 
     /// `∂(a, b, c, d)/∂(p₁, p₂, p₃)`: row `i` is the derivative of the four entries by `pᵢ₊₁`.

@@ -33,8 +33,8 @@
 //! Everything here is plain data: tables are `Vec<Complex64>`, and what is wrong with an argument comes
 //! back as [`Error`](crate::Error).
 //!
-//! Reference: Healy, Kutay, Ozaktas, Sheridan (eds.), *Linear Canonical Transforms*, Springer (2016),
-//! eq. (1.3); Folland, *Harmonic Analysis in Phase Space*, Princeton (1989), ch. 4.
+//! Reference: Healy, Kutay, Ozaktas, Sheridan (eds.), *Linear Canonical Transforms*, Springer (2016);
+//! Folland, *Harmonic Analysis in Phase Space*, Princeton (1989), ch. 4.
 
 mod causal;
 mod chirp;

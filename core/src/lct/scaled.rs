@@ -8,7 +8,7 @@
 //! carry its own.
 //!
 //! Reference: Hennelly and Sheridan, *Fast numerical algorithm for the linear canonical transform*,
-//! J. Opt. Soc. Am. A 22 (2005), eq. (10)–(12).
+//! J. Opt. Soc. Am. A 22 (2005), the direct method.
 
 use num_complex::Complex64;
 
@@ -72,12 +72,21 @@ impl ScaledTables {
                 found: spacing,
             })
         };
+        let output_spacing = b.abs() / (n as f64 * spacing);
+        if !(output_spacing > 0.0 && output_spacing.is_finite()) {
+            return Err(Error::Value {
+                op: OP,
+                argument: "spacing",
+                expected: "such that the output's, |b|/(N spacing), is finite and positive",
+                found: spacing,
+            });
+        }
         let constant = eighth_root(if b > 0.0 { -1 } else { 1 });
         Ok(Self {
             input: table(input_rate.over(Dd::new(b)))?,
             inverse: b < 0.0,
             output: table(output_rate)?.into_iter().map(|value| constant * value).collect(),
-            output_spacing: b.abs() / (n as f64 * spacing),
+            output_spacing,
         })
     }
 }

@@ -18,8 +18,9 @@
 //! white noise beyond unitarity, and continuity in `M` there, since another factorisation may be
 //! chosen; pin one with [`ShearFactors::pinned`] where that matters.
 //!
-//! Reference: Healy et al., *Linear Canonical Transforms* (2016), eq. (3.36)–(3.38) for the chirp
-//! factorisations; Paeth, *Graphics Gems* (1990), for rotations.
+//! Reference: Koç, Ozaktas, Candan, Kutay, *Digital computation of linear canonical transforms*, IEEE
+//! Trans. Signal Process. 56 (2008), for factorisations into chirps; Paeth, *A fast algorithm for
+//! general raster rotation*, Graphics Gems (1990), for rotations by three shears.
 
 use num_complex::Complex64;
 

@@ -1,6 +1,6 @@
 //! Eigenvectors of a symmetric tridiagonal matrix: implicit QL with Wilkinson shifts.
 //!
-//! Parlett, *The Symmetric Eigenvalue Problem*, §8.11–8.13. Orthogonality of the vectors is that of a
+//! Parlett, *The Symmetric Eigenvalue Problem*, ch. 8. Orthogonality of the vectors is that of a
 //! product of plane rotations, about `ε·√(sweeps)`, whatever the gaps.
 
 /// The eigenvectors, one a row, by descending eigenvalue; row-major `[n, n]`.

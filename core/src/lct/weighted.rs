@@ -5,8 +5,7 @@
 //! period 2π, `T(π/2) = F`. It mixes `f`, `Ff`, `Pf` (reversed) and `F⁻¹f`, and does *not* rotate the
 //! time–frequency plane: a pulse becomes a weighted sum of itself, its mirror image and two spectra.
 //!
-//! Reference: Shih, *Fractionalization of Fourier transform*, Opt. Commun. 118 (1995), eq. (9)–(12);
-//! Liu, Jiang, Liu, Zhang, *Generalization of the fractional Fourier transformation*, eq. (5).
+//! Reference: Shih, *Fractionalization of Fourier transform*, Opt. Commun. 118 (1995).
 
 use num_complex::Complex64;
 

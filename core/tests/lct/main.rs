@@ -3,6 +3,7 @@
 mod causal;
 mod czt;
 mod eigenbasis;
+mod extremes;
 mod framed;
 mod matrix;
 mod sampling;

@@ -26,10 +26,10 @@
 //! What is promised: unitary; for odd `N` `T(M₂)T(M₁) = T(M₂M₁)` exactly, phase included, for all
 //! matrices; for even `N` up to sign. What is not: a continuous transform, or real matrices.
 //!
-//! Reference: Gurevich and Hadani, *Quantization of symplectic vector spaces over finite fields*
-//! (2009), §2; Ireland and Rosen, *A Classical Introduction to Modern Number Theory*, §6.4 and §5.2 for
-//! Gauss sums and the Jacobi symbol; Scheithauer, *The Weil representation of SL₂(ℤ)* (2009), §4, for
-//! even `N`.
+//! Reference: Gurevich and Hadani, *Quantization of symplectic vector spaces over finite fields*, J.
+//! Symplectic Geom. 7 (2009); Berndt, Evans and Williams, *Gauss and Jacobi Sums* (1998), §1.5, for the
+//! sums; Scheithauer, *The Weil representation of SL₂(ℤ) and some applications*, Int. Math. Res. Not.
+//! (2009), for even `N`.
 
 use core::ops::Mul;
 
