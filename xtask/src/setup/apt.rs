@@ -38,12 +38,14 @@ pub(super) fn offers(package: &str) -> bool {
         .is_some_and(|text| text.contains("Package: "))
 }
 
-/// Fetches the package lists when there are none, so that [`offers`] can answer.
-pub(super) fn ensure_lists() {
-    if has("apt-get") && is_root() && lists_are_empty() {
+/// Fetches the package lists, so that [`offers`] answers for today. Without root it cannot, and
+/// returns whether there are any lists at all.
+pub(super) fn refresh() -> bool {
+    if has("apt-get") && is_root() {
         // A failure shows again, with its message, when something is installed.
         let _ = update();
     }
+    !lists_are_empty()
 }
 
 /// Whether these packages are installed.
@@ -62,7 +64,7 @@ fn lists_are_empty() -> bool {
 }
 
 fn update() -> Result<(), Missing> {
-    run(Command::new("apt-get").args(["update", "--quiet"]))
+    run(Command::new("apt-get").args(["update", "--quiet=2"]))
         .map_err(|error| format!("the package lists could not be fetched: {error}"))
 }
 

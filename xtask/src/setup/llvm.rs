@@ -23,6 +23,8 @@ const DOWNLOAD_HOST: &str = "github.com:443";
 const MARKER: &str = ".tracel-llvm-installed";
 /// LLVM releases whose C interface has everything cubecl calls, best first.
 const MAJORS: [u32; 2] = [23, 22];
+/// The one that Debian has, in bookworm's security updates and in trixie.
+const DEBIANS: u32 = 22;
 
 /// Makes sure that crates with LLVM build, or says why they cannot here.
 pub(crate) fn provide() -> Result<(), Missing> {
@@ -57,11 +59,14 @@ pub(crate) fn provide() -> Result<(), Missing> {
 fn from_distribution() -> Result<PathBuf, Missing> {
     let why = "cubecl's LLVM download is out of reach, so the distribution's LLVM is used \
                (the CPU runtime and codegen link it)";
-    apt::ensure_lists();
+    let offered = || MAJORS.into_iter().find(|major| apt::offers(&format!("llvm-{major}-dev")));
     let major = MAJORS
         .into_iter()
         .find(|major| find(&format!("llvm-config-{major}")).is_some())
-        .or_else(|| MAJORS.into_iter().find(|major| apt::offers(&format!("llvm-{major}-dev"))))
+        .or_else(offered)
+        // Old lists, or none: ask again after a refresh. Where that takes root and there is none,
+        // the command that is printed fetches the lists, so name what Debian has.
+        .or_else(|| if apt::refresh() { offered() } else { Some(DEBIANS) })
         .ok_or_else(|| {
             format!(
                 "LLVM: cubecl's download is out of reach, and this distribution offers none of \

@@ -61,6 +61,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         missing.extend(lints::typos().err());
         missing.extend(lints::cargo_deny().err());
     }
+    // Several parts may wait for the same thing.
+    missing.dedup();
     if missing.is_empty() {
         say("setup", "everything is here");
         return Ok(());
