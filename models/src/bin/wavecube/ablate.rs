@@ -1,0 +1,118 @@
+//! `wavecube ablate`
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use serde::de::DeserializeOwned;
+use wavecube_models::{
+    ablate::{self, Grid},
+    data::Corpus,
+};
+
+use crate::{
+    DeviceArgs,
+    train::{configuration, interruption},
+};
+
+/// Train variants side by side and print a table
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  wavecube ablate --text book.txt --steps 300
+  wavecube ablate --text book.txt --placement none,block --to-real projection,real --learned fixed
+  wavecube ablate --text book.txt --placement mixer --axis sequence --learned learned --epsilon 1e-3,1e-1
+Every combination of the lists is trained with the same seed, text and number of parameters.")]
+pub(crate) struct AblateArgs {
+    /// TOML file that the combinations vary
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// File or directory to train on (repeatable), instead of data.text
+    #[arg(long, value_name = "PATH")]
+    text: Vec<PathBuf>,
+    /// Optimiser steps of each run
+    #[arg(long, default_value_t = 300)]
+    steps: usize,
+    /// none, before, after, block, mixer
+    #[arg(long, value_delimiter = ',', default_value = "none,before,after,block,mixer")]
+    placement: Vec<String>,
+    /// channels, sequence (there the causal form)
+    #[arg(long, value_delimiter = ',', default_value = "channels")]
+    axis: Vec<String>,
+    /// projection, magnitude, real
+    #[arg(long, value_delimiter = ',', default_value = "projection,magnitude,real")]
+    to_real: Vec<String>,
+    /// fixed, learned
+    #[arg(long, value_delimiter = ',', default_value = "fixed,learned")]
+    learned: Vec<String>,
+    /// on, off (learned positions instead)
+    #[arg(long, value_delimiter = ',', default_value = "on")]
+    rope: Vec<String>,
+    /// Limits of |b| for learned transforms
+    #[arg(long, value_delimiter = ',', default_value = "0.001")]
+    epsilon: Vec<f64>,
+    /// Directory for ablation.md, ablation.json and the runs
+    #[arg(long, default_value = "runs/ablation", value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+fn parse<T: DeserializeOwned>(flag: &str, names: &[String]) -> Result<Vec<T>> {
+    ensure!(!names.is_empty(), "--{flag} needs at least one value");
+    names
+        .iter()
+        .map(|name| {
+            serde_json::from_value(serde_json::Value::String(name.clone()))
+                .with_context(|| format!("in --{flag} {name}"))
+        })
+        .collect()
+}
+
+fn choices<T: Copy>(flag: &str, names: &[String], known: [(&str, T); 2]) -> Result<Vec<T>> {
+    names
+        .iter()
+        .map(|name| match known.iter().find(|(known, _)| known == name) {
+            Some(&(_, value)) => Ok(value),
+            None => bail!("--{flag} {name}: expected {} or {}", known[0].0, known[1].0),
+        })
+        .collect()
+}
+
+pub(crate) fn main(args: &AblateArgs) -> Result<()> {
+    use wavecube_models::lct_gpt::Positions::{Learned, Rope};
+    let mut config = configuration(args.config.as_ref(), &args.text)?;
+    config.train.steps = args.steps;
+    config.train.eval_every = 0;
+    config.train.checkpoint_every = 0;
+    let grid = Grid {
+        placements: parse("placement", &args.placement)?,
+        axes: parse("axis", &args.axis)?,
+        to_real: parse("to-real", &args.to_real)?,
+        learned: choices("learned", &args.learned, [("fixed", false), ("learned", true)])?,
+        positions: choices("rope", &args.rope, [("on", Rope), ("off", Learned)])?,
+        epsilons: args.epsilon.clone(),
+    };
+    ensure!(!grid.epsilons.is_empty(), "--epsilon needs at least one value");
+    let corpus = Corpus::read(&config.data)?;
+    let selected = args.device.select()?;
+    let interrupted = interruption()?;
+    let rows = ablate::ablate(
+        &config,
+        &grid,
+        &corpus,
+        &selected.device,
+        &args.out,
+        &interrupted,
+        |done, of, row| {
+            eprintln!(
+                "{done}/{of}: {:?} {:.4} bits/byte, {:.0} tokens/s",
+                row.placement, row.bits_per_byte, row.tokens_per_second
+            );
+        },
+    )?;
+    ablate::write(&rows, &args.out)?;
+    print!("{}", ablate::markdown(&rows));
+    eprintln!("written to {}", args.out.join("ablation.md").display());
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! `wavecube train`
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use wavecube_models::{
+    config::Config,
+    data::{Corpus, Entropy},
+    train::{RunOptions, Trainer, checkpoint_path, run},
+};
+
+use crate::DeviceArgs;
+
+/// Train LCT-GPT on text
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  wavecube train --text book.txt
+  wavecube train --text src --text docs --steps 5000 --out runs/mine --device wgpu
+  wavecube train --config run.toml            # flags override the file
+  wavecube train --config run.toml --resume   # goes on from the run's checkpoint
+  wavecube train --print-config               # every key with its default")]
+pub(crate) struct TrainArgs {
+    /// TOML file; without it every key has its default
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// File or directory to train on (repeatable), instead of data.text
+    #[arg(long, value_name = "PATH")]
+    text: Vec<PathBuf>,
+    /// Optimiser steps, instead of train.steps
+    #[arg(long)]
+    steps: Option<usize>,
+    /// Seed, instead of train.seed
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Directory for checkpoint.safetensors, metrics.csv and metrics.json
+    #[arg(long, default_value = "runs/latest", value_name = "DIR")]
+    out: PathBuf,
+    /// Go on from the checkpoint in --out
+    #[arg(long)]
+    resume: bool,
+    /// Print the configuration as TOML and stop
+    #[arg(long)]
+    print_config: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// The configuration of a file, or the default, with the text of the command line.
+pub(crate) fn configuration(file: Option<&PathBuf>, text: &[PathBuf]) -> Result<Config> {
+    let mut config = match file {
+        Some(file) => Config::from_file(file)?,
+        None => Config::default(),
+    };
+    if !text.is_empty() {
+        config.data.text = text.to_vec();
+    }
+    Ok(config)
+}
+
+/// Set by the first Ctrl-C; the second ends the program.
+pub(crate) fn interruption() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&flag);
+    ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step (Ctrl-C again stops at once)");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(flag)
+}
+
+pub(crate) fn main(args: &TrainArgs) -> Result<()> {
+    let mut config = configuration(args.config.as_ref(), &args.text)?;
+    config.train.steps = args.steps.unwrap_or(config.train.steps);
+    config.train.seed = args.seed.unwrap_or(config.train.seed);
+    config.validate()?;
+    if args.print_config {
+        print!("{}", config.to_toml()?);
+        return Ok(());
+    }
+    let corpus = Corpus::read(&config.data)?;
+    let selected = args.device.select()?;
+    let checkpoint = checkpoint_path(&args.out);
+    let mut trainer = if args.resume {
+        Trainer::resume(&checkpoint, &config, corpus.clone(), &selected.device)?
+    } else {
+        ensure!(
+            !checkpoint.exists(),
+            "{} exists: go on from it with --resume, or name another directory with --out",
+            checkpoint.display()
+        );
+        Trainer::new(&config, corpus.clone(), &selected.device)?
+    };
+    let model = trainer.model().config();
+    println!(
+        "text: {} bytes to train on, {} held out; model: {} parameters, MLP width {} (the \
+         baseline has {})",
+        corpus.train.len(),
+        corpus.validation.len(),
+        model.parameter_count(),
+        model.hidden(),
+        wavecube_models::lct_gpt::ModelConfig {
+            placement: wavecube_models::lct_gpt::Placement::None,
+            ..config.model.clone()
+        }
+        .parameter_count()
+    );
+    let entropy = Entropy::of(&corpus);
+    println!(
+        "held-out text: {:.3} bits/byte by single bytes, {:.3} by pairs (order 1), {:.3} under a \
+         bigram model of the training text",
+        entropy.order0, entropy.order1, entropy.bigram_held_out
+    );
+    let interrupted = interruption()?;
+    let options = RunOptions { out: args.out.clone(), budget: None, quiet: false };
+    let (summary, _) = run(&mut trainer, &options, &interrupted)?;
+    println!(
+        "{} after {} steps: {:.4} bits/byte held out (order 1: {:.4}), {:.0} tokens/s, {} \
+         degenerate hits; checkpoint in {}",
+        if summary.interrupted { "interrupted" } else { "done" },
+        summary.steps,
+        summary.validation_bpb,
+        entropy.order1,
+        summary.bytes_per_second,
+        summary.degenerate_hits,
+        checkpoint.display()
+    );
+    Ok(())
+}

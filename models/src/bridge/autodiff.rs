@@ -1,0 +1,128 @@
+//! The vector-Jacobian products, registered with Burn's autodiff.
+//!
+//! A linear map needs nothing saved for its backward pass: the gradient of `x` is the adjoint of the
+//! map applied to the gradient of `y`. Only the gradient of a parameter needs `x` itself.
+
+use burn::backend::{
+    Autodiff, TensorMetadata,
+    autodiff::{
+        checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+        grads::Gradients,
+        ops::{Backward, Ops, OpsKind, unary},
+    },
+    tensor::FloatTensor,
+};
+use wavecube_core::fft::Normalization;
+
+use super::{FftBackend, LctBackend, LctPlan};
+
+#[derive(Debug)]
+struct Fft;
+
+impl<B: FftBackend> Backward<B, 1> for Fft {
+    type State = (bool, Normalization);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (inverse, normalization) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| {
+            B::fft(grad, !inverse, normalization.adjoint())
+        });
+    }
+}
+
+#[derive(Debug)]
+struct Rfft;
+
+impl<B: FftBackend> Backward<B, 1> for Rfft {
+    type State = (usize, Normalization);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (n, normalization) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| B::rfft_vjp(grad, n, normalization));
+    }
+}
+
+#[derive(Debug)]
+struct Irfft;
+
+impl<B: FftBackend> Backward<B, 1> for Irfft {
+    type State = Normalization;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let normalization = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| B::irfft_vjp(grad, normalization));
+    }
+}
+
+impl<B: FftBackend, C: CheckpointStrategy> FftBackend for Autodiff<B, C> {
+    fn fft(x: FloatTensor<Self>, inverse: bool, normalization: Normalization) -> FloatTensor<Self> {
+        let node = x.node();
+        let y = B::fft(x.into_primitive(), inverse, normalization);
+        match Fft.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((inverse, normalization), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn rfft(x: FloatTensor<Self>, normalization: Normalization) -> FloatTensor<Self> {
+        let node = x.node();
+        let shape = x.shape();
+        let n = shape[shape.rank() - 1];
+        let y = B::rfft(x.into_primitive(), normalization);
+        match Rfft.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((n, normalization), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    fn irfft(x: FloatTensor<Self>, n: usize, normalization: Normalization) -> FloatTensor<Self> {
+        let node = x.node();
+        let y = B::irfft(x.into_primitive(), n, normalization);
+        match Irfft.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(normalization, y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+
+    // The adjoints keep the trait's plain bodies here, which are differentiable operations
+    // themselves: only a second derivative ever reaches them.
+}
+
+#[derive(Debug)]
+struct Lct;
+
+impl<B: LctBackend> Backward<B, 2> for Lct {
+    type State = (FloatTensor<B>, LctPlan);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [x_node, parameters_node] = ops.parents;
+        let (x, plan) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let (grad_x, grad_parameters) = B::lct_vjp(x, grad, plan);
+        if let Some(node) = x_node {
+            grads.register::<B>(node.id, grad_x);
+        }
+        if let Some(node) = parameters_node {
+            grads.register::<B>(node.id, grad_parameters);
+        }
+    }
+}
+
+impl<B: LctBackend, C: CheckpointStrategy> LctBackend for Autodiff<B, C> {
+    fn lct(
+        x: FloatTensor<Self>,
+        parameters: FloatTensor<Self>,
+        plan: LctPlan,
+    ) -> FloatTensor<Self> {
+        let nodes = [x.node(), parameters.node()];
+        let x = x.into_primitive();
+        let parameters = parameters.into_primitive();
+        match Lct.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let y = B::lct(x.clone(), parameters, plan.clone());
+                prep.finish((x, plan), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::lct(x, parameters, plan)),
+        }
+    }
+}

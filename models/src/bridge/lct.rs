@@ -1,0 +1,360 @@
+//! Linear canonical transforms of Burn tensors.
+//!
+//! An [`LctPlan`] holds everything the host decides: the length, the factorisation, the numbers in
+//! `f64` and the Jacobian from the learned parameters to those numbers. The parameter tensor goes
+//! along with it because the gradient has to arrive there.
+
+use burn::{
+    backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor},
+    tensor::Tensor,
+};
+use num_complex::Complex64;
+use wavecube_core::{
+    Error, Result,
+    lct::{Eigenbasis, Lie, ShearFactors, ShearForm},
+};
+
+use super::{
+    matrix::{self, CausalKernel, ComplexMatrix, Rates},
+    plain,
+};
+
+/// What the learned numbers of a transform mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parameters {
+    /// The shear rates `(q₁, b, q₂)` of `L(q₂) U(b) L(q₁)`: every triple is a transform, none is
+    /// singular.
+    Shear,
+    /// The Lie form `(p₁, p₂, p₃)`, see [`Lie`].
+    Lie,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Transform {
+    /// `phase · F^after · S(rates) · F^before`.
+    Shear { rates: Rates, before: u8, after: u8, phase: Complex64 },
+    Causal { rates: Rates, kernel: CausalKernel, grid: usize },
+    Fractional { angle: f64 },
+}
+
+/// One transform, decided and validated on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LctPlan {
+    n: usize,
+    transform: Transform,
+    adjoint: bool,
+    degenerate: bool,
+    /// A row for each number of the transform, a column for each learned parameter.
+    jacobian: Vec<Vec<f64>>,
+}
+
+fn identity() -> Vec<Vec<f64>> {
+    (0..3).map(|row| (0..3).map(|column| f64::from(u8::from(row == column))).collect()).collect()
+}
+
+fn positive(op: &'static str, n: usize) -> Result<()> {
+    if n == 0 {
+        return Err(Error::Length { op, argument: "x", expected: "at least 1", found: n });
+    }
+    Ok(())
+}
+
+fn finite(op: &'static str, values: &[f64]) -> Result<()> {
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(&found) => {
+            Err(Error::Value { op, argument: "parameters", expected: "finite", found })
+        }
+    }
+}
+
+/// `∂rates/∂p` from `∂rates/∂(a, b, c, d)` and `∂(a, b, c, d)/∂p`.
+fn chain(by_entries: [[f64; 4]; 3], entries: [[f64; 4]; 3]) -> Vec<Vec<f64>> {
+    by_entries
+        .iter()
+        .map(|row| {
+            entries.iter().map(|column| row.iter().zip(column).map(|(x, y)| x * y).sum()).collect()
+        })
+        .collect()
+}
+
+impl LctPlan {
+    /// The unitary shear transform along an axis of length `n`.
+    ///
+    /// In the Lie form the kernel's own factorisation `L U L` is taken while `|b| ≥ epsilon`; below
+    /// that its rates grow without bound, so the factorisation of least stretch is taken instead and
+    /// the plan is degenerate.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for `n = 0`, [`Error::Value`] for parameters that are not finite or whose
+    /// matrix overflows.
+    pub fn shear(n: usize, values: [f64; 3], parameters: Parameters, epsilon: f64) -> Result<Self> {
+        const OP: &str = "lct_shear";
+        positive(OP, n)?;
+        finite(OP, &values)?;
+        let [p1, p2, p3] = values;
+        if parameters == Parameters::Shear {
+            let rates = Rates { q1: p1, b: p2, q2: p3 };
+            let transform =
+                Transform::Shear { rates, before: 0, after: 0, phase: Complex64::ONE };
+            return Ok(Self::new(n, transform, false, identity()));
+        }
+        let lie = Lie::new(p1, p2, p3)?;
+        let matrix = lie.exp()?;
+        let degenerate = matrix.b().abs() < epsilon;
+        let factors = if degenerate {
+            ShearFactors::smooth(&matrix)?
+        } else {
+            ShearFactors::pinned(&matrix, 0, ShearForm::ChirpMiddleConvolution)?
+        };
+        let passes = factors.passes();
+        let rates = Rates { q1: passes.first, b: -passes.middle, q2: passes.last };
+        let (before, after, phase) = (passes.before, passes.after, factors.phase());
+        // U L U is L U L between two DFTs with every rate negated.
+        let sign = match factors.form() {
+            ShearForm::ChirpMiddleConvolution => 1.0,
+            ShearForm::ConvolutionMiddleChirp => -1.0,
+        };
+        let by_entries = factors.rate_jacobian().unwrap_or_default().map(|row| row.map(|x| sign * x));
+        let jacobian = chain(by_entries, lie.exp_jacobian()?);
+        let transform = Transform::Shear { rates, before, after, phase };
+        Ok(Self::new(n, transform, degenerate, jacobian))
+    }
+
+    /// The transform masked to `t ≤ u`: causal, not unitary.
+    ///
+    /// The first `n` points of the centred grid of `grid` points, so that a prefix of a sequence is
+    /// transformed like the whole. Where `|b| < epsilon` the sampled kernel would alias, so the kernel
+    /// of `U(b)`, which is smooth through `b = 0`, is masked instead, and the plan is degenerate.
+    ///
+    /// # Errors
+    ///
+    /// As for [`shear`](Self::shear); [`Error::Length`] when `n` exceeds `grid`; [`Error::Value`] when
+    /// the Lie form's `b` is so small that the rates overflow.
+    pub fn causal(
+        n: usize,
+        grid: usize,
+        values: [f64; 3],
+        parameters: Parameters,
+        epsilon: f64,
+    ) -> Result<Self> {
+        const OP: &str = "lct_causal";
+        positive(OP, n)?;
+        finite(OP, &values)?;
+        if n > grid {
+            return Err(Error::Length {
+                op: OP,
+                argument: "x",
+                expected: "at most the length of the grid",
+                found: n,
+            });
+        }
+        let [p1, p2, p3] = values;
+        let (rates, jacobian) = match parameters {
+            Parameters::Shear => (Rates { q1: p1, b: p2, q2: p3 }, identity()),
+            Parameters::Lie => {
+                let lie = Lie::new(p1, p2, p3)?;
+                let factors =
+                    ShearFactors::pinned(&lie.exp()?, 0, ShearForm::ChirpMiddleConvolution)?;
+                let [q1, b, q2] = factors.rates();
+                let by_entries = factors.rate_jacobian().unwrap_or_default();
+                (Rates { q1, b, q2 }, chain(by_entries, lie.exp_jacobian()?))
+            }
+        };
+        let degenerate = rates.b.abs() < epsilon || rates.b == 0.0;
+        let kernel = if degenerate { CausalKernel::Spectral } else { CausalKernel::Sampled };
+        Ok(Self::new(n, Transform::Causal { rates, kernel, grid }, degenerate, jacobian))
+    }
+
+    /// The fractional Fourier transform by `angle`, in the eigenbasis of the DFT: unitary, and exactly
+    /// additive in the angle on every vector. One learned parameter, the angle.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for `n = 0` or a length that the basis does not exist for, [`Error::Value`]
+    /// for an angle that is not finite.
+    pub fn fractional(n: usize, angle: f64) -> Result<Self> {
+        const OP: &str = "frft";
+        positive(OP, n)?;
+        finite(OP, &[angle])?;
+        Eigenbasis::shared(n)?;
+        Ok(Self::new(n, Transform::Fractional { angle }, false, vec![vec![1.0]]))
+    }
+
+    fn new(n: usize, transform: Transform, degenerate: bool, jacobian: Vec<Vec<f64>>) -> Self {
+        Self { n, transform, adjoint: false, degenerate, jacobian }
+    }
+
+    /// The inverse of this transform.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for a causal transform: it is not unitary.
+    pub fn inverse(self) -> Result<Self> {
+        match self.transform {
+            Transform::Shear { .. } | Transform::Fractional { .. } => {
+                Ok(Self { adjoint: !self.adjoint, ..self })
+            }
+            Transform::Causal { .. } => Err(Error::Unsupported {
+                op: "lct_causal",
+                argument: "inverse",
+                reason: "the causal transform is not unitary and its inverse is ill-conditioned; \
+                         the inverse exists for transforms along the channels",
+            }),
+        }
+    }
+
+    /// The length of the transformed axis.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Whether `|b|` was below the limit, so that another factorisation was taken.
+    pub fn is_degenerate(&self) -> bool {
+        self.degenerate
+    }
+
+    /// How many learned parameters there are.
+    pub fn parameters(&self) -> usize {
+        self.jacobian.first().map_or(0, Vec::len)
+    }
+
+    /// The derivative of the transform's own numbers (rows) by the learned parameters (columns).
+    pub(super) fn jacobian(&self) -> &[Vec<f64>] {
+        &self.jacobian
+    }
+
+    /// The powers of the centred DFT before and after the part that has parameters.
+    pub(super) fn turns(&self) -> (u8, u8) {
+        match self.transform {
+            Transform::Shear { before, after, .. } => (before, after),
+            _ => (0, 0),
+        }
+    }
+
+    /// The part that has parameters.
+    pub(super) fn matrix(&self) -> ComplexMatrix {
+        match self.transform {
+            Transform::Shear { rates, phase, .. } => matrix::shear(self.n, rates).scaled(phase),
+            Transform::Causal { rates, kernel, grid } => {
+                matrix::causal(self.n, grid, rates, kernel)
+            }
+            Transform::Fractional { angle } => matrix::fractional(self.n, angle, false),
+        }
+    }
+
+    /// The derivatives of [`matrix`](Self::matrix) by the transform's own numbers.
+    pub(super) fn derivatives(&self) -> Vec<ComplexMatrix> {
+        match self.transform {
+            Transform::Shear { rates, phase, .. } => matrix::shear_derivatives(self.n, rates)
+                .map(|derivative| derivative.scaled(phase))
+                .into(),
+            Transform::Causal { rates, kernel, grid } => {
+                matrix::causal_derivatives(self.n, grid, rates, kernel).into()
+            }
+            Transform::Fractional { angle } => vec![matrix::fractional(self.n, angle, true)],
+        }
+    }
+
+    pub(super) fn is_adjoint(&self) -> bool {
+        self.adjoint
+    }
+}
+
+/// Linear canonical transforms that a backend can run.
+///
+/// The bodies given here are plain tensor operations, right on every backend; a backend with
+/// kernels overrides them.
+#[backend_extension(
+    Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
+    Flex,
+    Autodiff,
+    Fusion: cfg(feature = "fusion")
+)]
+pub trait LctBackend: Backend {
+    /// The transform of `x` (`[.., n, 2]`); `parameters` only receives the gradient.
+    #[cfg_attr(feature = "fusion", fusion(dtype = x, shape = x))]
+    fn lct(
+        x: FloatTensor<Self>,
+        parameters: FloatTensor<Self>,
+        plan: LctPlan,
+    ) -> FloatTensor<Self> {
+        let _ = parameters;
+        plain::lct::<Self>(x, &plan)
+    }
+
+    /// The gradients that arrive at `x` and at the parameters when `grad` arrives at the output.
+    #[cfg_attr(feature = "fusion", fusion(meta = |x, _grad, plan| (
+        x.clone(),
+        burn::backend::fusion::custom::TensorSpec::new([plan.parameters()].into(), x.dtype),
+    )))]
+    fn lct_vjp(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        plan: LctPlan,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain::lct_vjp::<Self>(x, grad, &plan)
+    }
+}
+
+/// Applies `plan` to the complex tensor `x` (`[.., n, 2]`), differentiable in `x` and `parameters`.
+///
+/// `parameters` must hold the values the plan was made from ([`parameters_to_host`]).
+///
+/// # Errors
+///
+/// [`Error::Shape`] when `x` does not end in `[plan.n(), 2]` or `parameters` has not
+/// the length of [`LctPlan::parameters`].
+pub fn lct<const D: usize>(
+    x: Tensor<D>,
+    parameters: Tensor<1>,
+    plan: &LctPlan,
+) -> Result<Tensor<D>> {
+    let shape = x.dims();
+    if D < 2 || shape[D - 2..] != [plan.n, 2] {
+        return Err(Error::Shape {
+            op: "lct",
+            argument: "x",
+            expected: vec![plan.n, 2],
+            found: shape.to_vec(),
+        });
+    }
+    if parameters.dims() != [plan.parameters()] {
+        return Err(Error::Shape {
+            op: "lct",
+            argument: "parameters",
+            expected: vec![plan.parameters()],
+            found: parameters.dims().to_vec(),
+        });
+    }
+    Ok(Tensor::from_dispatch(<Dispatch as LctBackend>::lct(
+        x.into_dispatch(),
+        parameters.into_dispatch(),
+        plan.clone(),
+    )))
+}
+
+/// Reads learned parameters back as `f64`: one small transfer, the only wait of a call.
+///
+/// # Errors
+///
+/// [`Error::Shape`] when there are not `N`; [`Error::Device`] when the device cannot be read.
+pub fn parameters_to_host<const N: usize>(parameters: &Tensor<1>) -> Result<[f64; N]> {
+    let failed = |report: String| Error::Device {
+        op: "lct",
+        reason: wavecube_core::DeviceFault::Failed(report),
+    };
+    let data = parameters
+        .clone()
+        .detach()
+        .try_into_data_as::<f64>()
+        .map_err(|error| failed(format!("{error}")))?;
+    let values = data.as_slice::<f64>().map_err(|error| failed(format!("{error:?}")))?;
+    values.try_into().map_err(|_| Error::Shape {
+        op: "lct",
+        argument: "parameters",
+        expected: vec![N],
+        found: vec![values.len()],
+    })
+}

@@ -1,0 +1,38 @@
+//! The Burn bridge: wavecube's operations as differentiable Burn operations.
+//!
+//! One trait a family, generated onto Burn's dispatch by `#[backend_extension]`:
+//!
+//! | trait | functions |
+//! |---|---|
+//! | [`FftBackend`] | [`fft()`], [`ifft`], [`rfft`], [`irfft`] |
+//! | [`LctBackend`] | [`lct()`] with an [`LctPlan`]: shear, causal and fractional transforms of learned parameters |
+//!
+//! A complex tensor is a real tensor whose last axis is the pair (re, im): `[.., n, 2]` is `n`
+//! complex numbers, and every transform runs along `n`, the last axis but one.
+//!
+//! Who runs what:
+//!
+//! - **flex** (Burn's own CPU backend) runs the plain-ops bodies of the traits: one matrix product
+//!   with a matrix built in `f64` on the host ([`matrix`]). They are the oracle of the parity tests.
+//! - **Every `CubeCL` backend** (wgpu, CUDA, CPU) runs what `cube` says: the kernels of the
+//!   `wavecube` crate where there are any, the plain bodies otherwise.
+//! - **Autodiff** registers the vector-Jacobian products of the traits (`autodiff`), so the
+//!   backward pass of a kernel is a kernel too.
+//! - **Fusion** (off by default) defers each call as one opaque operation.
+//!
+//! Parameters that are learned reach the host as `f64` once per call, where tables and matrices
+//! are built from them; their gradients are exact, on every backend.
+
+mod autodiff;
+#[cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu"))]
+mod cube;
+mod fft;
+mod flex;
+mod lct;
+mod plain;
+
+pub mod matrix;
+
+pub use fft::{FftBackend, fft, ifft, irfft, rfft};
+pub use lct::{LctBackend, LctPlan, Parameters, lct, parameters_to_host};
+pub use wavecube_core::fft::Normalization;

@@ -1,0 +1,367 @@
+//! Checkpoints: one safetensors file with the weights, the optimiser's moments and, in its
+//! metadata, the configuration, the step and the state of the random numbers.
+//!
+//! The file is written beside its destination and renamed over it, so a reader never sees half of
+//! one. Weights are named by their path in the model (`model.blocks.0.mlp.up.weight`) and readable
+//! by anything that reads safetensors; moments are `optimizer.{matrices,vectors}.{first,second}`.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    tensor::{Device, Tensor, TensorData},
+};
+use safetensors::{Dtype, SafeTensors, View, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Config,
+    lct_gpt::LctGpt,
+    optimizer::{FlatAdamW, Moments},
+    random::Random,
+};
+
+/// The version of the layout described above.
+const FORMAT: &str = "1";
+const GROUPS: [&str; 2] = ["matrices", "vectors"];
+
+/// Where a run stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Optimiser steps taken.
+    pub step: usize,
+    /// State of the random numbers that batches are drawn with.
+    pub random: u64,
+    /// Bytes trained on.
+    pub bytes: u64,
+    /// Seconds trained for.
+    pub seconds: f64,
+    /// Steps taken by the optimiser for each of its vectors.
+    pub optimizer_time: [Option<usize>; 2],
+}
+
+/// A checkpoint in memory.
+pub struct Checkpoint {
+    /// The configuration of the run.
+    pub config: Config,
+    /// Where the run stood.
+    pub progress: Progress,
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+struct Owned {
+    shape: Vec<usize>,
+    data: Vec<u8>,
+}
+
+impl View for Owned {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.data)
+    }
+
+    fn data_len(&self) -> usize {
+        self.data.len()
+    }
+}
+
+impl Owned {
+    fn new(data: &TensorData) -> Result<Self> {
+        let values = data
+            .as_slice::<f32>()
+            .map_err(|error| anyhow::anyhow!("a checkpoint holds f32 numbers: {error:?}"))?;
+        Ok(Self {
+            shape: data.shape().to_vec(),
+            data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        })
+    }
+}
+
+/// Every float parameter of `module` by its path.
+fn weights<M: Module>(module: &M) -> Vec<(String, TensorData)> {
+    #[derive(Default)]
+    struct Visitor {
+        path: Vec<String>,
+        weights: Vec<(String, TensorData)>,
+    }
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.weights.push((self.path.join("."), param.val().inner().into_data()));
+        }
+    }
+    let mut visitor = Visitor::default();
+    module.visit(&mut visitor);
+    visitor.weights
+}
+
+/// Writes a checkpoint to `path`, replacing what was there only when all of it is on disk.
+///
+/// # Errors
+///
+/// When the directory cannot be made or the file not written.
+pub fn save(
+    path: &Path,
+    config: &Config,
+    progress: &Progress,
+    model: &LctGpt,
+    optimizer: &FlatAdamW,
+) -> Result<()> {
+    let mut tensors = Vec::new();
+    for (name, data) in weights(model) {
+        tensors.push((format!("model.{name}"), Owned::new(&data)?));
+    }
+    let mut progress = progress.clone();
+    for (index, moments) in optimizer.moments().into_iter().enumerate() {
+        progress.optimizer_time[index] = moments.as_ref().map(|moments| moments.time);
+        if let Some(moments) = moments {
+            let name = |moment| format!("optimizer.{}.{moment}", GROUPS[index]);
+            tensors.push((name("first"), Owned::new(&moments.first)?));
+            tensors.push((name("second"), Owned::new(&moments.second)?));
+        }
+    }
+    let metadata = HashMap::from([
+        ("wavecube.format".to_owned(), FORMAT.to_owned()),
+        ("wavecube.config".to_owned(), serde_json::to_string(config)?),
+        ("wavecube.progress".to_owned(), serde_json::to_string(&progress)?),
+    ]);
+    let bytes = safetensors::serialize(tensors, Some(metadata))?;
+    write_atomically(path, &bytes)
+}
+
+/// Writes `bytes` beside `path` and renames them over it.
+///
+/// # Errors
+///
+/// When the directory cannot be made or the file not written.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let describe = || format!("cannot write {}", path.display());
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent).with_context(describe)?;
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".partial");
+    let beside = PathBuf::from(beside);
+    let mut file = fs::File::create(&beside).with_context(describe)?;
+    std::io::Write::write_all(&mut file, bytes).with_context(describe)?;
+    file.sync_all().with_context(describe)?;
+    fs::rename(&beside, path).with_context(describe)
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// When the file is missing, cut short, damaged, or was not written by this program.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path)
+            .with_context(|| format!("cannot read the checkpoint {}", path.display()))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| {
+            anyhow::anyhow!(
+                "the checkpoint {} is cut short or damaged ({} bytes: {error}); take an earlier \
+                 one or train again",
+                path.display(),
+                bytes.len()
+            )
+        })?;
+        SafeTensors::deserialize(&bytes).map_err(|error| {
+            anyhow::anyhow!(
+                "the checkpoint {} is cut short or damaged ({} bytes: {error}); take an earlier \
+                 one or train again",
+                path.display(),
+                bytes.len()
+            )
+        })?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let entry = |key: &str| {
+            metadata.get(key).with_context(|| {
+                format!(
+                    "{} is a safetensors file without `{key}`: not a checkpoint of wavecube",
+                    path.display()
+                )
+            })
+        };
+        let format = entry("wavecube.format")?;
+        ensure!(
+            format == FORMAT,
+            "the checkpoint {} has format {format}, this program reads {FORMAT}",
+            path.display()
+        );
+        let config: Config = serde_json::from_str(entry("wavecube.config")?)
+            .with_context(|| format!("in the configuration inside {}", path.display()))?;
+        config
+            .validate()
+            .with_context(|| format!("in the configuration inside {}", path.display()))?;
+        let progress = serde_json::from_str(entry("wavecube.progress")?)
+            .with_context(|| format!("in the progress inside {}", path.display()))?;
+        Ok(Self { config, progress, path: path.to_owned(), bytes })
+    }
+
+    /// Checks that this checkpoint continues a run of `config`.
+    ///
+    /// The text, the number of steps and the intervals may differ; the model, the batches and the
+    /// optimiser may not.
+    ///
+    /// # Errors
+    ///
+    /// Names the first key that differs, with both values.
+    pub fn check_resumes(&self, config: &Config) -> Result<()> {
+        let essential = |config: &Config| -> Result<serde_json::Value> {
+            let mut value = serde_json::to_value(config)?;
+            let free = ["steps", "log_every", "eval_every", "eval_sequences", "checkpoint_every"];
+            if let Some(train) = value.get_mut("train").and_then(|train| train.as_object_mut()) {
+                for key in free {
+                    train.remove(key);
+                }
+            }
+            if let Some(config) = value.as_object_mut() {
+                config.remove("data");
+            }
+            Ok(value)
+        };
+        let (ours, theirs) = (essential(config)?, essential(&self.config)?);
+        if let Some((key, wanted, found)) = first_difference("", &ours, &theirs) {
+            bail!(
+                "the checkpoint {} is of another configuration: it has {key} = {found}, this run \
+                 asks for {wanted}; resume with the checkpoint's own configuration or start anew",
+                self.path.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// The model with the weights of the checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// When a weight is missing or has another shape.
+    pub fn model(&self, device: &Device) -> Result<LctGpt> {
+        let tensors = SafeTensors::deserialize(&self.bytes)?;
+        let model = LctGpt::new(&self.config.model, &mut Random::new(0), device)?;
+        let mut loader = Loader { tensors: &tensors, path: Vec::new(), failure: None };
+        let model = model.map(&mut loader);
+        match loader.failure {
+            Some(failure) => Err(failure)
+                .with_context(|| format!("in the checkpoint {}", self.path.display())),
+            None => Ok(model),
+        }
+    }
+
+    /// The optimiser with its moments.
+    ///
+    /// # Errors
+    ///
+    /// When they are missing or do not belong to `model`.
+    pub fn optimizer(&self, model: &LctGpt, device: &Device) -> Result<FlatAdamW> {
+        let tensors = SafeTensors::deserialize(&self.bytes)?;
+        let mut optimizer = FlatAdamW::new(&self.config.train);
+        let mut moments = [None, None];
+        for (index, time) in self.progress.optimizer_time.into_iter().enumerate() {
+            if let Some(time) = time {
+                let read = |moment| {
+                    let name = format!("optimizer.{}.{moment}", GROUPS[index]);
+                    let view = tensors.tensor(&name).map_err(|_| {
+                        anyhow::anyhow!("{} lacks `{name}`", self.path.display())
+                    })?;
+                    floats(&name, &view)
+                };
+                moments[index] =
+                    Some(Moments { first: read("first")?, second: read("second")?, time });
+            }
+        }
+        optimizer
+            .restore(moments, model, device)
+            .with_context(|| format!("in the checkpoint {}", self.path.display()))?;
+        Ok(optimizer)
+    }
+}
+
+/// The first leaf at which two configurations differ: key, value here, value there.
+fn first_difference(
+    key: &str,
+    ours: &serde_json::Value,
+    theirs: &serde_json::Value,
+) -> Option<(String, String, String)> {
+    match (ours.as_object(), theirs.as_object()) {
+        (Some(a), Some(b)) => a.keys().chain(b.keys()).find_map(|name| {
+            let path = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+            let null = serde_json::Value::Null;
+            first_difference(&path, a.get(name).unwrap_or(&null), b.get(name).unwrap_or(&null))
+        }),
+        _ if ours != theirs => Some((key.to_owned(), ours.to_string(), theirs.to_string())),
+        _ => None,
+    }
+}
+
+fn floats(name: &str, view: &TensorView<'_>) -> Result<TensorData> {
+    ensure!(view.dtype() == Dtype::F32, "`{name}` is {:?}, expected F32", view.dtype());
+    let values: Vec<f32> = view
+        .data()
+        .chunks_exact(4)
+        .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        .collect();
+    Ok(TensorData::new(values, view.shape().to_vec()))
+}
+
+struct Loader<'a> {
+    tensors: &'a SafeTensors<'a>,
+    path: Vec<String>,
+    failure: Option<anyhow::Error>,
+}
+
+impl Loader<'_> {
+    fn read(&self, shape: &[usize]) -> Result<TensorData> {
+        let name = format!("model.{}", self.path.join("."));
+        let view =
+            self.tensors.tensor(&name).map_err(|_| anyhow::anyhow!("`{name}` is missing"))?;
+        ensure!(
+            view.shape() == shape,
+            "`{name}` has shape {:?}, the model needs {shape:?}",
+            view.shape()
+        );
+        floats(&name, &view)
+    }
+}
+
+impl ModuleMapper for Loader<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.read(&param.shape().to_vec()) {
+            Ok(data) => param.map(|old| {
+                let new = Tensor::from_data(data, &old.device());
+                if old.is_autodiff() { new.require_grad() } else { new }
+            }),
+            Err(failure) => {
+                self.failure.get_or_insert(failure);
+                param
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The TOML configuration of a run.
+//!
+//! Every key has a default that works; an unknown key or a value of the wrong type is an error that
+//! names it. Command-line flags override the file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::lct_gpt::ModelConfig;
+
+/// One run: model, text, training.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The model.
+    pub model: ModelConfig,
+    /// The text.
+    pub data: DataConfig,
+    /// The training.
+    pub train: TrainConfig,
+}
+
+/// Where the text comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// Files, or directories that are read in sorted order.
+    pub text: Vec<PathBuf>,
+    /// The share of the text, at its end, that is held out.
+    pub validation: f64,
+    /// At most this many bytes are read.
+    pub max_bytes: usize,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self { text: Vec::new(), validation: 0.1, max_bytes: 64 << 20 }
+    }
+}
+
+/// How the model is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Sequences a forward pass.
+    pub batch: usize,
+    /// Forward passes a step, whose gradients are averaged.
+    pub accumulation: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// The learning rate at the end, as a share of the peak.
+    pub final_rate: f64,
+    /// Steps of linear warm-up.
+    pub warmup: usize,
+    /// Decoupled weight decay of the matrices (vectors have none).
+    pub weight_decay: f64,
+    /// First-moment decay of AdamW.
+    pub beta1: f64,
+    /// Second-moment decay of AdamW.
+    pub beta2: f64,
+    /// Limit of the gradient's global norm; 0 is no limit.
+    pub clip: f64,
+    /// Seed of the parameters and of the batches.
+    pub seed: u64,
+    /// Steps between log lines.
+    pub log_every: usize,
+    /// Steps between evaluations on the held-out text; 0 evaluates at the end only.
+    pub eval_every: usize,
+    /// Sequences an evaluation.
+    pub eval_sequences: usize,
+    /// Steps between checkpoints; 0 saves at the end only.
+    pub checkpoint_every: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            batch: 8,
+            accumulation: 1,
+            learning_rate: 3e-3,
+            final_rate: 0.1,
+            warmup: 50,
+            weight_decay: 0.1,
+            beta1: 0.9,
+            beta2: 0.99,
+            clip: 1.0,
+            seed: 1,
+            log_every: 10,
+            eval_every: 250,
+            eval_sequences: 64,
+            checkpoint_every: 500,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a TOML file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, is not TOML, has an unknown key or a value out of range; the
+    /// message names the file and the key.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        Self::from_toml(&text).with_context(|| format!("in the configuration {}", path.display()))
+    }
+
+    /// Reads and checks TOML.
+    ///
+    /// # Errors
+    ///
+    /// As for [`from_file`](Self::from_file).
+    pub fn from_toml(text: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The configuration as TOML.
+    ///
+    /// # Errors
+    ///
+    /// When a number has no TOML form.
+    pub fn to_toml(&self) -> Result<String> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    ///
+    /// The first value that is out of range, by its key.
+    pub fn validate(&self) -> Result<()> {
+        self.model.validate().context("in [model]")?;
+        let train = &self.train;
+        let counts = [
+            ("train.steps", train.steps),
+            ("train.batch", train.batch),
+            ("train.accumulation", train.accumulation),
+            ("train.log_every", train.log_every),
+            ("train.eval_sequences", train.eval_sequences),
+            ("data.max_bytes", self.data.max_bytes),
+        ];
+        for (key, value) in counts {
+            ensure!(value > 0, "{key} must be at least 1, it is 0");
+        }
+        let positive = [("train.learning_rate", train.learning_rate)];
+        for (key, value) in positive {
+            ensure!(value.is_finite() && value > 0.0, "{key} must be positive, it is {value}");
+        }
+        let not_negative = [
+            ("train.weight_decay", train.weight_decay),
+            ("train.clip", train.clip),
+            ("train.final_rate", train.final_rate),
+        ];
+        for (key, value) in not_negative {
+            ensure!(value.is_finite() && value >= 0.0, "{key} must be at least 0, it is {value}");
+        }
+        let shares =
+            [("train.beta1", train.beta1), ("train.beta2", train.beta2)];
+        for (key, value) in shares {
+            ensure!((0.0..1.0).contains(&value), "{key} must be in [0, 1), it is {value}");
+        }
+        if !(self.data.validation > 0.0 && self.data.validation < 1.0) {
+            bail!(
+                "data.validation must lie between 0 and 1, it is {}: it is the share of the text \
+                 that is held out",
+                self.data.validation
+            );
+        }
+        Ok(())
+    }
+}
+
+impl TrainConfig {
+    /// The learning rate of `step` (from 0): linear warm-up, then a cosine down to the final rate.
+    ///
+    /// `progress` is how much of the run is over, from 0 to 1; a run that is limited by time passes
+    /// its own.
+    pub fn rate(&self, step: usize, progress: f64) -> f64 {
+        let warm = if self.warmup == 0 {
+            1.0
+        } else {
+            ((step + 1) as f64 / self.warmup as f64).min(1.0)
+        };
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.clamp(0.0, 1.0)).cos());
+        self.learning_rate * warm * (self.final_rate + (1.0 - self.final_rate) * cosine)
+    }
+}

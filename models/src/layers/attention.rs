@@ -1,0 +1,109 @@
+//! Causal multi-head attention.
+
+use burn::{
+    module::Module,
+    nn::Linear,
+    tensor::{Bool, Device, Tensor, TensorData, activation::softmax},
+};
+
+use super::linear;
+use crate::random::Random;
+
+/// What every block of a model shares in one pass: the causal mask and the rotary tables.
+#[derive(Debug, Clone)]
+pub struct SequenceContext {
+    /// `[1, 1, time, time]`, true where the key is in the future.
+    future: Tensor<4, Bool>,
+    /// Rotary `(cos, sin)`, each `[1, 1, time, d_head]`, where the model rotates.
+    rotary: Option<(Tensor<4>, Tensor<4>)>,
+}
+
+impl SequenceContext {
+    /// For sequences of `time` positions; with `rope`, tables for heads of width `d_head`.
+    pub fn new(time: usize, d_head: usize, rope: bool, device: &Device) -> Self {
+        let future = Tensor::<2, Bool>::triu_mask([time, time], 1, device).unsqueeze();
+        let rotary = rope.then(|| rotary_tables(time, d_head, device));
+        Self { future, rotary }
+    }
+}
+
+/// Angle of position `t` for the pair `i` of `half`: `t · 10000^(−i/half)`, in `f64`.
+fn rotary_tables(time: usize, d_head: usize, device: &Device) -> (Tensor<4>, Tensor<4>) {
+    let half = d_head / 2;
+    let mut cos = Vec::with_capacity(time * d_head);
+    let mut sin = Vec::with_capacity(time * d_head);
+    for t in 0..time {
+        for i in 0..2 * half {
+            let rate = 10_000_f64.powf(-((i % half) as f64) / half as f64);
+            let (s, c) = (t as f64 * rate).sin_cos();
+            cos.push(c as f32);
+            sin.push(s as f32);
+        }
+    }
+    let table =
+        |values| Tensor::from_data(TensorData::new(values, [1, 1, time, 2 * half]), device);
+    (table(cos), table(sin))
+}
+
+/// Rotates the pairs `(x_i, x_{i + half})` of `[batch, head, time, d_head]`.
+fn rotate(x: Tensor<4>, (cos, sin): &(Tensor<4>, Tensor<4>)) -> Tensor<4> {
+    let mut halves = x.clone().chunk(2, 3);
+    let upper = halves.pop();
+    let lower = halves.pop();
+    match (lower, upper) {
+        (Some(lower), Some(upper)) => {
+            let turned = Tensor::cat(vec![upper.neg(), lower], 3);
+            x * cos.clone() + turned * sin.clone()
+        }
+        _ => x,
+    }
+}
+
+/// `softmax(q kᵀ / √d_head + mask) v` per head.
+#[derive(Module, Debug)]
+pub struct CausalSelfAttention {
+    qkv: Linear,
+    out: Linear,
+    heads: usize,
+}
+
+impl CausalSelfAttention {
+    /// `d_model` must be a multiple of `heads` (the model's configuration checks it).
+    pub fn new(
+        d_model: usize,
+        heads: usize,
+        residual_gain: f64,
+        random: &mut Random,
+        device: &Device,
+    ) -> Self {
+        Self {
+            qkv: linear(d_model, 3 * d_model, 1.0, random, device),
+            out: linear(d_model, d_model, residual_gain, random, device),
+            heads,
+        }
+    }
+
+    /// `[batch, time, d_model]` to the same shape.
+    pub fn forward(&self, x: Tensor<3>, context: &SequenceContext) -> Tensor<3> {
+        let [batch, time, d_model] = x.dims();
+        let d_head = d_model / self.heads;
+        let qkv = self.qkv.forward(x);
+        let head = |index: usize| {
+            qkv.clone()
+                .narrow(2, index * d_model, d_model)
+                .reshape([batch, time, self.heads, d_head])
+                .swap_dims(1, 2)
+        };
+        let (mut q, mut k, v) = (head(0), head(1), head(2));
+        if let Some(tables) = &context.rotary {
+            q = rotate(q, tables);
+            k = rotate(k, tables);
+        }
+        let scale = 1.0 / (d_head as f64).sqrt();
+        let scores = (q * scale).matmul(k.swap_dims(2, 3));
+        let mask = context.future.clone().expand([batch, self.heads, time, time]);
+        let weights = softmax(scores.mask_fill(mask, f32::NEG_INFINITY), 3);
+        let mixed = weights.matmul(v).swap_dims(1, 2).reshape([batch, time, d_model]);
+        self.out.forward(mixed)
+    }
+}

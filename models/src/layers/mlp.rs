@@ -1,0 +1,38 @@
+//! The position-wise network.
+
+use burn::{
+    module::Module,
+    nn::Linear,
+    tensor::{Device, Tensor, activation::gelu_approximate},
+};
+
+use super::linear;
+use crate::random::Random;
+
+/// `W₂ gelu(W₁ x)`, without biases.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    up: Linear,
+    down: Linear,
+}
+
+impl Mlp {
+    /// `d_model → hidden → d_model`; `residual_gain` scales the way back into the residual stream.
+    pub fn new(
+        d_model: usize,
+        hidden: usize,
+        residual_gain: f64,
+        random: &mut Random,
+        device: &Device,
+    ) -> Self {
+        Self {
+            up: linear(d_model, hidden, 1.0, random, device),
+            down: linear(hidden, d_model, residual_gain, random, device),
+        }
+    }
+
+    /// `[batch, time, d_model]` to the same shape.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.down.forward(gelu_approximate(self.up.forward(x)))
+    }
+}

@@ -1,0 +1,46 @@
+//! The layers that models are put together from.
+//!
+//! Every layer is causal: output `t` depends on inputs `0..=t`. Parameters are drawn on the host
+//! from [`Random`], so a seed gives the same layer on every device.
+
+mod attention;
+mod lct;
+mod mlp;
+mod norm;
+
+use burn::{
+    module::Param,
+    nn::Linear,
+    tensor::{Device, Tensor, TensorData},
+};
+
+pub use attention::{CausalSelfAttention, SequenceContext};
+pub use lct::{Axis, ComplexToReal, Form, LctConfig, LctLayer, ParameterForm, Start};
+pub use mlp::Mlp;
+pub use norm::{Norm, NormKind};
+
+use crate::random::Random;
+
+/// A matrix parameter of normal numbers with the given standard deviation.
+pub(crate) fn normal_matrix(
+    shape: [usize; 2],
+    deviation: f64,
+    random: &mut Random,
+    device: &Device,
+) -> Param<Tensor<2>> {
+    let values: Vec<f32> =
+        (0..shape[0] * shape[1]).map(|_| (random.normal() * deviation) as f32).collect();
+    Param::from_data(TensorData::new(values, shape), device)
+}
+
+/// A linear map without bias, `[d_in, d_out]`, of standard deviation `gain/√d_in`.
+pub(crate) fn linear(
+    d_in: usize,
+    d_out: usize,
+    gain: f64,
+    random: &mut Random,
+    device: &Device,
+) -> Linear {
+    let deviation = gain / (d_in as f64).sqrt();
+    Linear { weight: normal_matrix([d_in, d_out], deviation, random, device), bias: None }
+}

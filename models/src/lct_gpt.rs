@@ -1,0 +1,328 @@
+//! LCT-GPT: a byte-level GPT with a linear canonical transform in its blocks.
+//!
+//! A block of the baseline is `x + attention(norm x)`, then `x + mlp(norm x)`. The transform goes
+//! where [`Placement`] says; the width of the MLP can be adjusted so that every variant has the
+//! baseline's number of parameters ([`ModelConfig::matched`]).
+
+use burn::{
+    module::{Module, Param},
+    nn::Linear,
+    tensor::{Device, Int, Tensor, activation::log_softmax},
+};
+use serde::{Deserialize, Serialize};
+use wavecube_core::{Error, Result};
+
+use crate::{
+    layers::{
+        CausalSelfAttention, LctConfig, LctLayer, Mlp, Norm, NormKind, SequenceContext, linear,
+        normal_matrix,
+    },
+    random::Random,
+};
+
+/// One symbol a byte.
+pub const VOCABULARY: usize = 256;
+
+/// Where the transform goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// Nowhere: the baseline.
+    None,
+    /// `x + attention(lct(norm x))`.
+    Before,
+    /// `x + lct(attention(norm x))`.
+    After,
+    /// A residual of its own: `x + lct(norm x)` ahead of attention.
+    #[default]
+    Block,
+    /// Instead of attention: `x + lct(norm x)`.
+    Mixer,
+}
+
+/// How positions are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// Rotary embedding of queries and keys.
+    #[default]
+    Rope,
+    /// A learned vector for each position.
+    Learned,
+}
+
+/// An [`LctGpt`] in words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// How many bytes the model sees.
+    pub context: usize,
+    /// Channels.
+    pub d_model: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the MLP; `4 · d_model` when it is 0.
+    pub mlp_hidden: usize,
+    /// Adjust the width of the MLP to the baseline's number of parameters.
+    pub match_parameters: bool,
+    /// Normalisation.
+    pub norm: NormKind,
+    /// How positions are told apart.
+    pub positions: Positions,
+    /// Where the transform goes.
+    pub placement: Placement,
+    /// The transform.
+    pub lct: LctConfig,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            context: 64,
+            d_model: 64,
+            layers: 2,
+            heads: 4,
+            mlp_hidden: 0,
+            match_parameters: true,
+            norm: NormKind::Rms,
+            positions: Positions::Rope,
+            placement: Placement::Block,
+            lct: LctConfig::default(),
+        }
+    }
+}
+
+const OP: &str = "lct-gpt";
+
+impl ModelConfig {
+    /// Checks every size and combination.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for a size that is zero or does not divide; those of
+    /// [`LctConfig::validate`].
+    pub fn validate(&self) -> Result<()> {
+        let at_least_one = [
+            ("model.context", self.context),
+            ("model.d_model", self.d_model),
+            ("model.layers", self.layers),
+            ("model.heads", self.heads),
+        ];
+        for (argument, found) in at_least_one {
+            if found == 0 {
+                return Err(Error::Length { op: OP, argument, expected: "at least 1", found });
+            }
+        }
+        if !self.d_model.is_multiple_of(self.heads) {
+            return Err(Error::Length {
+                op: OP,
+                argument: "model.d_model",
+                expected: "a multiple of model.heads",
+                found: self.d_model,
+            });
+        }
+        if self.positions == Positions::Rope && !(self.d_model / self.heads).is_multiple_of(2) {
+            return Err(Error::Length {
+                op: OP,
+                argument: "model.d_model / model.heads",
+                expected: "even where positions = \"rope\"",
+                found: self.d_model / self.heads,
+            });
+        }
+        if self.placement != Placement::None {
+            self.lct.validate()?;
+        }
+        Ok(())
+    }
+
+    /// The width of the MLP.
+    pub fn hidden(&self) -> usize {
+        if self.mlp_hidden == 0 { 4 * self.d_model } else { self.mlp_hidden }
+    }
+
+    /// The number of parameters.
+    pub fn parameter_count(&self) -> usize {
+        let d = self.d_model;
+        let norm = Norm::parameters(self.norm, d);
+        let lct = self.lct.parameter_count(d);
+        let attention = 4 * d * d;
+        let mixing = match self.placement {
+            Placement::None => norm + attention,
+            Placement::Before | Placement::After => norm + attention + lct,
+            Placement::Block => 2 * norm + attention + lct,
+            Placement::Mixer => norm + lct,
+        };
+        let positions = match self.positions {
+            Positions::Rope => 0,
+            Positions::Learned => self.context * d,
+        };
+        let block = mixing + norm + 2 * d * self.hidden();
+        positions + 2 * VOCABULARY * d + self.layers * block + norm
+    }
+
+    /// This configuration with the MLP width that brings the number of parameters closest to the
+    /// baseline's (the same model with `placement = "none"`).
+    #[must_use]
+    pub fn matched(&self) -> Self {
+        if !self.match_parameters || self.placement == Placement::None {
+            return self.clone();
+        }
+        let baseline = Self { placement: Placement::None, ..self.clone() };
+        let target = baseline.parameter_count() as f64;
+        let thin = Self { mlp_hidden: 1, ..self.clone() };
+        let unit = (2 * self.layers * self.d_model) as f64;
+        let hidden = 1.0 + (target - thin.parameter_count() as f64) / unit;
+        Self { mlp_hidden: hidden.round().max(1.0) as usize, ..self.clone() }
+    }
+}
+
+/// One block: mixing of positions and channels, then the MLP.
+#[derive(Module, Debug)]
+struct Block {
+    attention_norm: Option<Norm>,
+    attention: Option<CausalSelfAttention>,
+    lct_norm: Option<Norm>,
+    lct: Option<LctLayer>,
+    mlp_norm: Norm,
+    mlp: Mlp,
+    #[module(skip)]
+    placement: Placement,
+}
+
+impl Block {
+    fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
+        let d = config.d_model;
+        let gain = 1.0 / (2.0 * config.layers as f64).sqrt();
+        let norm = || Norm::new(config.norm, d, device);
+        let attends = config.placement != Placement::Mixer;
+        let transforms = config.placement != Placement::None;
+        let own_norm = matches!(config.placement, Placement::Block | Placement::Mixer);
+        let attention =
+            attends.then(|| CausalSelfAttention::new(d, config.heads, gain, random, device));
+        let lct = if transforms {
+            Some(LctLayer::new(&config.lct, d, config.context, device)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            attention_norm: attends.then(norm),
+            attention,
+            lct_norm: own_norm.then(norm),
+            lct,
+            mlp_norm: norm(),
+            mlp: Mlp::new(d, config.hidden(), gain, random, device),
+            placement: config.placement,
+        })
+    }
+
+    fn forward(&self, mut x: Tensor<3>, context: &SequenceContext) -> Result<Tensor<3>> {
+        if let (Some(norm), Some(lct)) = (&self.lct_norm, &self.lct) {
+            x = x.clone() + lct.forward(norm.forward(x))?;
+        }
+        if let (Some(norm), Some(attention)) = (&self.attention_norm, &self.attention) {
+            let mut y = norm.forward(x.clone());
+            if let (Placement::Before, Some(lct)) = (self.placement, &self.lct) {
+                y = lct.forward(y)?;
+            }
+            y = attention.forward(y, context);
+            if let (Placement::After, Some(lct)) = (self.placement, &self.lct) {
+                y = lct.forward(y)?;
+            }
+            x = x + y;
+        }
+        Ok(x.clone() + self.mlp.forward(self.mlp_norm.forward(x)))
+    }
+}
+
+/// The model: bytes in, logits of the next byte out.
+#[derive(Module, Debug)]
+pub struct LctGpt {
+    embedding: Param<Tensor<2>>,
+    positions: Option<Param<Tensor<2>>>,
+    blocks: Vec<Block>,
+    norm: Norm,
+    head: Linear,
+    #[module(skip)]
+    config: ModelConfig,
+}
+
+impl LctGpt {
+    /// A fresh model; the same `random` gives the same parameters on every device.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ModelConfig::validate`].
+    pub fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
+        config.validate()?;
+        let config = config.matched();
+        let d = config.d_model;
+        let embedding = normal_matrix([VOCABULARY, d], 0.1, random, device);
+        let positions = (config.positions == Positions::Learned)
+            .then(|| normal_matrix([config.context, d], 0.02, random, device));
+        let blocks = (0..config.layers)
+            .map(|_| Block::new(&config, random, device))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            embedding,
+            positions,
+            blocks,
+            norm: Norm::new(config.norm, d, device),
+            head: linear(d, VOCABULARY, 0.2, random, device),
+            config,
+        })
+    }
+
+    /// The configuration with the MLP width that was settled on.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// How often a transform met `|b| < epsilon` since the model was made.
+    pub fn degenerate_hits(&self) -> u64 {
+        self.blocks.iter().filter_map(|block| block.lct.as_ref()).map(LctLayer::degenerate_hits).sum()
+    }
+
+    /// Logits `[batch, time, 256]` of the byte after each position of `bytes` (`[batch, time]`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] when `time` is 0 or exceeds the context; those of [`LctLayer::forward`].
+    pub fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
+        let [batch, time] = bytes.dims();
+        let d = self.config.d_model;
+        if time == 0 || time > self.config.context {
+            return Err(Error::Length {
+                op: OP,
+                argument: "bytes",
+                expected: "between 1 and the model's context",
+                found: time,
+            });
+        }
+        let device = self.embedding.device();
+        let mut x =
+            self.embedding.val().select(0, bytes.reshape([batch * time])).reshape([batch, time, d]);
+        if let Some(positions) = &self.positions {
+            x = x + positions.val().narrow(0, 0, time).unsqueeze();
+        }
+        let rope = self.config.positions == Positions::Rope;
+        let context = SequenceContext::new(time, d / self.config.heads, rope, &device);
+        for block in &self.blocks {
+            x = block.forward(x, &context)?;
+        }
+        Ok(self.head.forward(self.norm.forward(x)))
+    }
+
+    /// Mean cross-entropy in nats of `targets` (`[batch, time]`), `targets[t]` following `bytes[t]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward).
+    pub fn loss(&self, bytes: Tensor<2, Int>, targets: Tensor<2, Int>) -> Result<Tensor<1>> {
+        let logits = self.forward(bytes)?;
+        let [batch, time, vocabulary] = logits.dims();
+        let log_p = log_softmax(logits.reshape([batch * time, vocabulary]), 1);
+        Ok(log_p.gather(1, targets.reshape([batch * time, 1])).mean().neg())
+    }
+}

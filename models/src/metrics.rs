@@ -1,0 +1,97 @@
+//! What a run reports: one record a log line, as CSV while it runs and as JSON at its end.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::write_atomically;
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Optimiser steps taken.
+    pub step: usize,
+    /// Bits per byte on the training text, mean over the steps since the record before.
+    pub train_bpb: f64,
+    /// Bits per byte on the held-out text, where it was measured.
+    pub validation_bpb: Option<f64>,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+    /// Global norm of the last step's gradient, before clipping.
+    pub gradient_norm: f64,
+    /// Bytes trained on in a second.
+    pub bytes_per_second: f64,
+    /// Seconds trained for.
+    pub seconds: f64,
+}
+
+/// The records of a run and where they are written.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    records: Vec<Record>,
+    directory: PathBuf,
+}
+
+const HEADER: &str =
+    "step,train_bpb,validation_bpb,learning_rate,gradient_norm,bytes_per_second,seconds\n";
+
+impl Metrics {
+    /// Records that will be written to `metrics.csv` and `metrics.json` in `directory`; those of an
+    /// interrupted run up to `resumed_at` are kept.
+    ///
+    /// # Errors
+    ///
+    /// When the records of the interrupted run cannot be understood.
+    pub fn open(directory: &Path, resumed_at: usize) -> Result<Self> {
+        let path = directory.join("metrics.json");
+        let mut records: Vec<Record> = Vec::new();
+        if resumed_at > 0 && path.exists() {
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            records = serde_json::from_str(&text)
+                .with_context(|| format!("{} is not a list of records", path.display()))?;
+            records.retain(|record| record.step <= resumed_at);
+        }
+        Ok(Self { records, directory: directory.to_owned() })
+    }
+
+    /// All records so far.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// Writes both files.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be written.
+    pub fn write(&self) -> Result<()> {
+        let mut csv = HEADER.to_owned();
+        for record in &self.records {
+            let validation =
+                record.validation_bpb.map(|bpb| format!("{bpb:.6}")).unwrap_or_default();
+            writeln!(
+                csv,
+                "{},{:.6},{validation},{:.6e},{:.6},{:.1},{:.3}",
+                record.step,
+                record.train_bpb,
+                record.learning_rate,
+                record.gradient_norm,
+                record.bytes_per_second,
+                record.seconds
+            )?;
+        }
+        write_atomically(&self.directory.join("metrics.csv"), csv.as_bytes())?;
+        let json = serde_json::to_vec_pretty(&self.records)?;
+        write_atomically(&self.directory.join("metrics.json"), &json)
+    }
+}
