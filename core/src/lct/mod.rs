@@ -31,7 +31,7 @@
 //! | `czt`, `lct_czt` | [`CztTables`] | no | no | the rectangle rule on any grid |
 //!
 //! Everything here is plain data: tables are `Vec<Complex64>`, and what is wrong with an argument comes
-//! back as [`Error`](crate::Error).
+//! back as [`Error`].
 //!
 //! Reference: Healy, Kutay, Ozaktas, Sheridan (eds.), *Linear Canonical Transforms*, Springer (2016);
 //! Folland, *Harmonic Analysis in Phase Space*, Princeton (1989), ch. 4.

@@ -84,9 +84,13 @@ fn a_chain_of_fifty_is_the_product() {
         let (mut chain, mut product) =
             (State { frame: start.frame, v: start.v.clone() }, Abcd::IDENTITY);
         let mut sign = 1.0;
-        for step in 0..50 {
-            let m =
-                if step % 5 == 0 { any_matrix(&mut rng) } else { sampling::matrix(&mut rng, 1.2) };
+        for _ in 0..50 {
+            // Fifty random factors would stretch by e^10 or more, and a product of stretch σ has lost σ²
+            // of its digits: keep to chains that stay below 3.
+            let mut m = any_matrix(&mut rng);
+            while (m * product).stretch() > 3.0 {
+                m = any_matrix(&mut rng);
+            }
             chain = chain.apply(&m, ZeroPoint::With);
             sign *= m.metaplectic_sign(&product);
             product = m * product;
@@ -100,7 +104,8 @@ fn a_chain_of_fifty_is_the_product() {
         let error = sampling::distance(&chain.v, &want);
         println!("chain of 50 at {n}: {error:.1e}, stretch {:.1}", product.stretch());
         worst = worst.max(error);
-        // 50 angles of a few ε, times the order.
+        // √50 roundings of a few ε, σ² = 9 times as large seen from the start, in angles that order k
+        // turns k times: 1e-14 n. Of 500 chains the median was 6e-16 n, the worst 3e-15 n.
         assert!(error < 1e-14 * n as f64, "n = {n}: {error:e}");
     }
     println!("chain of 50: {worst:.1e}");
@@ -113,11 +118,17 @@ fn a_chain_and_its_inverse_are_nothing() {
     let start = State::new(sampling::noise(&mut rng, n));
     let chain = (0..10).map(|_| any_matrix(&mut rng)).collect::<Vec<_>>();
     let mut state = State { frame: start.frame, v: start.v.clone() };
+    let (mut product, mut stretch) = (Abcd::IDENTITY, 1.0f64);
     for m in chain.iter().copied().chain(chain.iter().rev().map(Abcd::inverse)) {
         state = state.apply(&m, ZeroPoint::Without);
+        product = m * product;
+        stretch = stretch.max(product.stretch());
     }
-    same_frame(&state.frame, &Frame::IDENTITY, 1e-10);
-    sampling::close("there and back", &state.v, &start.v, 1e-10);
+    // Twenty roundings on the way; those made where the signal is stretched by σ come back σ² as large,
+    // and order k turns k times as far.
+    let tolerance = 20.0 * f64::EPSILON * stretch * stretch;
+    same_frame(&state.frame, &Frame::IDENTITY, 4.0 * tolerance);
+    sampling::close("there and back", &state.v, &start.v, tolerance * n as f64);
     sampling::near("norm", sampling::norm(&state.v) / sampling::norm(&start.v), 1.0, 1e-14);
 }
 
