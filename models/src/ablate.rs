@@ -78,8 +78,7 @@ impl Grid {
                                     lct.axis = axis;
                                     lct.to_real = to_real;
                                     lct.learned = learned;
-                                    lct.epsilon =
-                                        if learned { epsilon } else { self.epsilons[0] };
+                                    lct.epsilon = if learned { epsilon } else { self.epsilons[0] };
                                 }
                                 if !all.contains(&config) {
                                     all.push(config);

@@ -261,8 +261,9 @@ impl Checkpoint {
         let mut loader = Loader { tensors: &tensors, path: Vec::new(), failure: None };
         let model = model.map(&mut loader);
         match loader.failure {
-            Some(failure) => Err(failure)
-                .with_context(|| format!("in the checkpoint {}", self.path.display())),
+            Some(failure) => {
+                Err(failure).with_context(|| format!("in the checkpoint {}", self.path.display()))
+            }
             None => Ok(model),
         }
     }
@@ -280,9 +281,9 @@ impl Checkpoint {
             if let Some(time) = time {
                 let read = |moment| {
                     let name = format!("optimizer.{}.{moment}", GROUPS[index]);
-                    let view = tensors.tensor(&name).map_err(|_| {
-                        anyhow::anyhow!("{} lacks `{name}`", self.path.display())
-                    })?;
+                    let view = tensors
+                        .tensor(&name)
+                        .map_err(|_| anyhow::anyhow!("{} lacks `{name}`", self.path.display()))?;
                     floats(&name, &view)
                 };
                 moments[index] =

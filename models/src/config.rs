@@ -162,8 +162,7 @@ impl Config {
         for (key, value) in not_negative {
             ensure!(value.is_finite() && value >= 0.0, "{key} must be at least 0, it is {value}");
         }
-        let shares =
-            [("train.beta1", train.beta1), ("train.beta2", train.beta2)];
+        let shares = [("train.beta1", train.beta1), ("train.beta2", train.beta2)];
         for (key, value) in shares {
             ensure!((0.0..1.0).contains(&value), "{key} must be in [0, 1), it is {value}");
         }
@@ -184,11 +183,8 @@ impl TrainConfig {
     /// `progress` is how much of the run is over, from 0 to 1; a run that is limited by time passes
     /// its own.
     pub fn rate(&self, step: usize, progress: f64) -> f64 {
-        let warm = if self.warmup == 0 {
-            1.0
-        } else {
-            ((step + 1) as f64 / self.warmup as f64).min(1.0)
-        };
+        let warm =
+            if self.warmup == 0 { 1.0 } else { ((step + 1) as f64 / self.warmup as f64).min(1.0) };
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.clamp(0.0, 1.0)).cos());
         self.learning_rate * warm * (self.final_rate + (1.0 - self.final_rate) * cosine)
     }

@@ -141,9 +141,7 @@ fn wgpu(reason: &'static str) -> Result<Selected> {
 fn cuda(reason: &'static str) -> Result<Selected> {
     #[cfg(feature = "cuda")]
     {
-        if let Some(adapter) =
-            adapters("cuda", burn::tensor::DeviceType::Cuda).into_iter().next()
-        {
+        if let Some(adapter) = adapters("cuda", burn::tensor::DeviceType::Cuda).into_iter().next() {
             return Ok(adapter.selected(reason));
         }
         bail!("no CUDA device or driver on this machine; take --device auto")

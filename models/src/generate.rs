@@ -50,8 +50,7 @@ pub fn generate(
     let context = model.config().context;
     let mut random = Random::new(sampling.seed);
     // A text begins after a line break; an empty prompt has to begin somewhere.
-    let mut bytes =
-        if prompt.is_empty() { b"\n".to_vec() } else { prompt.as_bytes().to_vec() };
+    let mut bytes = if prompt.is_empty() { b"\n".to_vec() } else { prompt.as_bytes().to_vec() };
     let mut text = String::new();
     let mut utf8 = Utf8::default();
     let mut pending = Vec::with_capacity(4);
@@ -178,7 +177,8 @@ mod tests {
                 for left in (1..=room).rev() {
                     let byte = loop {
                         // Continuations and long starts are likelier here than in a uniform draw.
-                        let byte = random.bits() as u8 | if random.below(2) == 0 { 0x80 } else { 0 };
+                        let byte =
+                            random.bits() as u8 | if random.below(2) == 0 { 0x80 } else { 0 };
                         if utf8.allows(byte, left) {
                             break byte;
                         }

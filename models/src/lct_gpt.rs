@@ -281,7 +281,11 @@ impl LctGpt {
 
     /// How often a transform met `|b| < epsilon` since the model was made.
     pub fn degenerate_hits(&self) -> u64 {
-        self.blocks.iter().filter_map(|block| block.lct.as_ref()).map(LctLayer::degenerate_hits).sum()
+        self.blocks
+            .iter()
+            .filter_map(|block| block.lct.as_ref())
+            .map(LctLayer::degenerate_hits)
+            .sum()
     }
 
     /// Logits `[batch, time, 256]` of the byte after each position of `bytes` (`[batch, time]`).

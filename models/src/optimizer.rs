@@ -127,13 +127,7 @@ impl FlatAdamW {
     }
 
     /// One step down `gradients`.
-    pub fn step<M: Module>(
-        &mut self,
-        rate: f64,
-        module: M,
-        gradients: Flat,
-        device: &Device,
-    ) -> M {
+    pub fn step<M: Module>(&mut self, rate: f64, module: M, gradients: Flat, device: &Device) -> M {
         let parameters = flat_parameters(&module, device);
         let mut updated = Vec::with_capacity(2);
         for (index, (parameter, gradient)) in parameters.into_iter().zip(gradients).enumerate() {
@@ -142,8 +136,7 @@ impl FlatAdamW {
                 continue;
             }
             let state = self.states[index].take();
-            let (parameter, state) =
-                self.rules[index].step(rate, parameter, gradient, state);
+            let (parameter, state) = self.rules[index].step(rate, parameter, gradient, state);
             self.states[index] = state;
             updated.push(parameter);
         }

@@ -59,13 +59,8 @@ impl Trainer {
         corpus.check_context(config.model.context)?;
         let device = device.clone().autodiff();
         let model = LctGpt::new(&config.model, &mut Random::new(config.train.seed), &device)?;
-        let progress = Progress {
-            step: 0,
-            random: 0,
-            bytes: 0,
-            seconds: 0.0,
-            optimizer_time: [None, None],
-        };
+        let progress =
+            Progress { step: 0, random: 0, bytes: 0, seconds: 0.0, optimizer_time: [None, None] };
         Ok(Self {
             config: config.clone(),
             corpus,

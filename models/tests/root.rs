@@ -1,1 +1,8 @@
+//! Tests of the models: operations, layers, models, training, and everything a user can get wrong.
 
+mod bridge;
+mod inputs;
+mod layers;
+mod model;
+mod support;
+mod training;

@@ -23,20 +23,13 @@ pub trait FftBackend: Backend {
     /// Complex to complex, `[.., n, 2]` to the same shape.
     #[cfg_attr(feature = "fusion", fusion(dtype = x, shape = x))]
     fn fft(x: FloatTensor<Self>, inverse: bool, normalization: Normalization) -> FloatTensor<Self> {
-        let shape = x.shape().to_vec();
-        let n = shape[shape.len() - 2];
-        let direction = if inverse { Direction::Inverse } else { Direction::Forward };
-        let table = matrix::dft(n, inverse, normalization.scale(direction, n)).interleaved();
-        plain::apply::<Self>(x, table, [2 * n, 2 * n], false, shape)
+        plain_fft::<Self>(x, inverse, normalization)
     }
 
     /// Real to complex, `[.., n]` to `[.., n/2 + 1, 2]`.
     #[cfg_attr(feature = "fusion", fusion(dtype = x, shape = half_spectrum_shape(x)))]
     fn rfft(x: FloatTensor<Self>, normalization: Normalization) -> FloatTensor<Self> {
-        let shape = x.shape();
-        let n = shape[shape.rank() - 1];
-        let out = half_spectrum_shape(&shape).to_vec();
-        plain::apply::<Self>(x, rfft_table(n, normalization), [n, n / 2 * 2 + 2], false, out)
+        plain_rfft::<Self>(x, normalization)
     }
 
     /// The adjoint of [`rfft`](Self::rfft): `[.., n/2 + 1, 2]` to `[.., n]`.
@@ -46,8 +39,7 @@ pub trait FftBackend: Backend {
         n: usize,
         normalization: Normalization,
     ) -> FloatTensor<Self> {
-        let out = signal_shape(&grad.shape(), n).to_vec();
-        plain::apply::<Self>(grad, rfft_table(n, normalization), [n, n / 2 * 2 + 2], true, out)
+        plain_rfft_vjp::<Self>(grad, n, normalization)
     }
 
     /// Complex to real, the inverse of [`rfft`](Self::rfft): `[.., n/2 + 1, 2]` to `[.., n]`.
@@ -55,18 +47,64 @@ pub trait FftBackend: Backend {
     /// The imaginary parts at frequency 0 (and `n/2`) are ignored.
     #[cfg_attr(feature = "fusion", fusion(dtype = x, shape = signal_shape(x, *n)))]
     fn irfft(x: FloatTensor<Self>, n: usize, normalization: Normalization) -> FloatTensor<Self> {
-        let out = signal_shape(&x.shape(), n).to_vec();
-        plain::apply::<Self>(x, irfft_table(n, normalization), [n / 2 * 2 + 2, n], false, out)
+        plain_irfft::<Self>(x, n, normalization)
     }
 
     /// The adjoint of [`irfft`](Self::irfft): `[.., n]` to `[.., n/2 + 1, 2]`.
     #[cfg_attr(feature = "fusion", fusion(dtype = grad, shape = half_spectrum_shape(grad)))]
     fn irfft_vjp(grad: FloatTensor<Self>, normalization: Normalization) -> FloatTensor<Self> {
-        let shape = grad.shape();
-        let n = shape[shape.rank() - 1];
-        let out = half_spectrum_shape(&shape).to_vec();
-        plain::apply::<Self>(grad, irfft_table(n, normalization), [n / 2 * 2 + 2, n], true, out)
+        plain_irfft_vjp::<Self>(grad, normalization)
     }
+}
+
+pub(super) fn plain_fft<B: Backend>(
+    x: FloatTensor<B>,
+    inverse: bool,
+    normalization: Normalization,
+) -> FloatTensor<B> {
+    let shape = x.shape().to_vec();
+    let n = shape[shape.len() - 2];
+    let direction = if inverse { Direction::Inverse } else { Direction::Forward };
+    let table = matrix::dft(n, inverse, normalization.scale(direction, n)).interleaved();
+    plain::apply::<B>(x, table, [2 * n, 2 * n], false, shape)
+}
+
+pub(super) fn plain_rfft<B: Backend>(
+    x: FloatTensor<B>,
+    normalization: Normalization,
+) -> FloatTensor<B> {
+    let shape = x.shape();
+    let n = shape[shape.rank() - 1];
+    let out = half_spectrum_shape(&shape).to_vec();
+    plain::apply::<B>(x, rfft_table(n, normalization), [n, n / 2 * 2 + 2], false, out)
+}
+
+pub(super) fn plain_rfft_vjp<B: Backend>(
+    grad: FloatTensor<B>,
+    n: usize,
+    normalization: Normalization,
+) -> FloatTensor<B> {
+    let out = signal_shape(&grad.shape(), n).to_vec();
+    plain::apply::<B>(grad, rfft_table(n, normalization), [n, n / 2 * 2 + 2], true, out)
+}
+
+pub(super) fn plain_irfft<B: Backend>(
+    x: FloatTensor<B>,
+    n: usize,
+    normalization: Normalization,
+) -> FloatTensor<B> {
+    let out = signal_shape(&x.shape(), n).to_vec();
+    plain::apply::<B>(x, irfft_table(n, normalization), [n / 2 * 2 + 2, n], false, out)
+}
+
+pub(super) fn plain_irfft_vjp<B: Backend>(
+    grad: FloatTensor<B>,
+    normalization: Normalization,
+) -> FloatTensor<B> {
+    let shape = grad.shape();
+    let n = shape[shape.rank() - 1];
+    let out = half_spectrum_shape(&shape).to_vec();
+    plain::apply::<B>(grad, irfft_table(n, normalization), [n / 2 * 2 + 2, n], true, out)
 }
 
 /// `[.., n]` to `[.., n/2 + 1, 2]`.

@@ -32,9 +32,20 @@ pub enum Parameters {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Transform {
     /// `phase · F^after · S(rates) · F^before`.
-    Shear { rates: Rates, before: u8, after: u8, phase: Complex64 },
-    Causal { rates: Rates, kernel: CausalKernel, grid: usize },
-    Fractional { angle: f64 },
+    Shear {
+        rates: Rates,
+        before: u8,
+        after: u8,
+        phase: Complex64,
+    },
+    Causal {
+        rates: Rates,
+        kernel: CausalKernel,
+        grid: usize,
+    },
+    Fractional {
+        angle: f64,
+    },
 }
 
 /// One transform, decided and validated on the host.
@@ -62,9 +73,7 @@ fn positive(op: &'static str, n: usize) -> Result<()> {
 fn finite(op: &'static str, values: &[f64]) -> Result<()> {
     match values.iter().find(|value| !value.is_finite()) {
         None => Ok(()),
-        Some(&found) => {
-            Err(Error::Value { op, argument: "parameters", expected: "finite", found })
-        }
+        Some(&found) => Err(Error::Value { op, argument: "parameters", expected: "finite", found }),
     }
 }
 
@@ -96,8 +105,7 @@ impl LctPlan {
         let [p1, p2, p3] = values;
         if parameters == Parameters::Shear {
             let rates = Rates { q1: p1, b: p2, q2: p3 };
-            let transform =
-                Transform::Shear { rates, before: 0, after: 0, phase: Complex64::ONE };
+            let transform = Transform::Shear { rates, before: 0, after: 0, phase: Complex64::ONE };
             return Ok(Self::new(n, transform, false, identity()));
         }
         let lie = Lie::new(p1, p2, p3)?;
@@ -116,7 +124,8 @@ impl LctPlan {
             ShearForm::ChirpMiddleConvolution => 1.0,
             ShearForm::ConvolutionMiddleChirp => -1.0,
         };
-        let by_entries = factors.rate_jacobian().unwrap_or_default().map(|row| row.map(|x| sign * x));
+        let by_entries =
+            factors.rate_jacobian().unwrap_or_default().map(|row| row.map(|x| sign * x));
         let jacobian = chain(by_entries, lie.exp_jacobian()?);
         let transform = Transform::Shear { rates, before, after, phase };
         Ok(Self::new(n, transform, degenerate, jacobian))

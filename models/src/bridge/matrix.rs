@@ -186,7 +186,9 @@ struct Sandwich {
 impl Sandwich {
     fn new(n: usize, length: usize, rates: Rates, causal: Option<CausalKernel>) -> Self {
         let chirp = |q: f64| {
-            (0..n).map(|j| cis(PI * q * grid(length, j).powi(2) / length as f64)).collect::<Vec<_>>()
+            (0..n)
+                .map(|j| cis(PI * q * grid(length, j).powi(2) / length as f64))
+                .collect::<Vec<_>>()
         };
         let middle = match causal {
             Some(CausalKernel::Sampled) => sampled(length, rates.b),
@@ -215,7 +217,8 @@ impl Sandwich {
     }
 
     fn derivatives(&self) -> [ComplexMatrix; 3] {
-        let slope = |j: usize| Complex64::new(0.0, PI * grid(self.grid, j).powi(2) / self.grid as f64);
+        let slope =
+            |j: usize| Complex64::new(0.0, PI * grid(self.grid, j).powi(2) / self.grid as f64);
         [
             self.matrix(|_, t, d| slope(t) * self.middle.0[d]),
             self.matrix(|_, _, d| self.middle.1[d]),
@@ -262,9 +265,7 @@ pub fn fractional(n: usize, angle: f64, derivative: bool) -> ComplexMatrix {
     let phases: Vec<_> = phases
         .into_iter()
         .enumerate()
-        .map(|(k, phase)| {
-            if derivative { phase * Complex64::new(0.0, -(k as f64)) } else { phase }
-        })
+        .map(|(k, phase)| if derivative { phase * Complex64::new(0.0, -(k as f64)) } else { phase })
         .collect();
     let mut entries = vec![Complex64::ZERO; n * n];
     for (u, row) in entries.chunks_exact_mut(n).enumerate() {

@@ -14,7 +14,11 @@ use super::{
 };
 
 /// Uploads `values` (row by row) in the element type of `like`.
-fn upload<B: Backend>(like: &FloatTensor<B>, values: Vec<f64>, shape: [usize; 2]) -> FloatTensor<B> {
+fn upload<B: Backend>(
+    like: &FloatTensor<B>,
+    values: Vec<f64>,
+    shape: [usize; 2],
+) -> FloatTensor<B> {
     let data = TensorData::new(values, shape).convert_dtype(like.dtype());
     B::float_from_data(data, &like.device())
 }
@@ -35,11 +39,8 @@ pub(super) fn apply<B: Backend>(
     shape: Vec<usize>,
 ) -> FloatTensor<B> {
     let matrix = upload::<B>(&x, matrix, [width_in, width_out]);
-    let (matrix, width) = if transpose {
-        (B::float_transpose(matrix), width_out)
-    } else {
-        (matrix, width_in)
-    };
+    let (matrix, width) =
+        if transpose { (B::float_transpose(matrix), width_out) } else { (matrix, width_in) };
     B::float_reshape(B::float_matmul(rows::<B>(x, width), matrix), shape.into())
 }
 
@@ -108,8 +109,7 @@ fn parameter_gradient<B: Backend>(
         B::float_matmul(B::float_transpose(x), grad)
     };
     let gram = B::float_reshape(gram, [1, width * width].into());
-    let derivatives: Vec<_> =
-        plan.derivatives().iter().map(ComplexMatrix::interleaved).collect();
+    let derivatives: Vec<_> = plan.derivatives().iter().map(ComplexMatrix::interleaved).collect();
     let jacobian = plan.jacobian();
     let parameters = plan.parameters();
     let mut table = vec![0.0; width * width * parameters];

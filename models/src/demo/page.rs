@@ -19,11 +19,7 @@ fn escape(text: &str) -> String {
 
 /// The report as a page.
 pub fn html(report: &Report) -> String {
-    let verdict = if report.beats_order1 {
-        ("good", "below")
-    } else {
-        ("bad", "not below")
-    };
+    let verdict = if report.beats_order1 { ("good", "below") } else { ("bad", "not below") };
     let mut page = String::new();
     // Writing to a string cannot fail.
     let _ = write!(
@@ -77,11 +73,12 @@ fn kernels(rows: &[KernelRow]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let mut table = "<h2>Kernels</h2><p>Each operation against its definition in f64, on the device \
+    let mut table =
+        "<h2>Kernels</h2><p>Each operation against its definition in f64, on the device \
                      named above or as its row says.</p><table><tr><th>Operation</th><th>Shape</th>\
                      <th class=\"n\">Error</th><th class=\"n\">Gate</th><th class=\"n\">GB/s</th>\
                      <th class=\"n\">of a copy</th></tr>"
-        .to_owned();
+            .to_owned();
     for row in rows {
         let class = if row.error <= row.gate { "good" } else { "bad" };
         let _ = write!(

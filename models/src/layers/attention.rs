@@ -21,7 +21,7 @@ pub struct SequenceContext {
 impl SequenceContext {
     /// For sequences of `time` positions; with `rope`, tables for heads of width `d_head`.
     pub fn new(time: usize, d_head: usize, rope: bool, device: &Device) -> Self {
-        let future = Tensor::<2, Bool>::triu_mask([time, time], 1, device).unsqueeze();
+        let future = Tensor::<2, Bool>::tril_mask([time, time], 0, device).unsqueeze();
         let rotary = rope.then(|| rotary_tables(time, d_head, device));
         Self { future, rotary }
     }
@@ -40,8 +40,7 @@ fn rotary_tables(time: usize, d_head: usize, device: &Device) -> (Tensor<4>, Ten
             sin.push(s as f32);
         }
     }
-    let table =
-        |values| Tensor::from_data(TensorData::new(values, [1, 1, time, 2 * half]), device);
+    let table = |values| Tensor::from_data(TensorData::new(values, [1, 1, time, 2 * half]), device);
     (table(cos), table(sin))
 }
 

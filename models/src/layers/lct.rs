@@ -400,9 +400,7 @@ impl LctLayer {
     pub fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>> {
         let complex = match self.config.axis {
             Axis::Channels => self.transform(complexify(x))?,
-            Axis::Sequence => {
-                self.transform(complexify(x.swap_dims(1, 2)))?.permute([0, 2, 1, 3])
-            }
+            Axis::Sequence => self.transform(complexify(x.swap_dims(1, 2)))?.permute([0, 2, 1, 3]),
         };
         Ok(self.to_real(complex))
     }

@@ -11,13 +11,17 @@ use wavecube_models::device::{self, DeviceChoice, Selected};
 
 /// Sequence models on wavecube's kernels.
 #[derive(Parser)]
-#[command(version, about, after_help = "\
+#[command(
+    version,
+    about,
+    after_help = "\
 Examples:
   wavecube train --text book.txt --steps 2000 --out runs/book
   wavecube train --config run.toml --resume
   wavecube generate --checkpoint runs/book/checkpoint.safetensors --prompt 'fn main'
   wavecube ablate --text book.txt --placement none,before,block --steps 300
-  wavecube demo --out target/demo")]
+  wavecube demo --out target/demo"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

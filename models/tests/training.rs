@@ -1,0 +1,227 @@
+//! Training, checkpoints, generation.
+
+use std::{fs, path::Path, sync::atomic::AtomicBool};
+
+use burn::module::Module as _;
+use wavecube_models::{
+    checkpoint::Checkpoint,
+    config::Config,
+    data::{Corpus, Entropy},
+    generate::{Sampling, generate},
+    layers::{LctConfig, ParameterForm},
+    lct_gpt::ModelConfig,
+    metrics::Record,
+    train::{RunOptions, Trainer, checkpoint_path, run},
+};
+
+use crate::support::flex;
+
+fn corpus() -> Corpus {
+    let line = "the same words in the same order, again and again; ";
+    Corpus::split(line.repeat(60).into_bytes(), 0.2).unwrap()
+}
+
+fn config() -> Config {
+    let mut config = Config {
+        model: ModelConfig {
+            context: 16,
+            d_model: 16,
+            layers: 1,
+            heads: 2,
+            lct: LctConfig { learned: true, ..LctConfig::default() },
+            ..ModelConfig::default()
+        },
+        ..Config::default()
+    };
+    config.train.batch = 4;
+    config.train.steps = 12;
+    config.train.warmup = 2;
+    config.train.log_every = 1;
+    config.train.eval_every = 0;
+    config.train.eval_sequences = 4;
+    config.train.checkpoint_every = 0;
+    config
+}
+
+fn options(out: &Path) -> RunOptions {
+    RunOptions { out: out.to_owned(), budget: None, quiet: true }
+}
+
+/// Trains `config` in `out`, from its checkpoint if `resume`, and returns the log.
+fn train(config: &Config, out: &Path, resume: bool) -> Vec<Record> {
+    let mut trainer = if resume {
+        Trainer::resume(&checkpoint_path(out), config, corpus(), &flex()).unwrap()
+    } else {
+        Trainer::new(config, corpus(), &flex()).unwrap()
+    };
+    let (_, metrics) = run(&mut trainer, &options(out), &AtomicBool::new(false)).unwrap();
+    metrics.records().to_vec()
+}
+
+fn losses(records: &[Record]) -> Vec<f64> {
+    records.iter().map(|record| record.train_bpb).collect()
+}
+
+#[test]
+fn a_seed_reproduces_and_another_does_not() {
+    let (a, b, c) = (tempfile::tempdir(), tempfile::tempdir(), tempfile::tempdir());
+    let first = losses(&train(&config(), a.unwrap().path(), false));
+    assert_eq!(first, losses(&train(&config(), b.unwrap().path(), false)));
+    assert!(first.last() < first.first(), "{first:?}");
+    let mut other = config();
+    other.train.seed = 2;
+    assert_ne!(first, losses(&train(&other, c.unwrap().path(), false)));
+}
+
+#[test]
+fn resuming_is_going_on() {
+    let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let constant = |steps| {
+        let mut config = config();
+        // The schedule depends on the number of steps; without one the two runs are the same.
+        config.train.final_rate = 1.0;
+        config.train.steps = steps;
+        config
+    };
+    let uninterrupted = train(&constant(10), whole.path(), false);
+    train(&constant(4), parts.path(), false);
+    let resumed = train(&constant(10), parts.path(), true);
+    assert_eq!(losses(&uninterrupted), losses(&resumed));
+
+    // And the weights are the same to the last bit.
+    let end = |out: &Path| {
+        let checkpoint = Checkpoint::read(&checkpoint_path(out)).unwrap();
+        let model = checkpoint.model(&flex()).unwrap().valid();
+        let mut weights = Vec::new();
+        generate(&model, "the", &Sampling { length: 30, ..Sampling::default() }, |c| {
+            weights.push(c.to_owned());
+        })
+        .unwrap();
+        (weights, fs::read(checkpoint_path(out)).unwrap().len(), checkpoint.progress.random)
+    };
+    assert_eq!(end(whole.path()).0, end(parts.path()).0);
+    assert_eq!(end(whole.path()).2, end(parts.path()).2);
+}
+
+#[test]
+fn a_checkpoint_comes_back_to_the_last_bit() {
+    let out = tempfile::tempdir().unwrap();
+    train(&config(), out.path(), false);
+    let path = checkpoint_path(out.path());
+    let trainer = Trainer::resume(&path, &config(), corpus(), &flex()).unwrap();
+    let again = out.path().join("again.safetensors");
+    trainer.save(&again).unwrap();
+    let tensors = |path: &Path| {
+        let bytes = fs::read(path).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut all: Vec<_> = tensors
+            .iter()
+            .map(|(name, view)| (name.to_owned(), view.shape().to_vec(), view.data().to_vec()))
+            .collect();
+        all.sort();
+        all
+    };
+    let (first, second) = (tensors(&path), tensors(&again));
+    assert!(first.iter().any(|(name, ..)| name == "optimizer.matrices.second"));
+    assert!(first.iter().any(|(name, ..)| name.ends_with("lct.learned")), "{:?}", first[0].0);
+    assert_eq!(first, second);
+    assert!(!out.path().join("again.safetensors.partial").exists());
+}
+
+#[test]
+fn accumulating_is_a_larger_batch() {
+    let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut accumulated = config();
+    accumulated.train.batch = 2;
+    accumulated.train.accumulation = 2;
+    accumulated.train.steps = 4;
+    let mut at_once = config();
+    at_once.train.steps = 4;
+    let x = losses(&train(&accumulated, a.path(), false));
+    let y = losses(&train(&at_once, b.path(), false));
+    crate::support::close(&x, &y, 1e-5);
+}
+
+#[test]
+fn interrupting_saves_a_checkpoint() {
+    let out = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(&config(), corpus(), &flex()).unwrap();
+    trainer.step(0.0).unwrap();
+    let (summary, _) = run(&mut trainer, &options(out.path()), &AtomicBool::new(true)).unwrap();
+    assert!(summary.interrupted && summary.steps == 1);
+    assert_eq!(Checkpoint::read(&checkpoint_path(out.path())).unwrap().progress.step, 1);
+}
+
+#[test]
+fn damaged_or_foreign_checkpoints_are_errors() {
+    let out = tempfile::tempdir().unwrap();
+    let mut short = config();
+    short.train.steps = 1;
+    train(&short, out.path(), false);
+    let path = checkpoint_path(out.path());
+    let whole = fs::read(&path).unwrap();
+    let message = |path: &Path| match Checkpoint::read(path) {
+        Ok(_) => panic!("a damaged checkpoint was accepted"),
+        Err(error) => format!("{error:#}"),
+    };
+    let cut = out.path().join("cut.safetensors");
+    for keep in [0, 4, 100, whole.len() / 2, whole.len() - 1] {
+        fs::write(&cut, &whole[..keep]).unwrap();
+        assert!(message(&cut).contains("cut short"), "{keep}: {}", message(&cut));
+    }
+    assert!(message(&out.path().join("missing")).contains("missing"));
+    let foreign =
+        safetensors::serialize(Vec::<(String, safetensors::tensor::TensorView<'_>)>::new(), None)
+            .unwrap();
+    fs::write(&cut, foreign).unwrap();
+    assert!(message(&cut).contains("not a checkpoint of wavecube"));
+
+    let resume = |config: &Config| match Trainer::resume(&path, config, corpus(), &flex()) {
+        Ok(_) => panic!("a checkpoint of another configuration was accepted"),
+        Err(error) => format!("{error:#}"),
+    };
+    let mut other = short.clone();
+    other.model.d_model = 32;
+    assert!(resume(&other).contains("model.d_model = 16"), "{}", resume(&other));
+    let mut other = short.clone();
+    other.model.lct.parameters = ParameterForm::Lie;
+    assert!(resume(&other).contains("model.lct.parameters"), "{}", resume(&other));
+    let mut other = short;
+    other.train.seed = 9;
+    assert!(resume(&other).contains("train.seed"), "{}", resume(&other));
+}
+
+#[test]
+fn generation_is_deterministic_and_utf8() {
+    let trainer = Trainer::new(&config(), corpus(), &flex()).unwrap();
+    let model = trainer.model().valid();
+    let run = |sampling: &Sampling, prompt: &str| {
+        let mut streamed = String::new();
+        let text = generate(&model, prompt, sampling, |piece| streamed.push_str(piece)).unwrap();
+        assert_eq!(text, streamed);
+        assert!(text.len() <= sampling.length);
+        text
+    };
+    // An untrained model is close to uniform over bytes: without care this would not be UTF-8.
+    let wild = Sampling { temperature: 2.0, top_k: 0, seed: 3, length: 120 };
+    assert_eq!(run(&wild, "héllo"), run(&wild, "héllo"));
+    assert_eq!(run(&wild, "").len(), 120);
+    assert_ne!(run(&wild, ""), run(&Sampling { seed: 4, ..wild.clone() }, ""));
+    let greedy = Sampling { temperature: 0.0, length: 20, ..wild.clone() };
+    assert_eq!(run(&greedy, "a"), run(&Sampling { top_k: 1, temperature: 1.0, ..greedy }, "a"));
+    assert!(generate(&model, "", &Sampling { temperature: f64::NAN, ..wild }, |_| {}).is_err());
+}
+
+#[test]
+fn entropies_are_those_of_known_texts() {
+    // Every byte is followed by a certain other one: order 1 is nothing, order 0 is one bit.
+    let alternating = Corpus::split("ab".repeat(500).into_bytes(), 0.5).unwrap();
+    let entropy = Entropy::of(&alternating);
+    assert!((entropy.order0 - 1.0).abs() < 1e-3 && entropy.order1 < 1e-9, "{entropy:?}");
+    assert!(entropy.bigram_held_out < 0.02, "{entropy:?}");
+    // What the training text never showed costs more than it would by itself.
+    let surprise = Corpus { train: b"ab".repeat(500), validation: b"ac".repeat(500) };
+    let entropy = Entropy::of(&surprise);
+    assert!(entropy.order1 < 1e-9 && entropy.bigram_held_out > 4.0, "{entropy:?}");
+    assert!(entropy.bigram_held_out.is_finite());
+}
