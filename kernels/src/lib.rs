@@ -4,6 +4,7 @@ mod constants;
 mod device;
 
 pub mod fft;
+pub mod lct;
 
 pub(crate) use constants::constant;
 pub use device::{elem_type, limits};

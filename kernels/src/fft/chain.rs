@@ -99,6 +99,8 @@ pub struct BatchAxis {
 pub enum Load {
     /// Complex elements.
     Complex,
+    /// Complex elements, the last one first.
+    Reversed,
     /// Real elements, imaginary part zero.
     Real,
     /// `n/2 + 1` complex elements, the others their mirrored conjugates.
@@ -329,6 +331,13 @@ impl Pass {
         self.batch.iter().map(|axis| axis.len).product()
     }
 
+    /// One past the last element that the pass writes.
+    pub(super) fn target_extent(&self) -> usize {
+        let points = self.target_end.len.min(self.config.n);
+        let last = self.batch.iter().map(|axis| (axis.len - 1) * axis.target).sum::<usize>();
+        self.target_end.offset + last + (points - 1) * self.target_end.stride + 1
+    }
+
     /// Every table that the pass multiplies with.
     pub fn tables(&self) -> impl Iterator<Item = Table> {
         let hooks = self.hooks.iter().map(|hook| hook.table);
@@ -445,7 +454,7 @@ fn balanced_split(n: usize) -> (usize, usize) {
 }
 
 /// The grid for `cubes` cubes, as flat as the device allows.
-fn grid(op: &'static str, cubes: usize, limits: &Limits) -> Result<[usize; 3]> {
+pub(crate) fn grid(op: &'static str, cubes: usize, limits: &Limits) -> Result<[usize; 3]> {
     let [x, y, z] = limits.cube_count;
     let rows = cubes.div_ceil(x.max(1));
     let planes = rows.div_ceil(y.max(1));
@@ -650,11 +659,43 @@ impl Chain {
             let hooks = [self.load_hooks.as_slice(), &self.store_hooks];
             return convolution(self.direction, hooks, self.scale()).passes(limits);
         }
-        Err(Error::Unsupported {
-            op: self.op,
-            argument: "n",
-            reason: "a filtered transform needs a length without prime factors above 13",
-        })
+        // Between the two the spectra lie behind the room that long convolutions take for themselves.
+        let mut between = self.batch.clone();
+        let mut next = n;
+        for axis in between.iter_mut().rev() {
+            axis.target = next;
+            next *= axis.len;
+        }
+        let space = End { offset: self.rows() * padded, stride: 1, len: n };
+        let there = Chain {
+            batch: between.clone(),
+            target: space,
+            store: Store::Complex,
+            ..convolution(self.direction, [&self.load_hooks, &self.filter_hooks], 1.0)
+        };
+        let back = Chain {
+            batch: between
+                .iter()
+                .zip(&self.batch)
+                .map(|(space, own)| BatchAxis { source: space.target, ..*own })
+                .collect(),
+            source: space,
+            load: Load::Complex,
+            ..convolution(self.direction.reversed(), [&[], &self.store_hooks], self.scale())
+        };
+        let (mut passes, mut second) = (there.passes(limits)?, back.passes(limits)?);
+        for pass in &mut passes {
+            if pass.target == Operand::Output {
+                pass.target = Operand::Workspace;
+            }
+        }
+        for pass in &mut second {
+            if pass.source == Operand::Input {
+                pass.source = Operand::Workspace;
+            }
+        }
+        passes.append(&mut second);
+        Ok(passes)
     }
 
     /// `n = first · second`, index `i = i₁·second + i₂`, frequency `k = k₁ + k₂·first`: transforms

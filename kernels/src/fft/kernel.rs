@@ -161,6 +161,8 @@ fn load_point<E: Float, F: Float, N: Size>(
     let place = if comptime!(matches!(load, Load::Hermitian { .. })) {
         // Bin k > n/2 is the conjugate of bin n − k.
         select(mirrored, geometry.period - point, point)
+    } else if comptime!(load == Load::Reversed) {
+        geometry.period - 1 - point
     } else {
         point
     };

@@ -177,7 +177,7 @@ fn launch_pass(
     Ok(())
 }
 
-fn sequence(values: impl Iterator<Item = usize>) -> SequenceArg<usize> {
+pub(crate) fn sequence(values: impl Iterator<Item = usize>) -> SequenceArg<usize> {
     let mut sequence = SequenceArg::new();
     values.for_each(|value| sequence.push(value));
     sequence
@@ -191,7 +191,8 @@ fn elements(handle: &Handle, dtype: Dtype, parts: usize) -> usize {
     handle.size_in_used() as usize / (parts * dtype.size())
 }
 
-fn buffer(handle: &Handle, dtype: Dtype, parts: usize) -> BufferArg {
+/// The buffer of elements of `parts` numbers each.
+pub(crate) fn buffer(handle: &Handle, dtype: Dtype, parts: usize) -> BufferArg {
     // SAFETY: the length is the buffer's own.
     unsafe { BufferArg::from_raw_parts(handle.clone(), elements(handle, dtype, parts)) }
 }

@@ -242,7 +242,7 @@ impl FftPlan {
         let workspace = passes
             .iter()
             .filter(|pass| pass.target == Operand::Workspace)
-            .map(|pass| pass.rows() * pass.config.n)
+            .map(Pass::target_extent)
             .max()
             .unwrap_or(0);
         limits.check_buffer(chain.op, (workspace * 2 * chain.dtype.compute().size()) as u64)?;

@@ -1,0 +1,165 @@
+//! The geometry of kernels that walk over lines, and what is compiled into each of them.
+
+use wavecube_core::{Dtype, Error, Layout, Limits, Result};
+
+/// Lines along one axis of operands of equal batch shape. Pure host data.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LinesOf {
+    /// The batch axes, slowest first: the length, and the step of every operand.
+    pub batch: Vec<(usize, Vec<usize>)>,
+    /// Where each operand begins.
+    pub offsets: Vec<usize>,
+    /// The step from point to point of each operand.
+    pub strides: Vec<usize>,
+    /// The number of lines.
+    pub rows: usize,
+    /// The points of a line.
+    pub n: usize,
+}
+
+impl LinesOf {
+    /// The lines of `layouts` along `axis`, `n` points each. Batch axes that all operands cross in one
+    /// even step become one. The caller has checked that the batch shapes are equal.
+    pub fn new(layouts: &[&Layout], axis: usize, n: usize) -> Self {
+        let first = layouts[0];
+        let kept = (0..first.rank()).filter(|&i| i != axis);
+        let along = |layout: &&Layout| layout.strides().get(axis).copied().unwrap_or(0);
+        Self {
+            batch: merged(kept.map(|i| {
+                (first.shape()[i], layouts.iter().map(|layout| layout.strides()[i]).collect())
+            })),
+            offsets: layouts.iter().map(|layout| layout.offset()).collect(),
+            strides: layouts.iter().map(along).collect(),
+            rows: (0..first.rank()).filter(|&i| i != axis).map(|i| first.shape()[i]).product(),
+            n,
+        }
+    }
+}
+
+/// Drops axes of length 1, joins those that form one even step, and never returns nothing.
+pub(super) fn merged(
+    axes: impl Iterator<Item = (usize, Vec<usize>)>,
+) -> Vec<(usize, Vec<usize>)> {
+    let mut batch: Vec<(usize, Vec<usize>)> = Vec::new();
+    let mut operands = 0;
+    for (len, inner) in axes {
+        operands = inner.len();
+        if len == 1 {
+            continue;
+        }
+        match batch.last_mut() {
+            Some((total, outer))
+                if outer.iter().zip(&inner).all(|(&o, &i)| Some(o) == i.checked_mul(len)) =>
+            {
+                *total *= len;
+                *outer = inner;
+            }
+            _ => batch.push((len, inner)),
+        }
+    }
+    if batch.is_empty() {
+        // Three operands are the most that any kernel here has.
+        batch.push((1, vec![0; operands.max(3)]));
+    }
+    batch
+}
+
+/// What is compiled into the pointwise kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PointConfig {
+    /// Multiply by a table.
+    pub multiplied: bool,
+    /// Read through a table of indices.
+    pub gathered: bool,
+    /// The real numbers in an element of source and target.
+    pub parts: [usize; 2],
+}
+
+/// What is compiled into the dense kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DenseConfig {
+    /// The side of the tiles, or 1 for one unit an output without shared memory.
+    pub tile: usize,
+    /// The terms of the inner sum.
+    pub block: usize,
+    /// The matrix is complex.
+    pub complex: bool,
+    /// Its transpose is applied.
+    pub transposed: bool,
+    /// Its conjugate is applied.
+    pub conjugate: bool,
+    /// A factor on the way in.
+    pub before: bool,
+    /// A factor on the way out.
+    pub after: bool,
+}
+
+impl DenseConfig {
+    /// The largest tile that the device has units and shared memory for.
+    pub fn fit(mut self, compute: Dtype, limits: &Limits) -> Self {
+        let planes = if self.complex { 2 } else { 1 };
+        let fits = |tile: usize| {
+            let elements = planes * tile * (tile + 1) + 2 * tile * tile;
+            !limits.serial
+                && tile * tile <= limits.units_per_cube
+                && elements * compute.size() <= limits.shared_bytes
+        };
+        self.tile = [16, 8].into_iter().find(|&tile| fits(tile)).unwrap_or(1);
+        self.block = if self.tile > 1 { self.tile } else { 16 };
+        self
+    }
+
+    /// The bytes of shared memory that a cube needs.
+    pub fn shared_bytes(&self, compute: Dtype) -> usize {
+        if self.tile == 1 {
+            return 0;
+        }
+        let imaginary = if self.complex { self.tile * (self.tile + 1) } else { 1 };
+        (self.tile * (self.tile + 1) + imaginary + 2 * self.tile * self.tile) * compute.size()
+    }
+}
+
+/// What is compiled into the reduction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MomentConfig {
+    /// The units of a cube, a power of two.
+    pub units: usize,
+}
+
+/// A complex operand along one axis, checked.
+pub(super) fn check_operand(
+    op: &'static str,
+    argument: &'static str,
+    layout: &Layout,
+    shape: &[usize],
+    dtype: Dtype,
+    limits: &Limits,
+) -> Result<()> {
+    if layout.shape() != shape {
+        return Err(Error::Shape {
+            op,
+            argument,
+            expected: shape.to_vec(),
+            found: layout.shape().to_vec(),
+        });
+    }
+    let bytes = layout
+        .end()
+        .and_then(|end| end.checked_mul(2 * dtype.size()))
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or(u64::MAX);
+    limits.check_buffer(op, bytes)
+}
+
+/// An output must give every element its own place.
+pub(super) fn check_output(op: &'static str, layout: &Layout) -> Result<()> {
+    if layout.is_injective() {
+        return Ok(());
+    }
+    Err(Error::Strides {
+        op,
+        argument: "output",
+        expected: "give every element a place of its own",
+        found: layout.strides().to_vec(),
+    })
+}
