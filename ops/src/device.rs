@@ -31,6 +31,7 @@ struct Inner {
     name: String,
     plans: Mutex<HashMap<FftProblem, Arc<FftPlan>>>,
     tables: Mutex<HashMap<(Table, Dtype), Handle>>,
+    lct: crate::lct::Kept,
 }
 
 impl Device {
@@ -128,6 +129,7 @@ impl Device {
                 name,
                 plans: Mutex::default(),
                 tables: Mutex::default(),
+                lct: crate::lct::Kept::default(),
             }),
         }
     }
@@ -151,6 +153,17 @@ impl Device {
     pub fn clear_cache(&self) {
         self.inner.plans.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.inner.tables.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.inner.lct.clear();
+    }
+
+    /// How many transforms took another factorisation than the kernel's own because `|b|` was next to
+    /// zero, since the device was opened. See [`lct_shear`](crate::lct_shear).
+    pub fn degenerate_hits(&self) -> u64 {
+        self.inner.lct.degenerate_hits()
+    }
+
+    pub(crate) fn lct(&self) -> &crate::lct::Kept {
+        &self.inner.lct
     }
 
     /// The plan of `problem`, made once and kept.

@@ -280,19 +280,21 @@ pub struct Moment {
     pub weights: Handle,
 }
 
-/// Enqueues the sums and `jacobian` (row-major, a row for each output) times their vector; returns the
-/// buffer of the outputs in the compute type.
+/// Enqueues the sums and `constants + jacobian · sums`, a row of the Jacobian and a constant for each
+/// output; returns the buffer of the outputs in the compute type.
 ///
 /// # Errors
-/// [`Error::Length`] if the Jacobian has not a column for each sum, or weights are too few.
+/// [`Error::Length`] if the Jacobian has not a column for each sum and a row for each constant, or weights
+/// are too few.
 pub fn moments_launch(
     client: &Client,
     op: &'static str,
     moments: &[Moment],
     jacobian: &[Vec<f64>],
+    constants: &[f64],
     compute: Dtype,
 ) -> Result<Handle> {
-    if jacobian.iter().any(|row| row.len() != moments.len()) {
+    if jacobian.len() != constants.len() || jacobian.iter().any(|row| row.len() != moments.len()) {
         return Err(Error::Length {
             op,
             argument: "jacobian",
@@ -304,9 +306,11 @@ pub fn moments_launch(
         holds(op, "weights", &moment.weights, (compute, 2), moment.plan.lines.n)?;
     }
     let terms = moments.iter().map(|m| m.plan.partials).max().unwrap_or(1);
-    // Cubes that a shorter sum does not launch leave their terms at zero.
-    let zeros = vec![0.0; (moments.len() * terms).max(1)];
-    let partials = upload_real(client, &zeros, compute);
+    // Cubes that a shorter sum does not launch leave their terms at zero. One more sum, of the single
+    // term 1, carries the constants.
+    let mut preset = vec![0.0; (moments.len() + 1) * terms];
+    preset[moments.len() * terms] = 1.0;
+    let partials = upload_real(client, &preset, compute);
     for (s, Moment { plan, y, g, weights }) in moments.iter().enumerate() {
         if plan.lines.rows == 0 {
             continue;
@@ -334,7 +338,8 @@ pub fn moments_launch(
     }
     let outputs = jacobian.len();
     let out = client.empty(outputs.max(1) * compute.size());
-    let matrix = upload_real(client, &jacobian.concat(), compute);
+    let rows = jacobian.iter().zip(constants).flat_map(|(row, c)| row.iter().chain([c]));
+    let matrix = upload_real(client, &rows.copied().collect::<Vec<_>>(), compute);
     // SAFETY: unit `p < outputs` reads row `p` of the Jacobian and every partial sum, and writes `out[p]`.
     unsafe {
         finish::launch_unchecked(
@@ -344,7 +349,7 @@ pub fn moments_launch(
             buffer(&partials, compute, 1),
             buffer(&matrix, compute, 1),
             buffer(&out, compute, 1),
-            moments.len(),
+            moments.len() + 1,
             terms,
             outputs,
             elem_type(compute),
