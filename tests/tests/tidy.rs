@@ -75,6 +75,8 @@ fn dependencies(package: &str, more: &[&str]) -> Vec<String> {
         .args(["tree", "--locked", "--edges", "normal,build", "--prefix", "none"])
         .args(["--format", "{p}", "--package", package])
         .args(more)
+        // Whoever unifies features over the whole workspace still wants this package's own tree.
+        .env_remove("CARGO_RESOLVER_FEATURE_UNIFICATION")
         .output()
         .expect("cargo starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
