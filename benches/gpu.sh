@@ -56,23 +56,18 @@ part() {
     printf '%s\t%s\t%s\n' "$name" "$status" "$((SECONDS - start))" >> "$work/parts.tsv"
 }
 
-for runtime in cuda wgpu; do
-    for program in "$work"/bin/tests-*; do
-        part "tests-$runtime" 150 env WAVECUBE_RUNTIME=$runtime "$program" --skip tidy
-    done
+# Both run on every device there is: the GPU through CUDA, then through Vulkan.
+for program in "$work"/bin/tests-*; do
+    part "$(basename "$program")" 270 "$program" --skip tidy
 done
-for runtime in cuda wgpu; do
-    for program in "$work"/bin/benches-*; do
-        name=$(basename "$program")
-        part "$name-$runtime" 100 env WAVECUBE_RUNTIME=$runtime \
-            WAVECUBE_BENCH_JSON="$work/$name-$runtime.json" "$program" --bench
-    done
+for program in "$work"/bin/benches-*; do
+    part "$(basename "$program")" 130 env WAVECUBE_BENCH_JSON="$work/records.json" "$program" --bench
 done
 
 # cuFFT through PyTorch and CuPy on the sizes that were just benched, and one file of it all.
 cat > "$work/peers.py" << 'PYTHON'
 """Times cuFFT on the sizes of our own records and merges everything into one file."""
-import datetime, glob, json, pathlib, re, subprocess, sys
+import datetime, json, pathlib, re, subprocess, sys
 
 work, out, pack = (pathlib.Path(p) for p in sys.argv[1:])
 
@@ -85,13 +80,8 @@ def ask(*command):
 
 
 def records():
-    for name in sorted(glob.glob(str(work / "benches-*.json"))):
-        text = pathlib.Path(name).read_text()
-        try:
-            found = json.loads(text)
-        except json.JSONDecodeError:  # one record a line
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
-        yield from found if isinstance(found, list) else found["records"]
+    file = work / "records.json"
+    return json.loads(file.read_text()) if file.exists() else []
 
 
 def torch_timer():
@@ -149,7 +139,7 @@ def peers(ours):
     shape = re.compile(r"^fft/(forward|inverse)/(f32|f64)/b(\d+)_n(\d+)")
     wanted = {}
     for record in ours:
-        if (match := shape.match(record["id"])) and "wgpu" not in record["id"]:
+        if (match := shape.match(record["id"])) and record["id"].endswith("/cuda"):
             wanted.setdefault(match.groups(), record)
     found = []
     for library in (torch_timer, cupy_timer):
@@ -180,7 +170,7 @@ def copy_bandwidth():
         return None
 
 
-ours = list(records())
+ours = records()
 parts = [line.split("\t") for line in (work / "parts.tsv").read_text().splitlines()]
 summaries = re.compile(r"^test result: .*$", re.MULTILINE)
 gpu = ask("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
