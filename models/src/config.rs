@@ -58,9 +58,9 @@ pub struct TrainConfig {
     pub warmup: usize,
     /// Decoupled weight decay of the matrices (vectors have none).
     pub weight_decay: f64,
-    /// First-moment decay of AdamW.
+    /// First-moment decay of `AdamW`.
     pub beta1: f64,
-    /// Second-moment decay of AdamW.
+    /// Second-moment decay of `AdamW`.
     pub beta2: f64,
     /// Limit of the gradient's global norm; 0 is no limit.
     pub clip: f64,

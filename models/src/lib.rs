@@ -1,4 +1,27 @@
 //! Sequence models on wavecube's kernels: layers, data, training, generation.
+//!
+//! The one crate of the workspace that knows [Burn](burn). From the bottom up:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`bridge`] | wavecube's operations as differentiable Burn operations, on every backend |
+//! | [`layers`] | the linear canonical transform as a layer, attention, norms, MLP: all causal |
+//! | [`lct_gpt`] | LCT-GPT, a byte-level GPT with a transform in its blocks |
+//! | [`config`], [`data`], [`random`], [`device`] | a run's configuration, text, randomness, device |
+//! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`] | training that resumes to the last bit |
+//! | [`generate`], [`ablate`], [`demo`] | what the `wavecube` program does with a model |
+//!
+//! ```
+//! use burn::tensor::{Device, Int, Tensor};
+//! use wavecube_models::{lct_gpt::{LctGpt, ModelConfig}, random::Random};
+//!
+//! let device = Device::flex();
+//! let model = LctGpt::new(&ModelConfig::default(), &mut Random::new(1), &device)?;
+//! let bytes = Tensor::<2, Int>::from_data([[104, 101, 108, 108, 111]], &device);
+//! assert_eq!(model.forward(bytes)?.dims(), [1, 5, 256]);
+//! # Ok::<(), wavecube_core::Error>(())
+//! ```
+
 pub mod ablate;
 pub mod bridge;
 pub mod checkpoint;

@@ -1,4 +1,4 @@
-//! AdamW over all parameters at once.
+//! `AdamW` over all parameters at once.
 //!
 //! The parameters of a module are laid end to end in two vectors: matrices, which decay, and vectors
 //! (scales, transform parameters), which do not. Burn's `AdamW` then updates two tensors instead of

@@ -394,12 +394,11 @@ impl Display {
             });
             bar.set_message(line);
         } else if !self.quiet {
-            let left = match self.timed {
-                Some(budget) => (1.0 - share).max(0.0) * budget.as_secs_f64(),
-                None => {
-                    let rate = record.seconds / record.step.max(1) as f64;
-                    rate * self.steps.saturating_sub(record.step) as f64
-                }
+            let left = if let Some(budget) = self.timed {
+                (1.0 - share).max(0.0) * budget.as_secs_f64()
+            } else {
+                let rate = record.seconds / record.step.max(1) as f64;
+                rate * self.steps.saturating_sub(record.step) as f64
             };
             println!("{line}  ETA {left:.0} s");
         }

@@ -13,13 +13,22 @@ use burn::{
     tensor::DType,
 };
 use burn_cubecl::{CubeBackend, CubeDevice, kernel::into_contiguous, tensor::CubeTensor};
-use wavecube::{Device, Tensor};
+use wavecube::{
+    Device, Tensor, frft, frft_angle_vjp, lct_causal, lct_causal_param_vjp, lct_causal_vjp,
+    lct_shear_passes, lct_shear_passes_vjp, lct_shear_rate_vjp,
+};
 use wavecube_core::{
-    Dtype, Layout, Result,
-    fft::{Direction, Normalization},
+    Dtype, Error, Layout, Result,
+    fft::Normalization,
+    lct::{Abcd, ShearPasses},
 };
 
-use super::{FftBackend, LctBackend, fft};
+use super::{
+    FftBackend, LctBackend, LctPlan, fft,
+    lct::Transform,
+    matrix::{CausalKernel, Rates, grid},
+    plain,
+};
 
 /// The device of a tensor with its caches of plans and tables, which live as long as the program.
 fn device(tensor: &CubeTensor) -> Device {
@@ -73,12 +82,9 @@ fn run(
 
 impl FftBackend for CubeBackend {
     fn fft(x: FloatTensor<Self>, inverse: bool, norm: Normalization) -> FloatTensor<Self> {
-        let direction = if inverse { Direction::Inverse } else { Direction::Forward };
-        let op = |x: &Tensor| match direction {
-            Direction::Forward => wavecube::fft(x, -1, norm),
-            Direction::Inverse => wavecube::ifft(x, -1, norm),
-        };
-        run(x, true, op).unwrap_or_else(|x| fft::plain_fft::<Self>(x, inverse, norm))
+        let op = if inverse { wavecube::ifft } else { wavecube::fft };
+        run(x, true, |x| op(x, -1, norm))
+            .unwrap_or_else(|x| fft::plain_fft::<Self>(x, inverse, norm))
     }
 
     fn rfft(x: FloatTensor<Self>, norm: Normalization) -> FloatTensor<Self> {
@@ -102,5 +108,117 @@ impl FftBackend for CubeBackend {
     }
 }
 
-// The plain bodies, until the transforms of `wavecube` are wired in as above.
-impl LctBackend for CubeBackend {}
+impl LctBackend for CubeBackend {
+    fn lct(
+        x: FloatTensor<Self>,
+        parameters: FloatTensor<Self>,
+        plan: LctPlan,
+    ) -> FloatTensor<Self> {
+        let _ = parameters;
+        run(x, true, |x| transform(x, &plan, plan.is_adjoint()))
+            .unwrap_or_else(|x| plain::lct::<Self>(x, &plan))
+    }
+
+    fn lct_vjp(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        plan: LctPlan,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (x, grad) = (into_contiguous(x), into_contiguous(grad));
+        let kernels = || {
+            let (input, output) = (to_wavecube(&x, true)?, to_wavecube(&grad, true)?);
+            let grad_x = transform(&output, &plan, !plan.is_adjoint()).ok()?;
+            // y = Aᴴx pairs with g as x pairs with A g: the adjoint swaps the two.
+            let (from, to) = if plan.is_adjoint() { (&output, &input) } else { (&input, &output) };
+            let gradient = from_wavecube(&native_gradient(from, to, &plan).ok()?, &x);
+            let gradient = match native_jacobian(&plan) {
+                Some(jacobian) => plain::chain_rule::<Self>(gradient, &jacobian),
+                None => gradient,
+            };
+            Some((from_wavecube(&grad_x, &x), gradient))
+        };
+        match kernels() {
+            Some(gradients) => gradients,
+            None => plain::lct_vjp::<Self>(x, grad, &plan),
+        }
+    }
+}
+
+/// No kernel for this plan.
+fn none<T>() -> Result<T> {
+    Err(Error::Unsupported {
+        op: "lct",
+        argument: "plan",
+        reason: "the smooth causal kernel next to b = 0 has a plain body only",
+    })
+}
+
+fn passes(rates: Rates, before: u8, after: u8) -> ShearPasses {
+    let Rates { q1, b, q2 } = rates;
+    ShearPasses { before, first: q1, forward: true, middle: -b, last: q2, after }
+}
+
+/// `L(q₂) U(b) L(q₁)`.
+fn abcd(Rates { q1, b, q2 }: Rates) -> Result<Abcd> {
+    Abcd::new(1.0 + b * q1, b, q1 + q2 + b * q1 * q2, 1.0 + b * q2)
+}
+
+/// Start and spacing of the centred grid of `length` points.
+fn centred(length: usize) -> (f64, f64) {
+    (grid(length, 0), 1.0 / (length as f64).sqrt())
+}
+
+fn transform(x: &Tensor, plan: &LctPlan, adjoint: bool) -> Result<Tensor> {
+    match *plan.transform() {
+        Transform::Shear { rates, before, after, phase } => {
+            let op = if adjoint { lct_shear_passes_vjp } else { lct_shear_passes };
+            op(x, &passes(rates, before, after), phase, -1)
+        }
+        Transform::Fractional { angle } => frft(x, if adjoint { -angle } else { angle }, -1),
+        Transform::Causal { rates, kernel: CausalKernel::Sampled, grid } => {
+            let (start, spacing) = centred(grid);
+            let op = if adjoint { lct_causal_vjp } else { lct_causal };
+            op(x, &abcd(rates)?, start, spacing, -1)
+        }
+        Transform::Causal { kernel: CausalKernel::Spectral, .. } => none(),
+    }
+}
+
+/// The gradient of the forward transform of `x` by the learned parameters, or, for a causal plan, by
+/// the entries of its matrix.
+fn native_gradient(x: &Tensor, grad: &Tensor, plan: &LctPlan) -> Result<Tensor> {
+    match *plan.transform() {
+        Transform::Shear { rates, before, after, phase } => {
+            let jacobian: Vec<Vec<f64>> = (0..plan.parameters())
+                .map(|parameter| {
+                    // The middle chirp of the passes turns the other way.
+                    let by = |rate: usize| plan.jacobian()[rate][parameter];
+                    vec![by(0), -by(1), by(2)]
+                })
+                .collect();
+            lct_shear_rate_vjp(x, grad, &passes(rates, before, after), phase, &jacobian, -1)
+        }
+        Transform::Fractional { angle } => frft_angle_vjp(x, grad, angle, -1),
+        Transform::Causal { rates, kernel: CausalKernel::Sampled, grid } => {
+            let (start, spacing) = centred(grid);
+            lct_causal_param_vjp(x, grad, &abcd(rates)?, start, spacing, -1)
+        }
+        Transform::Causal { kernel: CausalKernel::Spectral, .. } => none(),
+    }
+}
+
+/// `∂(a, b, c, d)/∂parameters` for a causal plan, whose kernels know its matrix only.
+fn native_jacobian(plan: &LctPlan) -> Option<Vec<Vec<f64>>> {
+    let Transform::Causal { rates: Rates { q1, b, q2 }, .. } = *plan.transform() else {
+        return None;
+    };
+    let by_rates = [[b, q1, 0.0], [0.0, 1.0, 0.0], [0.0; 3], [0.0, q2, b]];
+    let rows = by_rates.iter().map(|row| {
+        (0..plan.parameters())
+            .map(|parameter| {
+                row.iter().zip(plan.jacobian()).map(|(by, rate)| by * rate[parameter]).sum()
+            })
+            .collect()
+    });
+    Some(rows.collect())
+}

@@ -30,7 +30,7 @@ pub enum Parameters {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Transform {
+pub(super) enum Transform {
     /// `phase · F^after · S(rates) · F^before`.
     Shear {
         rates: Rates,
@@ -227,6 +227,10 @@ impl LctPlan {
     /// How many learned parameters there are.
     pub fn parameters(&self) -> usize {
         self.jacobian.first().map_or(0, Vec::len)
+    }
+
+    pub(super) fn transform(&self) -> &Transform {
+        &self.transform
     }
 
     /// The derivative of the transform's own numbers (rows) by the learned parameters (columns).

@@ -125,3 +125,15 @@ fn parameter_gradient<B: Backend>(
     let table = upload::<B>(&gram, table, [width * width, parameters]);
     B::float_reshape(B::float_matmul(gram, table), [parameters].into())
 }
+
+/// `Jᵀ gradient` for a Jacobian with a row for each number of `gradient`.
+#[cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu"))]
+pub(super) fn chain_rule<B: Backend>(
+    gradient: FloatTensor<B>,
+    jacobian: &[Vec<f64>],
+) -> FloatTensor<B> {
+    let [numbers, parameters] = [jacobian.len(), jacobian.first().map_or(0, Vec::len)];
+    let table = upload::<B>(&gradient, jacobian.concat(), [numbers, parameters]);
+    let row = B::float_reshape(gradient, [1, numbers].into());
+    B::float_reshape(B::float_matmul(row, table), [parameters].into())
+}

@@ -152,16 +152,13 @@ pub fn demo(
     kernels: impl FnOnce() -> Result<Vec<KernelRow>>,
 ) -> Result<Report> {
     let mut config = configuration(options.seed);
-    let (corpus, text) = match &options.text {
-        Some(path) => {
-            config.data.text = vec![path.clone()];
-            (Corpus::read(&config.data)?, path.display().to_string())
-        }
-        None => {
-            let sources = cargo_sources(MAX_BYTES)?;
-            let text = describe_sources(&sources);
-            (Corpus::split(sources.bytes, config.data.validation)?, text)
-        }
+    let (corpus, text) = if let Some(path) = &options.text {
+        config.data.text = vec![path.clone()];
+        (Corpus::read(&config.data)?, path.display().to_string())
+    } else {
+        let sources = cargo_sources(MAX_BYTES)?;
+        let text = describe_sources(&sources);
+        (Corpus::split(sources.bytes, config.data.validation)?, text)
     };
     println!("text: {text}");
     let entropy = Entropy::of(&corpus);
