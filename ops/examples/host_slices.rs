@@ -1,0 +1,14 @@
+//! A Fourier transform from a slice on the host to a vector on the host.
+
+use wavecube::{Complex32, Device, Normalization, Tensor, fft};
+
+fn main() -> wavecube::Result<()> {
+    let device = Device::best()?;
+    let n = 1000;
+    let wave = |i: usize| std::f32::consts::TAU * 50.0 * i as f32 / n as f32;
+    let signal: Vec<Complex32> = (0..n).map(|i| Complex32::from_polar(1.0, wave(i))).collect();
+    let x = Tensor::from_slice(&device, &signal, &[n])?;
+    let spectrum: Vec<Complex32> = fft(&x, 0, Normalization::Forward)?.read()?;
+    println!("on {device}: bin 50 holds {:.6}, bin 51 {:.6}", spectrum[50].re, spectrum[51].re);
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Devices, random data and comparisons for every test.
+
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::OnceLock,
+};
+
+use rand::{Rng as _, SeedableRng, rngs::StdRng};
+use rand_distr::StandardNormal;
+use wavecube::{Complex32, Complex64, Device, Dtype, Element, Result, Tensor};
+
+/// Every device that this build and this machine have. A build that finds none fails loudly: a test
+/// without a device would prove nothing.
+pub fn devices() -> &'static [Device] {
+    static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
+    DEVICES.get_or_init(|| {
+        let devices = Device::all();
+        assert!(
+            !devices.is_empty(),
+            "no device: `cargo xtask setup` installs a software Vulkan driver"
+        );
+        for device in &devices {
+            eprintln!("testing on {device}");
+        }
+        devices
+    })
+}
+
+/// Whether a device can store and compute with a type.
+pub fn has(device: &Device, dtype: Dtype) -> bool {
+    device.limits().check_dtype("test", "dtype", dtype).is_ok()
+}
+
+/// A seeded source of test data. The seed is fresh for every run and printed by failing assertions;
+/// `WAVECUBE_SEED` replays one.
+pub struct Rng {
+    /// What to set `WAVECUBE_SEED` to.
+    pub seed: u64,
+    rng: StdRng,
+}
+
+impl Rng {
+    /// A fresh seed, or the one to replay.
+    pub fn fresh() -> Self {
+        let seed = match std::env::var("WAVECUBE_SEED") {
+            Ok(text) => text.parse().expect("WAVECUBE_SEED is a number"),
+            Err(_) => RandomState::new().build_hasher().finish(),
+        };
+        Self { seed, rng: StdRng::seed_from_u64(seed) }
+    }
+
+    /// Standard normal complex values.
+    pub fn complex(&mut self, len: usize) -> Vec<Complex64> {
+        (0..len)
+            .map(|_| Complex64::new(self.rng.sample(StandardNormal), self.rng.sample(StandardNormal)))
+            .collect()
+    }
+
+    /// Standard normal real values, as complex numbers.
+    pub fn real(&mut self, len: usize) -> Vec<Complex64> {
+        (0..len).map(|_| Complex64::new(self.rng.sample(StandardNormal), 0.0)).collect()
+    }
+
+    /// A whole number in `low ..= high`.
+    pub fn int(&mut self, low: usize, high: usize) -> usize {
+        self.rng.random_range(low..=high)
+    }
+
+    /// A real number in `low .. high`.
+    pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
+        self.rng.random_range(low..high)
+    }
+}
+
+/// Values rounded to a storage type and back: what a kernel is given. The reference works on these,
+/// so that rounding the input is not counted as the kernel's error.
+pub fn rounded(values: &[Complex64], dtype: Dtype) -> Vec<Complex64> {
+    let round = |v: f64| match dtype {
+        Dtype::F16 => f64::from(half::f16::from_f64(v)),
+        Dtype::F64 => v,
+        _ => f64::from(v as f32),
+    };
+    values.iter().map(|v| Complex64::new(round(v.re), round(v.im))).collect()
+}
+
+/// Uploads values in a storage type, as complex elements or as their real parts, and returns them as
+/// they were rounded.
+///
+/// # Errors
+/// As [`Tensor::from_slice`].
+pub fn tensor(
+    device: &Device,
+    values: &[Complex64],
+    dtype: Dtype,
+    complex: bool,
+    shape: &[usize],
+) -> Result<(Tensor, Vec<Complex64>)> {
+    fn upload<T: Element>(
+        device: &Device,
+        values: &[Complex64],
+        shape: &[usize],
+        convert: impl Fn(&Complex64) -> T,
+    ) -> Result<Tensor> {
+        Tensor::from_slice(device, &values.iter().map(convert).collect::<Vec<_>>(), shape)
+    }
+    let f16 = |v: f64| half::f16::from_f64(v);
+    let tensor = match (dtype, complex) {
+        (Dtype::F16, true) => upload(device, values, shape, |v| {
+            num_complex::Complex::new(f16(v.re), f16(v.im))
+        }),
+        (Dtype::F16, false) => upload(device, values, shape, |v| f16(v.re)),
+        (Dtype::F64, true) => upload(device, values, shape, |v| *v),
+        (Dtype::F64, false) => upload(device, values, shape, |v| v.re),
+        (_, true) => upload(device, values, shape, |v| Complex32::new(v.re as f32, v.im as f32)),
+        (_, false) => upload(device, values, shape, |v| v.re as f32),
+    }?;
+    Ok((tensor, rounded(values, dtype)))
+}
+
+/// A tensor of NaN, for a kernel to overwrite: a place that it forgets shows.
+///
+/// # Errors
+/// As [`Tensor::from_slice`].
+pub fn nan_filled(device: &Device, dtype: Dtype, complex: bool, shape: &[usize]) -> Result<Tensor> {
+    let nan = vec![Complex64::new(f64::NAN, f64::NAN); shape.iter().product()];
+    Ok(tensor(device, &nan, dtype, complex, shape)?.0)
+}
+
+/// Reads a tensor of any element type as complex `f64`.
+///
+/// # Panics
+/// If the device reports a fault: a test must not go on.
+pub fn read(tensor: &Tensor) -> Vec<Complex64> {
+    fn real(v: f64) -> Complex64 {
+        Complex64::new(v, 0.0)
+    }
+    let fault = "the device computes";
+    match (tensor.dtype(), tensor.is_complex()) {
+        (Dtype::F16, true) => {
+            let values = tensor.read::<num_complex::Complex<half::f16>>().expect(fault);
+            values.iter().map(|v| Complex64::new(v.re.into(), v.im.into())).collect()
+        }
+        (Dtype::F16, false) => {
+            tensor.read::<half::f16>().expect(fault).iter().map(|v| real((*v).into())).collect()
+        }
+        (Dtype::F64, true) => tensor.read::<Complex64>().expect(fault),
+        (Dtype::F64, false) => tensor.read::<f64>().expect(fault).into_iter().map(real).collect(),
+        (_, true) => {
+            let values = tensor.read::<Complex32>().expect(fault);
+            values.iter().map(|v| Complex64::new(v.re.into(), v.im.into())).collect()
+        }
+        (_, false) => {
+            tensor.read::<f32>().expect(fault).iter().map(|v| real((*v).into())).collect()
+        }
+    }
+}
+
+/// `‖found − expected‖ / ‖expected‖`; NaN if anything is NaN.
+pub fn relative_l2(found: &[Complex64], expected: &[Complex64]) -> f64 {
+    assert_eq!(found.len(), expected.len(), "as many values as expected");
+    let error: f64 = found.iter().zip(expected).map(|(a, b)| (a - b).norm_sqr()).sum();
+    let size: f64 = expected.iter().map(Complex64::norm_sqr).sum();
+    if size == 0.0 { error.sqrt() } else { (error / size).sqrt() }
+}
+
+/// Asserts a relative L2 error of at most `bound`, and prints where it is worst.
+///
+/// # Panics
+/// If the error is larger, or anything is NaN.
+pub fn assert_close(what: &str, found: &[Complex64], expected: &[Complex64], bound: f64) {
+    let error = relative_l2(found, expected);
+    if error <= bound {
+        return;
+    }
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).norm())
+        .enumerate()
+        .max_by(|a, b| a.1.partial_cmp(&b.1).unwrap_or(std::cmp::Ordering::Greater));
+    let at = worst.map_or(0, |(i, _)| i);
+    panic!(
+        "{what}: relative L2 error {error:.3e} exceeds {bound:.3e}; worst at {at}: found {}, \
+         expected {}",
+        found[at], expected[at]
+    );
+}

@@ -1,0 +1,11 @@
+//! Harness, catalogue of cases and `f64` references of wavecube. Unpublished.
+
+pub mod catalogue;
+#[cfg(feature = "codegen")]
+pub mod codegen;
+mod harness;
+pub mod reference;
+
+pub use harness::{
+    Rng, assert_close, devices, has, nan_filled, read, relative_l2, rounded, tensor,
+};

@@ -1,0 +1,4 @@
+//! The truth: every family from its definition, in `f64`, without a line of the library's tables.
+
+pub mod fft;
+pub mod lct;

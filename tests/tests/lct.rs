@@ -1,0 +1,750 @@
+//! Linear canonical transforms against their formulas in `f64`, what each promises, and what it rejects.
+
+use core::f64::consts::{FRAC_PI_2, FRAC_PI_4, PI};
+
+use wavecube::{
+    Abcd, Complex64, ComplexAbcd, Device, Dtype, Error, Frame, FramedSignal, Lie, OutputGrid, Result,
+    ShearFactors, ShearForm, ShearPasses, Tensor, WeilMatrix, ZeroPoint,
+};
+use wavecube_testing::{
+    Rng, assert_close, devices, has, read,
+    reference::{self, lct::Shear},
+    relative_l2, tensor,
+};
+
+/// Runs a check on every device in every type it computes with.
+fn each(check: impl Fn(&Device, &mut Rng, Dtype, &str)) {
+    for device in devices() {
+        for dtype in [Dtype::F32, Dtype::F64].into_iter().filter(|&dtype| has(device, dtype)) {
+            let mut rng = Rng::fresh();
+            let what = format!("{device} {dtype} seed {}", rng.seed);
+            check(device, &mut rng, dtype, &what);
+        }
+    }
+}
+
+/// `c ε log₂ N`, `c` the number of DFTs and tables that a value passes through, 4 each.
+fn bound(dtype: Dtype, n: usize, factors: f64) -> f64 {
+    let floor = if dtype == Dtype::F64 { 4e-15 } else { 0.0 };
+    4.0 * factors * dtype.epsilon() * (n as f64).log2().max(1.0) + floor * n as f64
+}
+
+/// `c ε √N` for dense products.
+fn dense_bound(dtype: Dtype, n: usize) -> f64 {
+    4.0 * dtype.epsilon() * (n as f64).sqrt().max(2.0) + if dtype == Dtype::F64 { 1e-12 } else { 0.0 }
+}
+
+/// The gate of the design: 1e-6 in `f32`, 1e-11 in `f64`.
+fn gate(dtype: Dtype) -> f64 {
+    if dtype == Dtype::F64 { 1e-11 } else { 1e-6 }
+}
+
+fn line(device: &Device, rng: &mut Rng, dtype: Dtype, n: usize) -> (Tensor, Vec<Complex64>) {
+    tensor(device, &rng.complex(n), dtype, true, &[n]).unwrap()
+}
+
+fn random_matrix(rng: &mut Rng) -> Abcd {
+    let a = rng.uniform(0.4, 1.6) * if rng.int(0, 1) == 0 { 1.0 } else { -1.0 };
+    Abcd::from_abc(a, rng.uniform(-1.5, 1.5), rng.uniform(-1.5, 1.5)).unwrap()
+}
+
+const LENGTHS: [usize; 12] = [1, 2, 3, 4, 5, 8, 17, 31, 64, 97, 100, 210];
+
+fn scaled_by(factor: Complex64, values: &[Complex64]) -> Vec<Complex64> {
+    values.iter().map(|v| factor * v).collect()
+}
+
+/// The shears of a factorisation by their definition.
+fn shear_reference(x: &[Complex64], factors: &ShearFactors) -> Vec<Complex64> {
+    let [r0, r1, r2] = factors.rates();
+    let shears = match factors.form() {
+        ShearForm::ChirpMiddleConvolution => [Shear::Chirp(r0), Shear::Fresnel(r1), Shear::Chirp(r2)],
+        ShearForm::ConvolutionMiddleChirp => [Shear::Fresnel(r0), Shear::Chirp(r1), Shear::Fresnel(r2)],
+    };
+    let y = reference::lct::lct_shear(x, usize::from(factors.power()), &shears);
+    scaled_by(factors.phase(), &y)
+}
+
+#[test]
+fn chirp_and_fourier_are_their_definitions() {
+    each(|device, rng, dtype, what| {
+        for n in LENGTHS {
+            let (x, values) = line(device, rng, dtype, n);
+            let q = rng.uniform(-2.0, 2.0);
+            let y = read(&wavecube::chirp_multiply(&x, q, 0).unwrap());
+            let want = reference::lct::apply(&reference::lct::chirp(n, q), &values);
+            assert_close(&format!("{what} chirp {n}"), &y, &want, bound(dtype, n, 1.0));
+            for (inverse, power) in [(false, 1), (true, 3)] {
+                let y = read(&wavecube::fourier(&x, inverse, -1).unwrap());
+                let want = reference::lct::apply(&reference::lct::dft_power(n, power), &values);
+                assert_close(&format!("{what} fourier {n}"), &y, &want, bound(dtype, n, 2.0));
+            }
+        }
+    });
+}
+
+#[test]
+fn shears_are_their_definition_in_every_factorisation() {
+    each(|device, rng, dtype, what| {
+        for n in LENGTHS {
+            let (x, values) = line(device, rng, dtype, n);
+            let m = random_matrix(rng);
+            let mut all = vec![ShearFactors::new(&m).unwrap()];
+            if n < 64 {
+                for power in 0..4 {
+                    for form in
+                        [ShearForm::ChirpMiddleConvolution, ShearForm::ConvolutionMiddleChirp]
+                    {
+                        all.extend(ShearFactors::pinned(&m, power, form));
+                    }
+                }
+            }
+            for factors in all {
+                let rates = factors.rates().map(f64::abs);
+                if rates.iter().any(|&r| r > 100.0) {
+                    continue;
+                }
+                let y = read(&wavecube::lct_shear_factored(&x, &factors, 0).unwrap());
+                let want = shear_reference(&values, &factors);
+                let what = format!("{what} {n} {factors:?}");
+                // Reference phases of the largest rate are good to 4ε·π·rate·N/4.
+                let phase = if dtype == Dtype::F64 { 1e-13 * n as f64 } else { 0.0 };
+                assert_close(&what, &y, &want, bound(dtype, n, 6.0) + phase);
+            }
+        }
+    });
+}
+
+#[test]
+fn shears_are_unitary_and_invertible() {
+    each(|device, rng, dtype, what| {
+        for n in [rng.int(1, 64), rng.int(65, 512), rng.int(513, 1024)] {
+            let (x, values) = line(device, rng, dtype, n);
+            let m = random_matrix(rng);
+            let y = wavecube::lct_shear(&x, &m, -1).unwrap();
+            let norm = |v: &[Complex64]| v.iter().map(Complex64::norm_sqr).sum::<f64>().sqrt();
+            let ratio = norm(&read(&y)) / norm(&values);
+            assert!((ratio - 1.0).abs() < gate(dtype), "{what} n {n}: {ratio}");
+            let back = read(&wavecube::lct_shear_vjp(&y, &m, -1).unwrap());
+            println!("{what} inverse {n}: {:.2e}", relative_l2(&back, &values));
+            assert_close(&format!("{what} inverse {n}"), &back, &values, gate(dtype));
+        }
+    });
+}
+
+#[test]
+fn identity_is_exact_and_fourier_is_the_oracle() {
+    each(|device, rng, dtype, what| {
+        for n in [1, 2, 7, 64, 101] {
+            let (x, values) = line(device, rng, dtype, n);
+            assert_eq!(read(&wavecube::lct_shear(&x, &Abcd::IDENTITY, 0).unwrap()), values);
+            assert_eq!(read(&wavecube::frft(&x, 0.0, 0).unwrap()), values);
+            assert_eq!(read(&wavecube::chirp_multiply(&x, 0.0, 0).unwrap()), values);
+            let y = read(&wavecube::lct_shear(&x, &Abcd::FOURIER, 0).unwrap());
+            let dft = reference::lct::apply(&reference::lct::dft_power(n, 1), &values);
+            let want = scaled_by(Complex64::from_polar(1.0, -FRAC_PI_4), &dft);
+            assert_close(&format!("{what} oracle {n}"), &y, &want, gate(dtype));
+        }
+    });
+}
+
+#[test]
+fn the_shear_group_law_holds_inside_the_window_and_fails_outside() {
+    each(|device, rng, dtype, what| {
+        let n = 256;
+        let centre = (n as f64 - 1.0) / 2.0;
+        // A sum of Gaussians whose discs stay within 0.15√N: width 1, centres within 0.05√N.
+        let mut signal = vec![Complex64::ZERO; n];
+        for _ in 0..3 {
+            let (at, tone) = (rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5));
+            for (j, value) in signal.iter_mut().enumerate() {
+                let x = (j as f64 - centre) / (n as f64).sqrt();
+                *value += Complex64::from_polar((-PI * (x - at).powi(2)).exp(), 2.0 * PI * tone * x);
+            }
+        }
+        let (m1, m2) = (Abcd::fractional_fourier(0.7), Abcd::from_abc(1.2, 0.4, -0.3).unwrap());
+        let law = |values: &[Complex64]| {
+            let (x, _) = tensor(device, values, dtype, true, &[n]).unwrap();
+            let two = wavecube::lct_shear(&wavecube::lct_shear(&x, &m1, 0).unwrap(), &m2, 0).unwrap();
+            let one = read(&wavecube::lct_shear(&x, &(m2 * m1), 0).unwrap());
+            let sign = Complex64::from(m2.metaplectic_sign(&m1));
+            relative_l2(&read(&two), &scaled_by(sign, &one))
+        };
+        let inside = law(&signal);
+        let outside = law(&rng.complex(n));
+        println!("{what} shear group law: inside {inside:.2e}, white noise {outside:.2}");
+        assert!(inside <= if dtype == Dtype::F64 { 1e-9 } else { 2e-6 }, "{what}: {inside}");
+        assert!(outside > 0.1, "{what}: white noise keeps no group law on a fixed grid, {outside}");
+    });
+}
+
+#[test]
+fn frft_is_its_definition_and_additive_on_white_noise() {
+    each(|device, rng, dtype, what| {
+        for n in [1, 2, 5, 16, 33] {
+            let (x, values) = line(device, rng, dtype, n);
+            let angle = rng.uniform(-7.0, 7.0);
+            let y = read(&wavecube::frft(&x, angle, 0).unwrap());
+            let basis = reference::lct::hermite_basis(n);
+            let want = reference::lct::apply(&reference::lct::frft(n, &basis, angle), &values);
+            let slack = if dtype == Dtype::F64 { 1e-9 } else { 0.0 };
+            assert_close(&format!("{what} {n}"), &y, &want, dense_bound(dtype, n) + slack);
+        }
+        for n in [64, 255, 512] {
+            let (x, values) = line(device, rng, dtype, n);
+            let turned = |x: &Tensor, angle| wavecube::frft(x, angle, 0).unwrap();
+            let (p, q) = (rng.uniform(-3.0, 3.0), rng.uniform(-3.0, 3.0));
+            let law = relative_l2(&read(&turned(&turned(&x, p), q)), &read(&turned(&x, p + q)));
+            let back = relative_l2(&read(&turned(&turned(&x, p), -p)), &values);
+            let fourier = read(&wavecube::fourier(&x, false, 0).unwrap());
+            let half = read(&turned(&turned(&x, FRAC_PI_4), FRAC_PI_4));
+            let largest = fourier.iter().map(|v| v.norm()).fold(0.0, f64::max);
+            let worst =
+                half.iter().zip(&fourier).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max) / largest;
+            println!("{what} frft {n}: law {law:.2e}, inverse {back:.2e}, 45° twice {worst:.2e}");
+            assert!(law < gate(dtype) && back < gate(dtype) && worst < gate(dtype), "{what} {n}");
+        }
+    });
+}
+
+#[test]
+fn framed_transforms_keep_the_group_law_on_white_noise() {
+    each(|device, rng, dtype, what| {
+        let n = 96;
+        let (x, _) = line(device, rng, dtype, n);
+        let start = FramedSignal::from_samples(&x, 0).unwrap().with_zero_point(ZeroPoint::With);
+        let mut chain = start.clone();
+        let mut product = Abcd::IDENTITY;
+        let mut sign = 1.0;
+        for i in 0..50 {
+            let m = match i % 5 {
+                0 => Abcd::chirp(rng.uniform(-0.5, 0.5)),
+                1 => Abcd::fractional_fourier(rng.uniform(-3.0, 3.0)),
+                2 => Abcd::scaling(if i % 2 == 0 { 1.25 } else { 0.8 }).unwrap(),
+                3 => Abcd::fresnel(rng.uniform(-0.5, 0.5)),
+                _ => Abcd::FOURIER,
+            };
+            chain = chain.apply(&m).unwrap();
+            sign *= m.metaplectic_sign(&product);
+            product = m * product;
+        }
+        let whole = start.apply(&product).unwrap();
+        let want = scaled_by(Complex64::from(sign), &read(&whole.coefficients));
+        let error = relative_l2(&read(&chain.coefficients), &want);
+        println!("{what} framed chain of 50 with metaplectic sign: {error:.2e}");
+        // Fifty phases of one rounding each; angles of the chain differ by the product's own rounding
+        // times the order.
+        let slack = product.stretch() * 50.0 * f64::EPSILON * n as f64;
+        assert!(error < gate(dtype).max(10.0 * dtype.epsilon() * 7.0) * 2.0 + slack, "{what}: {error}");
+        let (_, spacing) = chain.to_samples().unwrap();
+        assert!((spacing / whole.to_samples().unwrap().1 - 1.0).abs() < 1e-9);
+        for m in [random_matrix(rng), Abcd::chirp(0.7), Abcd::scaling(-2.0).unwrap()] {
+            let m2 = random_matrix(rng);
+            let two = start.apply(&m).unwrap().apply(&m2).unwrap();
+            let one = start.apply(&(m2 * m)).unwrap();
+            let want = scaled_by(Complex64::from(m2.metaplectic_sign(&m)), &read(&one.coefficients));
+            let error = relative_l2(&read(&two.coefficients), &want);
+            assert!(error < gate(dtype), "{what}: {error}");
+        }
+        // Samples: Fourier is the DFT, and back again.
+        let dft = wavecube::lct_framed(&x, &Abcd::FOURIER, 0).unwrap().to_samples().unwrap().0;
+        let want = read(&wavecube::fourier(&x, false, 0).unwrap());
+        assert_close(&format!("{what} framed Fourier"), &read(&dft), &want, dense_bound(dtype, n));
+        let resampled = FramedSignal::from_samples(&x, 0).unwrap().resample().unwrap();
+        assert_eq!(resampled.shape(), [n]);
+    });
+}
+
+#[test]
+fn weil_transforms_are_exact_with_phase() {
+    each(|device, rng, dtype, what| {
+        for (n, entries) in [
+            (7, [2, 3, 1, 2]),
+            (9, [2, 3, 1, 2]),
+            (15, [1, 0, 4, 1]),
+            (31, [3, 5, 4, 7]),
+            (31, [2, 0, 0, 16]),
+            (8, [1, 2, 3, 7]),
+            (12, [0, 1, -1, 0]),
+        ] {
+            let (x, values) = line(device, rng, dtype, n);
+            let m = WeilMatrix::new(n, entries).unwrap();
+            let y = wavecube::lct_weil(&x, &m, 0).unwrap();
+            let back = read(&wavecube::lct_weil_vjp(&y, &m, 0).unwrap());
+            assert_close(&format!("{what} {n} back"), &back, &values, bound(dtype, n, 4.0));
+            let y = read(&y);
+            let want = reference::lct::apply(&reference::lct::lct_weil(n, entries), &values);
+            let sign = if n % 2 == 0 && (y[0] - want[0]).norm() > y[0].norm() { -1.0 } else { 1.0 };
+            let want = scaled_by(Complex64::from(sign), &want);
+            assert_close(&format!("{what} weil {n} {entries:?}"), &y, &want, bound(dtype, n, 4.0));
+            if n % 2 == 1 {
+                let m2 = WeilMatrix::new(n, [1, 2, 3, 7]).unwrap();
+                let first = wavecube::lct_weil(&x, &m, 0).unwrap();
+                let two = read(&wavecube::lct_weil(&first, &m2, 0).unwrap());
+                let one = read(&wavecube::lct_weil(&x, &(m2 * m), 0).unwrap());
+                assert_close(&format!("{what} law {n}"), &two, &one, bound(dtype, n, 8.0));
+            }
+        }
+    });
+}
+
+#[test]
+fn transforms_on_other_grids_are_their_definitions() {
+    each(|device, rng, dtype, what| {
+        for n in [1, 2, 6, 17, 40, 101] {
+            let (x, values) = line(device, rng, dtype, n);
+            let m = Abcd::from_abc(0.8, rng.uniform(0.5, 1.5) * [1.0, -1.0][rng.int(0, 1)], 0.4).unwrap();
+            let entries = m.entries();
+            let dx = 0.9 / (n as f64).sqrt();
+            let near = |what: &str, y: &Tensor, want: &[Complex64], factors: f64| {
+                let slack = if dtype == Dtype::F64 { 1e-12 } else { 0.0 };
+                assert_close(what, &read(y), want, bound(dtype, n, factors) + slack);
+            };
+            let (y, spacing) = wavecube::lct_scaled(&x, &m, dx, 0).unwrap();
+            assert!((spacing - m.b().abs() / (n as f64 * dx)).abs() < 1e-15);
+            let want = reference::lct::apply(&reference::lct::lct_scaled(entries, n, dx), &values);
+            near(&format!("{what} scaled {n}"), &y, &want, 3.0);
+
+            let y = wavecube::lct_causal(&x, &m, -3.0, dx, 0).unwrap();
+            let want = reference::lct::apply(&reference::lct::lct_causal(entries, n, -3.0, dx), &values);
+            near(&format!("{what} causal {n}"), &y, &want, 12.0);
+
+            let (outputs, start, step) = (rng.int(1, 60), rng.uniform(-0.5, 0.5), rng.uniform(0.001, 0.02));
+            let y = wavecube::czt(&x, outputs, start, step, 0).unwrap();
+            let (a, w) = (
+                Complex64::from_polar(1.0, 2.0 * PI * start),
+                Complex64::from_polar(1.0, -2.0 * PI * step),
+            );
+            let want = reference::lct::apply(&reference::lct::czt(n, outputs, a, w), &values);
+            // A few outputs may hold little of the signal's energy: errors are relative to its norm.
+            let error = relative_l2(&read(&y), &want);
+            let norm = |v: &[Complex64]| v.iter().map(Complex64::norm_sqr).sum::<f64>().sqrt();
+            let ratio = (norm(&values) * (n.max(outputs) as f64).sqrt() / norm(&want)).max(1.0);
+            assert!(error < (bound(dtype, n + outputs, 8.0) + 1e-12) * ratio, "{what} czt {n}: {error}");
+
+            let grid = OutputGrid { outputs, first: -0.4, step: 0.03 };
+            let y = wavecube::lct_czt(&x, &m, dx, &grid, 0).unwrap();
+            let want = reference::lct::lct_czt(entries, (n, dx), (outputs, grid.first, grid.step));
+            let want = reference::lct::apply(&want, &values);
+            let error = relative_l2(&read(&y), &want);
+            let ratio = (norm(&values) / norm(&want)).max(1.0);
+            assert!(error < (bound(dtype, n + outputs, 8.0) + 1e-12) * ratio, "{what} lct_czt {n}: {error}");
+
+            let angle = rng.uniform(-4.0, 4.0);
+            let y = wavecube::frft_weighted(&x, angle, 0).unwrap();
+            let want = reference::lct::apply(&reference::lct::frft_weighted(n, angle), &values);
+            near(&format!("{what} weighted {n}"), &y, &want, 4.0);
+
+            let bounded = ComplexAbcd::from(m) * ComplexAbcd::gaussian(0.3);
+            let y = wavecube::lct_complex(&x, &bounded, 0).unwrap();
+            let points: Vec<f64> =
+                reference::lct::grid(n).iter().map(|p| p / (n as f64).sqrt()).collect();
+            let want: Vec<Complex64> = points
+                .iter()
+                .map(|&u| {
+                    let terms = points.iter().zip(&values).map(|(&p, v)| bounded.kernel(u, p).unwrap() * v);
+                    terms.sum::<Complex64>() / (n as f64).sqrt()
+                })
+                .collect();
+            let slack = dense_bound(dtype, n);
+            assert_close(&format!("{what} complex {n}"), &read(&y), &want, slack);
+        }
+        // Laplace on a grid small enough for f32: e^{2πxu} with |x|, |u| ≤ 1.4.
+        let (x, _) = line(device, rng, dtype, 8);
+        assert!(read(&wavecube::laplace(&x, 0).unwrap()).iter().all(|v| v.is_finite()));
+    });
+}
+
+#[test]
+fn nothing_before_a_changed_sample_changes() {
+    each(|device, rng, dtype, what| {
+        let n = 150;
+        let mut values = rng.complex(n);
+        let m = Abcd::fractional_fourier(1.1);
+        let run = |values: &[Complex64]| {
+            let (x, _) = tensor(device, values, dtype, true, &[n]).unwrap();
+            read(&wavecube::lct_causal(&x, &m, 0.0, 0.1, 0).unwrap())
+        };
+        let before = run(&values);
+        let t = rng.int(1, n - 1);
+        values[t] += Complex64::new(3.0, -2.0);
+        let after = run(&values);
+        let change = before.iter().zip(&after).take(t).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max);
+        let size = before.iter().map(|v| v.norm()).fold(0.0, f64::max);
+        println!("{what} causality: change {:.2e} of the largest before t = {t}", change / size);
+        assert!(change < 32.0 * dtype.epsilon() * size, "{what}: {change}");
+        assert!((after[t] - before[t]).norm() > 1e-3);
+    });
+}
+
+/// `Re⟨g, T x⟩ = Re⟨Tᴴ g, x⟩`.
+fn adjoint(
+    what: &str,
+    (x, xs): (&Tensor, &[Complex64]),
+    rng: &mut Rng,
+    forward: impl Fn(&Tensor) -> Result<Tensor>,
+    backward: impl Fn(&Tensor) -> Result<Tensor>,
+) {
+    let y = forward(x).unwrap();
+    let g = rng.complex(y.shape().iter().product());
+    let (g, gs) = tensor(x.device(), &g, x.dtype(), true, y.shape()).unwrap();
+    let gx = read(&backward(&g).unwrap());
+    let dot = |a: &[Complex64], b: &[Complex64]| {
+        a.iter().zip(b).map(|(a, b)| (a.conj() * b).re).sum::<f64>()
+    };
+    let norm = |v: &[Complex64]| v.iter().map(Complex64::norm_sqr).sum::<f64>().sqrt();
+    let ys = read(&y);
+    let difference = dot(&gs, &ys) - dot(&gx, xs);
+    let size = norm(&gs) * norm(&ys) + norm(&gx) * norm(xs);
+    let limit = if x.dtype() == Dtype::F64 { 1e-11 } else { 5e-6 };
+    assert!(difference.abs() <= limit * size, "{what}: {difference:e} of {size:e}");
+}
+
+#[test]
+fn every_signal_gradient_is_the_adjoint() {
+    each(|device, rng, dtype, what| {
+        for n in [1, 6, 23, 50] {
+            let (x, xs) = line(device, rng, dtype, n);
+            let pair = (&x, xs.as_slice());
+            let m = random_matrix(rng);
+            let entries = (0.75, 1.25);
+            let scaled = Abcd::from_abc(entries.0, entries.1, 0.2).unwrap();
+            let complex = ComplexAbcd::from(m) * ComplexAbcd::gaussian(0.2);
+            let weil = WeilMatrix::new(n, [1, 2, 3, 7]).unwrap();
+            let framed = FramedSignal::from_coefficients(x.clone(), Frame::new(0.3, 1.2, 0.1).unwrap(), 0);
+            let framed = framed.unwrap();
+            let reframed = |v: &Tensor| {
+                FramedSignal::from_coefficients(v.clone(), Frame::new(0.3, 1.2, 0.1).unwrap(), 0)
+            };
+            let grid = OutputGrid { outputs: 9, first: 0.1, step: 0.05 };
+            let spiral = (Complex64::from_polar(1.01, 0.2), Complex64::from_polar(0.999, -0.1));
+            use wavecube as w;
+            let name = |op: &str| format!("{what} {op} {n}");
+            adjoint(&name("chirp"), pair, rng, |x| w::chirp_multiply(x, 0.7, 0), |g| w::chirp_multiply_vjp(g, 0.7, 0));
+            adjoint(&name("shear"), pair, rng, |x| w::lct_shear(x, &m, 0), |g| w::lct_shear_vjp(g, &m, 0));
+            adjoint(&name("fresnel"), pair, rng, |x| w::fresnel(x, 0.7, 0), |g| w::fresnel_vjp(g, 0.7, 0));
+            adjoint(&name("frft"), pair, rng, |x| w::frft(x, 0.7, 0), |g| w::frft_vjp(g, 0.7, 0));
+            adjoint(&name("framed"), pair, rng, |x| Ok(w::lct_framed(x, &m, 0)?.coefficients), |g| w::lct_framed_vjp(g, &m, 0));
+            adjoint(&name("samples"), pair, rng, |x| Ok(reframed(x)?.to_samples()?.0), |g| framed.to_samples_vjp(g));
+            adjoint(&name("resample"), pair, rng, |x| reframed(x)?.resample(), |g| framed.resample_vjp(g));
+            adjoint(&name("weil"), pair, rng, |x| w::lct_weil(x, &weil, 0), |g| w::lct_weil_vjp(g, &weil, 0));
+            adjoint(&name("weighted"), pair, rng, |x| w::frft_weighted(x, 0.7, 0), |g| w::frft_weighted_vjp(g, 0.7, 0));
+            adjoint(&name("scaled"), pair, rng, |x| Ok(w::lct_scaled(x, &scaled, 0.3, 0)?.0), |g| w::lct_scaled_vjp(g, &scaled, 0.3, 0));
+            adjoint(&name("causal"), pair, rng, |x| w::lct_causal(x, &scaled, 0.0, 0.1, 0), |g| w::lct_causal_vjp(g, &scaled, 0.0, 0.1, 0));
+            adjoint(&name("czt"), pair, rng, |x| w::czt(x, 9, 0.1, 0.01, 0), |g| w::czt_vjp(g, n, 0.1, 0.01, 0));
+            adjoint(&name("spiral"), pair, rng, |x| w::czt_spiral(x, 9, spiral.0, spiral.1, 0), |g| w::czt_spiral_vjp(g, n, spiral.0, spiral.1, 0));
+            adjoint(&name("lct_czt"), pair, rng, |x| w::lct_czt(x, &scaled, 0.3, &grid, 0), |g| w::lct_czt_vjp(g, n, &scaled, 0.3, &grid, 0));
+            adjoint(&name("complex"), pair, rng, |x| w::lct_complex(x, &complex, 0), |g| w::lct_complex_vjp(g, &complex, 0));
+        }
+        let (x, xs) = tensor(device, &rng.complex(6 * 10), dtype, true, &[6, 10]).unwrap();
+        let (m1, m2) = (random_matrix(rng), random_matrix(rng));
+        adjoint(&format!("{what} lct2"), (&x, &xs), rng, |x| wavecube::lct2(x, [&m1, &m2], [0, 1]), |g| wavecube::lct2_vjp(g, [&m1, &m2], [0, 1]));
+    });
+}
+
+/// The gradient of `Re⟨g, y(p)⟩` by central differences of a host function.
+fn differences(p: &[f64], gs: &[Complex64], y: impl Fn(&[f64]) -> Vec<Complex64>) -> Vec<f64> {
+    let loss = |p: &[f64]| -> f64 {
+        y(p).iter().zip(gs).map(|(y, g)| (g.conj() * y).re).sum()
+    };
+    let h = 1e-5;
+    (0..p.len())
+        .map(|i| {
+            let at = |shift: f64| {
+                let mut moved = p.to_vec();
+                moved[i] += shift;
+                loss(&moved)
+            };
+            // Fourth order: the truncation error is far below the gate.
+            (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h)
+        })
+        .collect()
+}
+
+fn assert_gradient(what: &str, found: &Tensor, want: &[f64], dtype: Dtype) {
+    let found = read(found);
+    let norm = want.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let error = found.iter().zip(want).map(|(a, b)| (a.re - b).powi(2)).sum::<f64>().sqrt() / norm;
+    println!("{what}: {error:.2e}");
+    let limit = if dtype == Dtype::F64 { 1e-6 } else { 1e-4 };
+    assert!(error <= limit, "{what}: relative error {error:e}\nfound {found:?}\nwant {want:?}");
+}
+
+#[test]
+fn every_parameter_gradient_is_that_of_the_reference() {
+    use reference::lct as r;
+    each(|device, rng, dtype, what| {
+        let n = 24;
+        let (x, xs) = line(device, rng, dtype, n);
+        let (g, gs) = line(device, rng, dtype, n);
+        let name = |op: &str| format!("{what} gradient of {op}");
+        let want = differences(&[0.8], &gs, |p| r::apply(&r::chirp(n, p[0]), &xs));
+        assert_gradient(&name("chirp"), &wavecube::chirp_multiply_rate_vjp(&x, &g, 0.8, 0).unwrap(), &want, dtype);
+
+        for (before, forward, after) in [(0, true, 0), (1, true, 0), (2, false, 3), (3, false, 3)] {
+            let passes = ShearPasses { before, first: 0.6, forward, middle: -0.9, last: 0.4, after };
+            let want = differences(&[0.6, -0.9, 0.4], &gs, |p| {
+                let f = |power: u8, x: &[Complex64]| r::apply(&r::dft_power(n, usize::from(power)), x);
+                let (there, back) = if forward { (1, 3) } else { (3, 1) };
+                let y = r::apply(&r::chirp(n, p[0]), &f(before, &xs));
+                let y = f(back, &r::apply(&r::chirp(n, p[1]), &f(there, &y)));
+                scaled_by(Complex64::I, &f(after, &r::apply(&r::chirp(n, p[2]), &y)))
+            });
+            let unit = [vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0], vec![0.0, 0.0, 1.0]];
+            let found = wavecube::lct_shear_rate_vjp(&x, &g, &passes, Complex64::I, &unit, 0).unwrap();
+            assert_gradient(&name("shear rates"), &found, &want, dtype);
+        }
+        // Along the group, by the Lie coordinates.
+        let coordinates = [0.2, 0.7, -0.5];
+        let lie = |p: &[f64]| Lie::new(p[0], p[1], p[2]).unwrap();
+        let m = lie(&coordinates).exp().unwrap();
+        let factors = ShearFactors::smooth(&m).unwrap();
+        let want = differences(&coordinates, &gs, |p| {
+            let m = lie(p).exp().unwrap();
+            shear_reference(&xs, &ShearFactors::pinned(&m, factors.power(), factors.form()).unwrap())
+        });
+        let by_entries = read(&wavecube::lct_shear_param_vjp(&x, &g, &m, 0).unwrap());
+        let found: Vec<f64> = lie(&coordinates)
+            .exp_jacobian()
+            .unwrap()
+            .iter()
+            .map(|row| row.iter().zip(&by_entries).map(|(d, g)| d * g.re).sum())
+            .collect();
+        let (found, _) = tensor(device, &found.iter().map(|v| Complex64::from(*v)).collect::<Vec<_>>(), dtype, false, &[3]).unwrap();
+        assert_gradient(&name("shear along the group"), &found, &want, dtype);
+
+        let want = differences(&[0.9], &gs, |p| {
+            let y = r::lct_shear(&xs, 0, &[Shear::Fresnel(p[0])]);
+            y
+        });
+        assert_gradient(&name("fresnel"), &wavecube::fresnel_param_vjp(&x, &g, 0.9, 0).unwrap(), &want, dtype);
+
+        let basis = r::hermite_basis(n);
+        let want = differences(&[FRAC_PI_2], &gs, |p| r::apply(&r::frft(n, &basis, p[0]), &xs));
+        assert_gradient(&name("frft"), &wavecube::frft_angle_vjp(&x, &g, FRAC_PI_2, 0).unwrap(), &want, dtype);
+
+        let want = differences(&[1.3], &gs, |p| r::apply(&r::frft_weighted(n, p[0]), &xs));
+        assert_gradient(&name("weighted"), &wavecube::frft_weighted_angle_vjp(&x, &g, 1.3, 0).unwrap(), &want, dtype);
+
+        let abd = [0.8, 1.1, 0.9];
+        let entries = |p: &[f64]| [p[0], p[1], (p[0] * p[2] - 1.0) / p[1], p[2]];
+        let [a, b, c, d] = entries(&abd);
+        let m = Abcd::new(a, b, c, d).unwrap();
+        let with_c = |v: Vec<f64>| vec![v[0], v[1], 0.0, v[2]];
+        let dx = 0.3;
+        // The weights of the samples depend on b as well: √(dx du) in both.
+        let want = with_c(differences(&abd, &gs, |p| r::apply(&r::lct_scaled(entries(p), n, dx), &xs)));
+        assert_gradient(&name("scaled"), &wavecube::lct_scaled_param_vjp(&x, &g, &m, dx, 0).unwrap(), &want, dtype);
+
+        let want = with_c(differences(&abd, &gs, |p| r::apply(&r::lct_causal(entries(p), n, -2.0, 0.1), &xs)));
+        assert_gradient(&name("causal"), &wavecube::lct_causal_param_vjp(&x, &g, &m, -2.0, 0.1, 0).unwrap(), &want, dtype);
+
+        let want = differences(&[0.1, 0.02], &gs, |p| {
+            let turn = |t: f64| Complex64::from_polar(1.0, 2.0 * PI * t);
+            r::apply(&r::czt(n, n, turn(p[0]), turn(-p[1])), &xs)
+        });
+        assert_gradient(&name("czt"), &wavecube::czt_param_vjp(&x, &g, 0.1, 0.02, 0).unwrap(), &want, dtype);
+
+        // The framed state: coefficients and frame, from the closed form of the reference.
+        let (frame_q, frame_m) = (0.3, 1.2);
+        let (g_q, g_m) = (0.7, -0.4);
+        let abc = [0.9, 0.6, -0.3];
+        let by = |p: &[f64]| [p[0], p[1], p[2], (1.0 + p[1] * p[2]) / p[0]];
+        let mut want = Vec::new();
+        let mut gs_and_frame = gs.clone();
+        gs_and_frame.extend([Complex64::from(g_q), Complex64::from(g_m)]);
+        want.extend(differences(&[abc[0], abc[1], abc[2], frame_q, frame_m], &gs_and_frame, |p| {
+            let (q, m, mut v) = r::lct_framed(by(p), (p[3], p[4], &xs));
+            v.extend([Complex64::from(q), Complex64::from(m)]);
+            v
+        }));
+        let frame = Frame::new(frame_q, frame_m, 0.0).unwrap();
+        let state = FramedSignal::from_coefficients(x.clone(), frame, 0).unwrap();
+        let state = state.with_zero_point(ZeroPoint::With);
+        let [a, b, c, d] = by(&abc);
+        let gradients = state.apply_vjp(&Abcd::new(a, b, c, d).unwrap(), &g, [g_q, g_m]).unwrap();
+        let all: Vec<f64> = read(&gradients.parameters).iter().map(|v| v.re).collect();
+        // d = (1 + bc)/a follows a, b and c.
+        let found = [
+            all[0] - all[3] * d / a,
+            all[1] + all[3] * c / a,
+            all[2] + all[3] * b / a,
+            all[4],
+            all[5],
+        ];
+        let (found, _) = tensor(device, &found.map(Complex64::from), dtype, false, &[5]).unwrap();
+        assert_gradient(&name("framed"), &found, &want, dtype);
+
+        let parts = |p: &[f64]| [Complex64::new(p[0], p[1]), Complex64::new(p[2], p[3]), Complex64::new(p[4], p[5])];
+        let flat = [0.8, 0.1, 1.1, 0.3, 0.9, -0.05];
+        let complex = |p: &[f64]| {
+            let [a, b, d] = parts(p);
+            ComplexAbcd::new(a, b, (a * d - 1.0) / b, d).unwrap()
+        };
+        let points: Vec<f64> = r::grid(n).iter().map(|p| p / (n as f64).sqrt()).collect();
+        let want = differences(&flat, &gs, |p| {
+            let m = complex(p);
+            points
+                .iter()
+                .map(|&u| {
+                    let terms = points.iter().zip(&xs).map(|(&x, v)| m.kernel(u, x).unwrap() * v);
+                    terms.sum::<Complex64>() / (n as f64).sqrt()
+                })
+                .collect()
+        });
+        let all = read(&wavecube::lct_complex_param_vjp(&x, &g, &complex(&flat), 0).unwrap());
+        let found = [all[0], all[1], all[2], all[3], all[6], all[7]];
+        let (found, _) = tensor(device, &found, dtype, false, &[6]).unwrap();
+        assert_gradient(&name("complex"), &found, &want, dtype);
+    });
+}
+
+#[test]
+fn a_batch_is_a_loop_bit_for_bit_on_any_axis() {
+    each(|device, rng, dtype, what| {
+        let (rows, n) = (5, 30);
+        let m = random_matrix(rng);
+        let (x, values) = tensor(device, &rng.complex(rows * n), dtype, true, &[rows, n]).unwrap();
+        let columns: Vec<Complex64> =
+            (0..n * rows).map(|i| values[(i % rows) * n + i / rows]).collect();
+        let (transposed, _) = tensor(device, &columns, dtype, true, &[n, rows]).unwrap();
+        let weil = WeilMatrix::new(n, [1, 2, 3, 7]).unwrap();
+        let ops: [(&str, &dyn Fn(&Tensor, isize) -> Result<Tensor>); 8] = [
+            ("shear", &|x, axis| wavecube::lct_shear(x, &m, axis)),
+            ("chirp", &|x, axis| wavecube::chirp_multiply(x, 0.4, axis)),
+            ("frft", &|x, axis| wavecube::frft(x, 0.4, axis)),
+            ("weil", &|x, axis| wavecube::lct_weil(x, &weil, axis)),
+            ("weighted", &|x, axis| wavecube::frft_weighted(x, 0.4, axis)),
+            ("causal", &|x, axis| wavecube::lct_causal(x, &Abcd::FOURIER, 0.0, 0.1, axis)),
+            ("czt", &|x, axis| wavecube::czt(x, 7, 0.1, 0.01, axis)),
+            ("scaled", &|x, axis| Ok(wavecube::lct_scaled(x, &Abcd::FOURIER, 0.2, axis)?.0)),
+        ];
+        for (name, op) in ops {
+            let batch = read(&op(&x, 1).unwrap());
+            let len = batch.len() / rows;
+            let mut loop_ = Vec::new();
+            for row in values.chunks(n) {
+                let (x, _) = tensor(device, row, dtype, true, &[n]).unwrap();
+                loop_.extend(read(&op(&x, 0).unwrap()));
+            }
+            assert_eq!(batch, loop_, "{what} {name}: batch and loop");
+            // The same elements as columns, and through a permuted view.
+            let along = read(&op(&transposed, 0).unwrap());
+            let back: Vec<Complex64> = (0..rows * len).map(|i| along[(i % len) * rows + i / len]).collect();
+            let limit = dense_bound(dtype, n) + bound(dtype, n, 4.0);
+            assert_close(&format!("{what} {name} columns"), &back, &batch, limit);
+            let view = transposed.permuted(&[1, 0]).unwrap();
+            let viewed = read(&op(&view, -1).unwrap());
+            assert_close(&format!("{what} {name} view"), &viewed, &batch, limit);
+        }
+    });
+}
+
+#[test]
+fn lengths_beyond_one_pass_and_large_primes() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        for n in [4099, 10_007, 16_384, 3 * 8192] {
+            let what = format!("{device} n {n} seed {}", rng.seed);
+            let (x, values) = tensor(device, &rng.complex(2 * n), Dtype::F32, true, &[2, n]).unwrap();
+            let (q1, b, q2) = (0.3, 0.8, -0.6);
+            let passes = ShearPasses { before: 2, first: q1, forward: true, middle: -b, last: q2, after: 0 };
+            let fused = wavecube::lct_shear_passes(&x, &passes, Complex64::ONE, -1).unwrap();
+            // The same by its parts, each against its definition elsewhere in this file.
+            let reversed: Vec<Complex64> =
+                values.chunks(n).flat_map(|row| row.iter().rev().copied()).collect();
+            let (y, _) = tensor(device, &reversed, Dtype::F32, true, &[2, n]).unwrap();
+            let y = wavecube::chirp_multiply(&y, q1, -1).unwrap();
+            let y = wavecube::fourier(&y, false, -1).unwrap();
+            let y = wavecube::chirp_multiply(&y, -b, -1).unwrap();
+            let y = wavecube::fourier(&y, true, -1).unwrap();
+            let y = wavecube::chirp_multiply(&y, q2, -1).unwrap();
+            assert_close(&what, &read(&fused), &read(&y), 2e-6);
+            let back = wavecube::lct_shear_passes_vjp(&fused, &passes, Complex64::ONE, -1).unwrap();
+            assert_close(&format!("{what} back"), &read(&back), &values, 2e-6);
+        }
+    }
+}
+
+#[test]
+fn half_precision_is_stored_and_f32_computed() {
+    for device in devices().iter().filter(|device| has(device, Dtype::F16)) {
+        let mut rng = Rng::fresh();
+        let n = 48;
+        let (x, values) = tensor(device, &rng.complex(n), Dtype::F16, true, &[n]).unwrap();
+        let m = Abcd::from_abc(0.9, 0.5, -0.3).unwrap();
+        let factors = ShearFactors::new(&m).unwrap();
+        let y = read(&wavecube::lct_shear(&x, &m, 0).unwrap());
+        // One rounding to f16 for each trip through memory.
+        let want = shear_reference(&values, &factors);
+        assert_close("f16 shear", &y, &want, 4.0 * Dtype::F16.epsilon());
+        let y = read(&wavecube::frft(&x, 0.7, 0).unwrap());
+        let basis = reference::lct::hermite_basis(n);
+        let want = reference::lct::apply(&reference::lct::frft(n, &basis, 0.7), &values);
+        assert_close("f16 frft", &y, &want, 4.0 * Dtype::F16.epsilon());
+    }
+}
+
+#[test]
+fn empty_batches_and_rejected_calls() {
+    for device in devices() {
+        let (x, _) = tensor(device, &[Complex64::ONE; 6], Dtype::F32, true, &[6]).unwrap();
+        let (real, _) = tensor(device, &[Complex64::ONE; 6], Dtype::F32, false, &[6]).unwrap();
+        let (empty, _) = tensor(device, &[], Dtype::F32, true, &[0, 6]).unwrap();
+        let (none, _) = tensor(device, &[], Dtype::F32, true, &[2, 0]).unwrap();
+        let (long, _) = tensor(device, &[Complex64::ONE; 7], Dtype::F32, true, &[7]).unwrap();
+        let m = Abcd::from_abc(0.9, 0.5, -0.3).unwrap();
+        let weil = WeilMatrix::new(6, [1, 2, 3, 7]).unwrap();
+        let ops: [&dyn Fn(&Tensor, isize) -> Result<Tensor>; 12] = [
+            &|x, axis| wavecube::lct_shear(x, &m, axis),
+            &|x, axis| wavecube::chirp_multiply(x, 0.4, axis),
+            &|x, axis| wavecube::fourier(x, false, axis),
+            &|x, axis| wavecube::frft(x, 0.4, axis),
+            &|x, axis| wavecube::lct_weil(x, &weil, axis),
+            &|x, axis| wavecube::frft_weighted(x, 0.4, axis),
+            &|x, axis| wavecube::lct_causal(x, &m, 0.0, 0.1, axis),
+            &|x, axis| wavecube::czt(x, 7, 0.1, 0.01, axis),
+            &|x, axis| Ok(wavecube::lct_scaled(x, &m, 0.2, axis)?.0),
+            &|x, axis| Ok(wavecube::lct_framed(x, &m, axis)?.to_samples()?.0),
+            &|x, axis| wavecube::lct_complex(x, &ComplexAbcd::gaussian(0.1), axis),
+            &|x, axis| wavecube::fresnel(x, 0.1, axis),
+        ];
+        for op in ops {
+            assert!(read(&op(&empty, 1).unwrap()).is_empty());
+            assert!(matches!(op(&real, 0), Err(Error::Dtype { .. })));
+            assert!(matches!(op(&x, 1), Err(Error::Axis { .. })));
+            assert!(matches!(op(&x, isize::MIN), Err(Error::Axis { .. })));
+            assert!(matches!(op(&none, 1), Err(Error::Length { .. })));
+        }
+        let value = |result: Result<Tensor>, name: &str| {
+            assert!(matches!(result, Err(Error::Value { .. })), "{name}");
+        };
+        value(wavecube::chirp_multiply(&x, f64::NAN, 0), "chirp rate");
+        value(wavecube::frft(&x, f64::INFINITY, 0), "angle");
+        value(wavecube::frft_weighted(&x, f64::NAN, 0), "weighted angle");
+        value(wavecube::lct_shear(&x, &Abcd::fractional_fourier(f64::NAN), 0), "matrix");
+        value(wavecube::lct_causal(&x, &Abcd::IDENTITY, 0.0, 0.1, 0), "b = 0");
+        value(wavecube::lct_causal(&x, &m, 0.0, -0.1, 0), "spacing");
+        value(wavecube::lct_scaled(&x, &Abcd::chirp(1.0), 0.1, 0).map(|y| y.0), "b = 0");
+        value(wavecube::czt(&x, 3, f64::NAN, 0.1, 0), "start");
+        value(wavecube::czt_spiral(&x, 3, Complex64::ZERO, Complex64::ONE, 0), "a");
+        value(wavecube::czt_spiral(&x, 3, Complex64::from(1e-40), Complex64::ONE, 0), "a in f32");
+        value(wavecube::scaling(&x, 0.0, 0), "m");
+        assert!(matches!(wavecube::czt(&x, 0, 0.0, 0.1, 0), Err(Error::Length { .. })));
+        assert!(matches!(wavecube::lct_weil(&long, &weil, 0), Err(Error::Length { .. })));
+        assert!(matches!(wavecube::lct2(&x, [&m, &m], [0, -1]), Err(Error::Unsupported { .. })));
+        assert!(matches!(
+            wavecube::lct_shear_factored_param_vjp(&x, &x, &ShearFactors::new(&Abcd::IDENTITY).unwrap(), 0),
+            Err(Error::Unsupported { .. })
+        ));
+        assert!(matches!(
+            wavecube::lct_shear_param_vjp(&x, &long, &m, 0),
+            Err(Error::Shape { argument: "g", .. })
+        ));
+        assert!(matches!(wavecube::frft_angle_vjp(&x, &real, 0.1, 0), Err(Error::Dtype { .. })));
+        let before = device.degenerate_hits();
+        wavecube::lct_shear(&x, &Abcd::chirp(0.3), 0).unwrap();
+        wavecube::lct_shear(&x, &m, 0).unwrap();
+        assert!(device.degenerate_hits() > before);
+    }
+}
