@@ -15,11 +15,13 @@
 //! An operation that returns `Ok` has been enqueued; a fault of the device shows on the next
 //! [`Tensor::read`]. An operation that returns an error has enqueued nothing.
 
+mod convolution;
 mod device;
 mod fft;
 mod lct;
 mod tensor;
 
+pub use convolution::{causal_convolution, causal_convolution_filter_vjp, causal_convolution_vjp};
 pub use device::Device;
 pub use fft::{
     dft_naive, fft, fft_in_place, fft_into, fft_vjp, fftn, ifft, ifft_vjp, irfft, irfft_vjp, rfft,

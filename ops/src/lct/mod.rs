@@ -16,6 +16,7 @@ pub use algebraic::{
     lct_complex_param_vjp, lct_complex_vjp, lct_weil, lct_weil_vjp,
 };
 pub(crate) use cache::Kept;
+pub(crate) use run::length_of;
 pub use framed::{
     FramedGradients, FramedSignal, frft, frft_angle_vjp, frft_vjp, lct_framed, lct_framed_vjp,
 };

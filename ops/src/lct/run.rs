@@ -22,7 +22,7 @@ pub(super) fn complex_axis(op: &'static str, x: &Tensor, axis: isize) -> Result<
     length_of(op, x, axis)
 }
 
-pub(super) fn length_of(op: &'static str, x: &Tensor, axis: isize) -> Result<(usize, usize)> {
+pub(crate) fn length_of(op: &'static str, x: &Tensor, axis: isize) -> Result<(usize, usize)> {
     let along = x.layout().axis(op, axis)?;
     let n = x.shape()[along];
     if n == 0 {
