@@ -56,7 +56,12 @@ pub fn run(criterion: &mut Criterion, prefix: &str, cases: Vec<Case>) {
     record::write(&records).expect("the records can be written");
 }
 
-fn bench_case(criterion: &mut Criterion, device: &Device, case: &Case, copy: f64) -> Option<Record> {
+fn bench_case(
+    criterion: &mut Criterion,
+    device: &Device,
+    case: &Case,
+    copy: f64,
+) -> Option<Record> {
     let id = format!("{}/{}", case.id(), record::runtime(device));
     let prepared = case.prepare(device).expect("the case fits the device");
     let call = || prepared.call().expect("the case fits the device");

@@ -140,7 +140,10 @@ impl fmt::Display for Error {
                 write!(f, "{op}: the strides of `{argument}` must {expected}, they are {found:?}")
             }
             Self::Axis { op, rank: 0, found } => {
-                write!(f, "{op}: axis {found} of a tensor that has no axes; reshape it to [1] first")
+                write!(
+                    f,
+                    "{op}: axis {found} of a tensor that has no axes; reshape it to [1] first"
+                )
             }
             Self::Axis { op, rank, found } => write!(
                 f,
@@ -151,7 +154,10 @@ impl fmt::Display for Error {
                 write!(f, "{op}: the length of `{argument}` must be {expected}, it is {found}")
             }
             Self::Dtype { op, argument, expected, found } => {
-                write!(f, "{op}: the element type of `{argument}` must be {expected}, it is {found}")
+                write!(
+                    f,
+                    "{op}: the element type of `{argument}` must be {expected}, it is {found}"
+                )
             }
             Self::Overlap { op, first, second } => write!(
                 f,
@@ -184,7 +190,9 @@ impl fmt::Display for DeviceFault {
                 "the machine has no {what}; `cargo xtask setup` in wavecube's tree installs a software \
                  Vulkan driver, on Debian and Ubuntu `apt-get install mesa-vulkan-drivers` does"
             ),
-            Self::Mixed => write!(f, "the arguments live on different devices; read one and upload it"),
+            Self::Mixed => {
+                write!(f, "the arguments live on different devices; read one and upload it")
+            }
             Self::Failed(report) => write!(f, "the device reported: {report}"),
         }
     }

@@ -183,7 +183,8 @@ mod tests {
     fn roots_match_the_library_to_the_last_bits() {
         for d in [1u64, 2, 3, 7, 8, 16, 60, 97, 4096, 10007, 1 << 20] {
             for n in (0..d).step_by((d as usize / 50).max(1)) {
-                let exact = Complex64::from_polar(1.0, -core::f64::consts::TAU * n as f64 / d as f64);
+                let exact =
+                    Complex64::from_polar(1.0, -core::f64::consts::TAU * n as f64 / d as f64);
                 // `from_polar` itself rounds an angle of up to 2π: 2π·2⁻⁵³ plus its own last bit.
                 assert!((root_of_unity(n, d) - exact).norm() < 1.2e-15, "{n}/{d}");
             }
@@ -239,9 +240,8 @@ mod tests {
             host_fft(&mut work, Direction::Inverse);
             for k in 0..n {
                 let found = work[k] * chirp[k] / padded as f64;
-                let exact: Complex64 = (0..n)
-                    .map(|j| x[j] * root_of_unity((j * k) as u64, n as u64))
-                    .sum();
+                let exact: Complex64 =
+                    (0..n).map(|j| x[j] * root_of_unity((j * k) as u64, n as u64)).sum();
                 assert!((found - exact).norm() < 1e-12 * n as f64 * 10.0, "{n} {k}");
             }
         }
@@ -251,10 +251,7 @@ mod tests {
     fn adjoint_scales_agree() {
         for norm in [Normalization::Backward, Normalization::Ortho, Normalization::Forward] {
             for direction in [Direction::Forward, Direction::Inverse] {
-                assert_eq!(
-                    norm.scale(direction, 7),
-                    norm.adjoint().scale(direction.reversed(), 7)
-                );
+                assert_eq!(norm.scale(direction, 7), norm.adjoint().scale(direction.reversed(), 7));
             }
         }
     }

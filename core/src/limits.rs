@@ -63,7 +63,12 @@ impl Limits {
     ///
     /// # Errors
     /// [`Error::Dtype`] naming the types the device has.
-    pub fn check_dtype(&self, op: &'static str, argument: &'static str, dtype: Dtype) -> Result<()> {
+    pub fn check_dtype(
+        &self,
+        op: &'static str,
+        argument: &'static str,
+        dtype: Dtype,
+    ) -> Result<()> {
         let present = match dtype {
             Dtype::F16 => self.f16,
             Dtype::F32 => true,

@@ -11,7 +11,7 @@ use wavecube_core::{
     Dtype, Error, Layout, Limits,
     fft::{Direction, Normalization},
 };
-use wavecube_kernels::fft::{FftPlan, FftProblem, Kind, Strategy};
+use wavecube_kernels::fft::{Algorithm, FftPlan, FftProblem, Kind, Strategy};
 
 /// A length: mostly small enough to be planned, sometimes beyond every limit.
 #[derive(Arbitrary, Debug)]
@@ -66,19 +66,21 @@ enum Device {
 }
 
 impl Device {
+    /// Whatever the numbers, a device has a unit and a cube.
     fn limits(&self) -> Limits {
         match *self {
             Self::Lavapipe => Limits::LAVAPIPE,
             Self::Hopper => Limits::HOPPER,
-            Self::Cpu(cores) => Limits::cpu(usize::from(cores)),
+            Self::Cpu(cores) => Limits::cpu(usize::from(cores.max(1))),
             Self::Odd { units, cubes, shared, buffer, serial, f16, f64 } => Limits {
-                units_per_cube: usize::from(units),
-                cube_count: cubes.map(usize::from),
+                units_per_cube: usize::from(units.max(1)),
+                cube_count: cubes.map(|count| usize::from(count.max(1))),
                 shared_bytes: shared as usize,
                 buffer_bytes: buffer,
                 serial,
                 f16,
                 f64,
+                ..Limits::HOPPER
             },
         }
     }
@@ -160,13 +162,20 @@ fn check_plan(problem: &FftProblem, plan: &FftPlan, limits: &Limits) {
         assert!(units >= 1 && units <= limits.units_per_cube, "{units} units in a cube");
         assert!(
             pass.config.shared_bytes(problem.dtype.compute()) <= limits.shared_bytes,
-            "more shared memory than there is"
+            "{} bytes of shared memory where there are {}",
+            pass.config.shared_bytes(problem.dtype.compute()),
+            limits.shared_bytes
         );
         for (cubes, available) in pass.cubes.iter().zip(limits.cube_count) {
             assert!(*cubes <= available, "{cubes} cubes where {available} may be");
         }
         let cubes: usize = pass.cubes.iter().product();
-        assert!(cubes * pass.config.rows >= pass.rows(), "some rows are left out");
+        // By the definition a unit makes one output; every other algorithm gives a cube whole rows.
+        let (carried, wanted) = match pass.config.algorithm {
+            Algorithm::Naive => (pass.config.units, pass.rows() * pass.config.n),
+            _ => (pass.config.rows, pass.rows()),
+        };
+        assert!(cubes * carried >= wanted, "some rows are left out");
         if problem.n_fft <= 1 << 12 {
             for table in pass.tables() {
                 if let Some(entries) = table.build() {

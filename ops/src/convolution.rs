@@ -149,11 +149,8 @@ fn ends(
     (target, target_len): (&Layout, usize),
     [real_source, real_target]: [bool; 2],
 ) -> Chain {
-    let end = |layout: &Layout, len| End {
-        offset: layout.offset(),
-        stride: layout.strides()[axis],
-        len,
-    };
+    let end =
+        |layout: &Layout, len| End { offset: layout.offset(), stride: layout.strides()[axis], len };
     Chain {
         batch: (0..source.rank())
             .filter(|&i| i != axis)
@@ -239,7 +236,11 @@ fn cast(
 /// A filter has the rank of the signal, and on its batch axes 1 or the signal's length.
 fn check_filter(op: &'static str, x: &Tensor, filter: &[usize], axis: usize) -> Result<()> {
     let fits = filter.len() == x.shape().len()
-        && filter.iter().zip(x.shape()).enumerate().all(|(i, (&f, &len))| i == axis || f == 1 || f == len);
+        && filter
+            .iter()
+            .zip(x.shape())
+            .enumerate()
+            .all(|(i, (&f, &len))| i == axis || f == 1 || f == len);
     if !fits {
         return Err(Error::Shape {
             op,
@@ -254,7 +255,13 @@ fn check_filter(op: &'static str, x: &Tensor, filter: &[usize], axis: usize) -> 
     Ok(())
 }
 
-fn convolve(op: &'static str, x: &Tensor, h: &Tensor, axis: isize, adjoint: bool) -> Result<Tensor> {
+fn convolve(
+    op: &'static str,
+    x: &Tensor,
+    h: &Tensor,
+    axis: isize,
+    adjoint: bool,
+) -> Result<Tensor> {
     x.check_same(op, "h", h)?;
     h.check_complex(op, "h", x.is_complex())?;
     let (along, n) = crate::lct::length_of(op, x, axis)?;

@@ -55,7 +55,8 @@ impl Device {
 
     /// Every device of this machine that this build can use, best first.
     pub fn all() -> Vec<Self> {
-        let order = [RuntimeId::Cuda, RuntimeId::Hip, RuntimeId::Metal, RuntimeId::Wgpu, RuntimeId::Cpu];
+        let order =
+            [RuntimeId::Cuda, RuntimeId::Hip, RuntimeId::Metal, RuntimeId::Wgpu, RuntimeId::Cpu];
         let mut backends = Backend::enumerate_all();
         backends.sort_by_key(|b| order.iter().position(|id| *id == b.runtime()));
         backends.iter().map(|backend| Self::of_backend(backend)).collect()

@@ -84,10 +84,8 @@ pub fn fft_into(
 ) -> Result<()> {
     output.check_complex("fft", "output", true)?;
     x.check_same("fft", "output", output)?;
-    let problem = FftProblem {
-        output: output.layout().clone(),
-        ..c2c_problem(x, axis, direction, norm)?
-    };
+    let problem =
+        FftProblem { output: output.layout().clone(), ..c2c_problem(x, axis, direction, norm)? };
     run(&problem, x, output)
 }
 
@@ -95,7 +93,12 @@ pub fn fft_into(
 ///
 /// # Errors
 /// As [`fft`]; [`Error::Unsupported`] if an axis is named twice.
-pub fn fftn(x: &Tensor, axes: &[isize], direction: Direction, norm: Normalization) -> Result<Tensor> {
+pub fn fftn(
+    x: &Tensor,
+    axes: &[isize],
+    direction: Direction,
+    norm: Normalization,
+) -> Result<Tensor> {
     let mut named = Vec::new();
     for &axis in axes {
         named.push(x.layout().axis("fftn", axis)?);
@@ -153,8 +156,14 @@ pub fn irfft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor>
 ///
 /// # Errors
 /// As [`fft`].
-pub fn dft_naive(x: &Tensor, axis: isize, direction: Direction, norm: Normalization) -> Result<Tensor> {
-    let problem = FftProblem { strategy: Strategy::Naive, ..c2c_problem(x, axis, direction, norm)? };
+pub fn dft_naive(
+    x: &Tensor,
+    axis: isize,
+    direction: Direction,
+    norm: Normalization,
+) -> Result<Tensor> {
+    let problem =
+        FftProblem { strategy: Strategy::Naive, ..c2c_problem(x, axis, direction, norm)? };
     allocate_and_run(&problem, x, true)
 }
 
@@ -183,11 +192,18 @@ fn c2c_problem(
     })
 }
 
-fn r2c(op: &'static str, x: &Tensor, axis: isize, norm: Normalization, doubled: bool) -> Result<Tensor> {
+fn r2c(
+    op: &'static str,
+    x: &Tensor,
+    axis: isize,
+    norm: Normalization,
+    doubled: bool,
+) -> Result<Tensor> {
     x.check_complex(op, "input", false)?;
     let n_fft = x.shape()[x.layout().axis(op, axis)?];
     let direction = Direction::Forward;
-    let problem = real_problem(x, Kind::R2C { doubled }, n_fft, n_fft / 2 + 1, axis, direction, norm)?;
+    let problem =
+        real_problem(x, Kind::R2C { doubled }, n_fft, n_fft / 2 + 1, axis, direction, norm)?;
     allocate_and_run(&problem, x, true)
 }
 

@@ -28,23 +28,23 @@ pub use fft::{
     rfft_vjp,
 };
 pub use lct::{
-    FramedGradients, FramedSignal, chirp_multiply, chirp_multiply_rate_vjp, chirp_multiply_vjp, czt,
-    czt_param_vjp, czt_spiral, czt_spiral_vjp, czt_vjp, fourier, fresnel, fresnel_param_vjp,
+    FramedGradients, FramedSignal, chirp_multiply, chirp_multiply_rate_vjp, chirp_multiply_vjp,
+    czt, czt_param_vjp, czt_spiral, czt_spiral_vjp, czt_vjp, fourier, fresnel, fresnel_param_vjp,
     fresnel_vjp, frft, frft_angle_vjp, frft_vjp, frft_weighted, frft_weighted_angle_vjp,
     frft_weighted_vjp, laplace, lct_causal, lct_causal_param_vjp, lct_causal_vjp, lct_complex,
     lct_complex_param_vjp, lct_complex_vjp, lct_czt, lct_czt_vjp, lct_framed, lct_framed_vjp,
     lct_scaled, lct_scaled_param_vjp, lct_scaled_vjp, lct_shear, lct_shear_factored,
     lct_shear_factored_param_vjp, lct_shear_factored_vjp, lct_shear_param_vjp, lct_shear_passes,
-    lct_shear_passes_vjp, lct_shear_rate_vjp, lct_shear_vjp, lct_weil, lct_weil_vjp, lct2, lct2_vjp,
-    scaling,
+    lct_shear_passes_vjp, lct_shear_rate_vjp, lct_shear_vjp, lct_weil, lct_weil_vjp, lct2,
+    lct2_vjp, scaling,
 };
 pub use tensor::{Element, Tensor};
 pub use wavecube_core::{
     Complex32, Complex64, DeviceFault, Dtype, Error, Layout, Limits, Result,
     fft::{Direction, Normalization},
     lct::{
-        Abcd, ComplexAbcd, Frame, Lie, OutputGrid, ShearFactors, ShearForm, ShearPasses, WeilMatrix,
-        ZeroPoint,
+        Abcd, ComplexAbcd, Frame, Lie, OutputGrid, ShearFactors, ShearForm, ShearPasses,
+        WeilMatrix, ZeroPoint,
     },
 };
 pub use wavecube_kernels::fft::{FftPlan, FftProblem};

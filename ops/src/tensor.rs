@@ -135,7 +135,11 @@ impl Tensor {
             return Err(Error::Dtype {
                 op: OP,
                 argument: "T",
-                expected: if self.complex { "the complex type stored" } else { "the real type stored" },
+                expected: if self.complex {
+                    "the complex type stored"
+                } else {
+                    "the real type stored"
+                },
                 found: T::DTYPE,
             });
         }
@@ -248,7 +252,8 @@ impl Tensor {
         if self.complex == complex {
             return Ok(());
         }
-        let expected = if complex { "complex; this one is real" } else { "real; this one is complex" };
+        let expected =
+            if complex { "complex; this one is real" } else { "real; this one is complex" };
         Err(Error::Dtype { op, argument, expected, found: self.dtype })
     }
 

@@ -52,7 +52,9 @@ impl Rng {
     /// Standard normal complex values.
     pub fn complex(&mut self, len: usize) -> Vec<Complex64> {
         (0..len)
-            .map(|_| Complex64::new(self.rng.sample(StandardNormal), self.rng.sample(StandardNormal)))
+            .map(|_| {
+                Complex64::new(self.rng.sample(StandardNormal), self.rng.sample(StandardNormal))
+            })
             .collect()
     }
 
@@ -105,9 +107,9 @@ pub fn tensor(
     }
     let f16 = |v: f64| half::f16::from_f64(v);
     let tensor = match (dtype, complex) {
-        (Dtype::F16, true) => upload(device, values, shape, |v| {
-            num_complex::Complex::new(f16(v.re), f16(v.im))
-        }),
+        (Dtype::F16, true) => {
+            upload(device, values, shape, |v| num_complex::Complex::new(f16(v.re), f16(v.im)))
+        }
         (Dtype::F16, false) => upload(device, values, shape, |v| f16(v.re)),
         (Dtype::F64, true) => upload(device, values, shape, |v| *v),
         (Dtype::F64, false) => upload(device, values, shape, |v| v.re),

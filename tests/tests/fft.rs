@@ -243,9 +243,8 @@ fn gradients_are_adjoints() {
                 let y = ifft(&x, -1, norm).unwrap();
                 assert_adjoint(&what, &g, &y, &ifft_vjp(&g, -1, norm).unwrap(), &x);
 
-                let mut real = || {
-                    tensor(device, &rng.real(2 * n), Dtype::F32, false, &[2, n]).unwrap().0
-                };
+                let mut real =
+                    || tensor(device, &rng.real(2 * n), Dtype::F32, false, &[2, n]).unwrap().0;
                 let (x, g) = (real(), real());
                 let y = rfft(&x, -1, norm).unwrap();
                 let grad = rfft_vjp(&half_g, n, -1, norm).unwrap();
@@ -392,7 +391,8 @@ fn every_rejected_call_says_why() {
     assert!(matches!(fft_into(&input, &mut shifted, 1, forward, norm), Err(Error::Overlap { .. })));
     let folded = Layout::strided(&[4, 6], &[0, 1], 0).unwrap();
     let mut folded =
-        Tensor::from_handle(device, zeros(&[6]).handle().clone(), Dtype::F32, true, folded).unwrap();
+        Tensor::from_handle(device, zeros(&[6]).handle().clone(), Dtype::F32, true, folded)
+            .unwrap();
     assert!(matches!(fft_into(&x, &mut folded, 1, forward, norm), Err(Error::Strides { .. })));
     let beyond = Layout::contiguous(&[7]);
     let handle = zeros(&[6]).handle().clone();
@@ -432,7 +432,10 @@ fn plans_explain_themselves_and_fit_their_device() {
                     assert!(plan.describe().contains("pass 1"));
                     for pass in &plan.passes {
                         let config = &pass.config;
-                        assert!(config.shared_bytes(dtype) <= limits.shared_bytes, "{n} {config:?}");
+                        assert!(
+                            config.shared_bytes(dtype) <= limits.shared_bytes,
+                            "{n} {config:?}"
+                        );
                         assert!(config.units * config.rows <= limits.units_per_cube);
                         let cubes: usize = pass.cubes.iter().product();
                         assert!(cubes * config.rows >= pass.rows(), "every transform has a unit");

@@ -3,8 +3,8 @@
 use core::f64::consts::{FRAC_PI_2, FRAC_PI_4, PI};
 
 use wavecube::{
-    Abcd, Complex64, ComplexAbcd, Device, Dtype, Error, Frame, FramedSignal, Lie, OutputGrid, Result,
-    ShearFactors, ShearForm, ShearPasses, Tensor, WeilMatrix, ZeroPoint,
+    Abcd, Complex64, ComplexAbcd, Device, Dtype, Error, Frame, FramedSignal, Lie, OutputGrid,
+    Result, ShearFactors, ShearForm, ShearPasses, Tensor, WeilMatrix, ZeroPoint,
 };
 use wavecube_testing::{
     Rng, assert_close, devices, has, read,
@@ -31,7 +31,8 @@ fn bound(dtype: Dtype, n: usize, factors: f64) -> f64 {
 
 /// `c ε √N` for dense products.
 fn dense_bound(dtype: Dtype, n: usize) -> f64 {
-    4.0 * dtype.epsilon() * (n as f64).sqrt().max(2.0) + if dtype == Dtype::F64 { 1e-12 } else { 0.0 }
+    4.0 * dtype.epsilon() * (n as f64).sqrt().max(2.0)
+        + if dtype == Dtype::F64 { 1e-12 } else { 0.0 }
 }
 
 /// The gate of the design: 1e-6 in `f32`, 1e-11 in `f64`.
@@ -58,8 +59,12 @@ fn scaled_by(factor: Complex64, values: &[Complex64]) -> Vec<Complex64> {
 fn shear_reference(x: &[Complex64], factors: &ShearFactors) -> Vec<Complex64> {
     let [r0, r1, r2] = factors.rates();
     let shears = match factors.form() {
-        ShearForm::ChirpMiddleConvolution => [Shear::Chirp(r0), Shear::Fresnel(r1), Shear::Chirp(r2)],
-        ShearForm::ConvolutionMiddleChirp => [Shear::Fresnel(r0), Shear::Chirp(r1), Shear::Fresnel(r2)],
+        ShearForm::ChirpMiddleConvolution => {
+            [Shear::Chirp(r0), Shear::Fresnel(r1), Shear::Chirp(r2)]
+        }
+        ShearForm::ConvolutionMiddleChirp => {
+            [Shear::Fresnel(r0), Shear::Chirp(r1), Shear::Fresnel(r2)]
+        }
     };
     let y = reference::lct::lct_shear(x, usize::from(factors.power()), &shears);
     scaled_by(factors.phase(), &y)
@@ -159,13 +164,15 @@ fn the_shear_group_law_holds_inside_the_window_and_fails_outside() {
             let (at, tone) = (rng.uniform(-0.5, 0.5), rng.uniform(-0.5, 0.5));
             for (j, value) in signal.iter_mut().enumerate() {
                 let x = (j as f64 - centre) / (n as f64).sqrt();
-                *value += Complex64::from_polar((-PI * (x - at).powi(2)).exp(), 2.0 * PI * tone * x);
+                *value +=
+                    Complex64::from_polar((-PI * (x - at).powi(2)).exp(), 2.0 * PI * tone * x);
             }
         }
         let (m1, m2) = (Abcd::fractional_fourier(0.7), Abcd::from_abc(1.2, 0.4, -0.3).unwrap());
         let law = |values: &[Complex64]| {
             let (x, _) = tensor(device, values, dtype, true, &[n]).unwrap();
-            let two = wavecube::lct_shear(&wavecube::lct_shear(&x, &m1, 0).unwrap(), &m2, 0).unwrap();
+            let two =
+                wavecube::lct_shear(&wavecube::lct_shear(&x, &m1, 0).unwrap(), &m2, 0).unwrap();
             let one = read(&wavecube::lct_shear(&x, &(m2 * m1), 0).unwrap());
             let sign = Complex64::from(m2.metaplectic_sign(&m1));
             relative_l2(&read(&two), &scaled_by(sign, &one))
@@ -199,8 +206,8 @@ fn frft_is_its_definition_and_additive_on_white_noise() {
             let fourier = read(&wavecube::fourier(&x, false, 0).unwrap());
             let half = read(&turned(&turned(&x, FRAC_PI_4), FRAC_PI_4));
             let largest = fourier.iter().map(|v| v.norm()).fold(0.0, f64::max);
-            let worst =
-                half.iter().zip(&fourier).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max) / largest;
+            let worst = half.iter().zip(&fourier).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max)
+                / largest;
             println!("{what} frft {n}: law {law:.2e}, inverse {back:.2e}, 45° twice {worst:.2e}");
             assert!(law < gate(dtype) && back < gate(dtype) && worst < gate(dtype), "{what} {n}");
         }
@@ -235,14 +242,18 @@ fn framed_transforms_keep_the_group_law_on_white_noise() {
         // Fifty phases of one rounding each; angles of the chain differ by the product's own rounding
         // times the order.
         let slack = product.stretch() * 50.0 * f64::EPSILON * n as f64;
-        assert!(error < gate(dtype).max(10.0 * dtype.epsilon() * 7.0) * 2.0 + slack, "{what}: {error}");
+        assert!(
+            error < gate(dtype).max(10.0 * dtype.epsilon() * 7.0) * 2.0 + slack,
+            "{what}: {error}"
+        );
         let (_, spacing) = chain.to_samples().unwrap();
         assert!((spacing / whole.to_samples().unwrap().1 - 1.0).abs() < 1e-9);
         for m in [random_matrix(rng), Abcd::chirp(0.7), Abcd::scaling(-2.0).unwrap()] {
             let m2 = random_matrix(rng);
             let two = start.apply(&m).unwrap().apply(&m2).unwrap();
             let one = start.apply(&(m2 * m)).unwrap();
-            let want = scaled_by(Complex64::from(m2.metaplectic_sign(&m)), &read(&one.coefficients));
+            let want =
+                scaled_by(Complex64::from(m2.metaplectic_sign(&m)), &read(&one.coefficients));
             let error = relative_l2(&read(&two.coefficients), &want);
             assert!(error < gate(dtype), "{what}: {error}");
         }
@@ -293,7 +304,8 @@ fn transforms_on_other_grids_are_their_definitions() {
     each(|device, rng, dtype, what| {
         for n in [1, 2, 6, 17, 40, 101] {
             let (x, values) = line(device, rng, dtype, n);
-            let m = Abcd::from_abc(0.8, rng.uniform(0.5, 1.5) * [1.0, -1.0][rng.int(0, 1)], 0.4).unwrap();
+            let m = Abcd::from_abc(0.8, rng.uniform(0.5, 1.5) * [1.0, -1.0][rng.int(0, 1)], 0.4)
+                .unwrap();
             let entries = m.entries();
             let dx = 0.9 / (n as f64).sqrt();
             let near = |what: &str, y: &Tensor, want: &[Complex64], factors: f64| {
@@ -306,10 +318,12 @@ fn transforms_on_other_grids_are_their_definitions() {
             near(&format!("{what} scaled {n}"), &y, &want, 3.0);
 
             let y = wavecube::lct_causal(&x, &m, -3.0, dx, 0).unwrap();
-            let want = reference::lct::apply(&reference::lct::lct_causal(entries, n, -3.0, dx), &values);
+            let want =
+                reference::lct::apply(&reference::lct::lct_causal(entries, n, -3.0, dx), &values);
             near(&format!("{what} causal {n}"), &y, &want, 12.0);
 
-            let (outputs, start, step) = (rng.int(1, 60), rng.uniform(-0.5, 0.5), rng.uniform(0.001, 0.02));
+            let (outputs, start, step) =
+                (rng.int(1, 60), rng.uniform(-0.5, 0.5), rng.uniform(0.001, 0.02));
             let y = wavecube::czt(&x, outputs, start, step, 0).unwrap();
             let (a, w) = (
                 Complex64::from_polar(1.0, 2.0 * PI * start),
@@ -320,7 +334,10 @@ fn transforms_on_other_grids_are_their_definitions() {
             let error = relative_l2(&read(&y), &want);
             let norm = |v: &[Complex64]| v.iter().map(Complex64::norm_sqr).sum::<f64>().sqrt();
             let ratio = (norm(&values) * (n.max(outputs) as f64).sqrt() / norm(&want)).max(1.0);
-            assert!(error < (bound(dtype, n + outputs, 8.0) + 1e-12) * ratio, "{what} czt {n}: {error}");
+            assert!(
+                error < (bound(dtype, n + outputs, 8.0) + 1e-12) * ratio,
+                "{what} czt {n}: {error}"
+            );
 
             let grid = OutputGrid { outputs, first: -0.4, step: 0.03 };
             let y = wavecube::lct_czt(&x, &m, dx, &grid, 0).unwrap();
@@ -328,7 +345,10 @@ fn transforms_on_other_grids_are_their_definitions() {
             let want = reference::lct::apply(&want, &values);
             let error = relative_l2(&read(&y), &want);
             let ratio = (norm(&values) / norm(&want)).max(1.0);
-            assert!(error < (bound(dtype, n + outputs, 8.0) + 1e-12) * ratio, "{what} lct_czt {n}: {error}");
+            assert!(
+                error < (bound(dtype, n + outputs, 8.0) + 1e-12) * ratio,
+                "{what} lct_czt {n}: {error}"
+            );
 
             let angle = rng.uniform(-4.0, 4.0);
             let y = wavecube::frft_weighted(&x, angle, 0).unwrap();
@@ -342,7 +362,8 @@ fn transforms_on_other_grids_are_their_definitions() {
             let want: Vec<Complex64> = points
                 .iter()
                 .map(|&u| {
-                    let terms = points.iter().zip(&values).map(|(&p, v)| bounded.kernel(u, p).unwrap() * v);
+                    let terms =
+                        points.iter().zip(&values).map(|(&p, v)| bounded.kernel(u, p).unwrap() * v);
                     terms.sum::<Complex64>() / (n as f64).sqrt()
                 })
                 .collect();
@@ -369,7 +390,8 @@ fn nothing_before_a_changed_sample_changes() {
         let t = rng.int(1, n - 1);
         values[t] += Complex64::new(3.0, -2.0);
         let after = run(&values);
-        let change = before.iter().zip(&after).take(t).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max);
+        let change =
+            before.iter().zip(&after).take(t).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max);
         let size = before.iter().map(|v| v.norm()).fold(0.0, f64::max);
         println!("{what} causality: change {:.2e} of the largest before t = {t}", change / size);
         assert!(change < 32.0 * dtype.epsilon() * size, "{what}: {change}");
@@ -411,7 +433,8 @@ fn every_signal_gradient_is_the_adjoint() {
             let scaled = Abcd::from_abc(entries.0, entries.1, 0.2).unwrap();
             let complex = ComplexAbcd::from(m) * ComplexAbcd::gaussian(0.2);
             let weil = WeilMatrix::new(n, [1, 2, 3, 7]).unwrap();
-            let framed = FramedSignal::from_coefficients(x.clone(), Frame::new(0.3, 1.2, 0.1).unwrap(), 0);
+            let framed =
+                FramedSignal::from_coefficients(x.clone(), Frame::new(0.3, 1.2, 0.1).unwrap(), 0);
             let framed = framed.unwrap();
             let reframed = |v: &Tensor| {
                 FramedSignal::from_coefficients(v.clone(), Frame::new(0.3, 1.2, 0.1).unwrap(), 0)
@@ -420,33 +443,121 @@ fn every_signal_gradient_is_the_adjoint() {
             let spiral = (Complex64::from_polar(1.01, 0.2), Complex64::from_polar(0.999, -0.1));
             use wavecube as w;
             let name = |op: &str| format!("{what} {op} {n}");
-            adjoint(&name("chirp"), pair, rng, |x| w::chirp_multiply(x, 0.7, 0), |g| w::chirp_multiply_vjp(g, 0.7, 0));
-            adjoint(&name("shear"), pair, rng, |x| w::lct_shear(x, &m, 0), |g| w::lct_shear_vjp(g, &m, 0));
-            adjoint(&name("fresnel"), pair, rng, |x| w::fresnel(x, 0.7, 0), |g| w::fresnel_vjp(g, 0.7, 0));
+            adjoint(
+                &name("chirp"),
+                pair,
+                rng,
+                |x| w::chirp_multiply(x, 0.7, 0),
+                |g| w::chirp_multiply_vjp(g, 0.7, 0),
+            );
+            adjoint(
+                &name("shear"),
+                pair,
+                rng,
+                |x| w::lct_shear(x, &m, 0),
+                |g| w::lct_shear_vjp(g, &m, 0),
+            );
+            adjoint(
+                &name("fresnel"),
+                pair,
+                rng,
+                |x| w::fresnel(x, 0.7, 0),
+                |g| w::fresnel_vjp(g, 0.7, 0),
+            );
             adjoint(&name("frft"), pair, rng, |x| w::frft(x, 0.7, 0), |g| w::frft_vjp(g, 0.7, 0));
-            adjoint(&name("framed"), pair, rng, |x| Ok(w::lct_framed(x, &m, 0)?.coefficients), |g| w::lct_framed_vjp(g, &m, 0));
-            adjoint(&name("samples"), pair, rng, |x| Ok(reframed(x)?.to_samples()?.0), |g| framed.to_samples_vjp(g));
-            adjoint(&name("resample"), pair, rng, |x| reframed(x)?.resample(), |g| framed.resample_vjp(g));
-            adjoint(&name("weil"), pair, rng, |x| w::lct_weil(x, &weil, 0), |g| w::lct_weil_vjp(g, &weil, 0));
-            adjoint(&name("weighted"), pair, rng, |x| w::frft_weighted(x, 0.7, 0), |g| w::frft_weighted_vjp(g, 0.7, 0));
-            adjoint(&name("scaled"), pair, rng, |x| Ok(w::lct_scaled(x, &scaled, 0.3, 0)?.0), |g| w::lct_scaled_vjp(g, &scaled, 0.3, 0));
-            adjoint(&name("causal"), pair, rng, |x| w::lct_causal(x, &scaled, 0.0, 0.1, 0), |g| w::lct_causal_vjp(g, &scaled, 0.0, 0.1, 0));
-            adjoint(&name("czt"), pair, rng, |x| w::czt(x, 9, 0.1, 0.01, 0), |g| w::czt_vjp(g, n, 0.1, 0.01, 0));
-            adjoint(&name("spiral"), pair, rng, |x| w::czt_spiral(x, 9, spiral.0, spiral.1, 0), |g| w::czt_spiral_vjp(g, n, spiral.0, spiral.1, 0));
-            adjoint(&name("lct_czt"), pair, rng, |x| w::lct_czt(x, &scaled, 0.3, &grid, 0), |g| w::lct_czt_vjp(g, n, &scaled, 0.3, &grid, 0));
-            adjoint(&name("complex"), pair, rng, |x| w::lct_complex(x, &complex, 0), |g| w::lct_complex_vjp(g, &complex, 0));
+            adjoint(
+                &name("framed"),
+                pair,
+                rng,
+                |x| Ok(w::lct_framed(x, &m, 0)?.coefficients),
+                |g| w::lct_framed_vjp(g, &m, 0),
+            );
+            adjoint(
+                &name("samples"),
+                pair,
+                rng,
+                |x| Ok(reframed(x)?.to_samples()?.0),
+                |g| framed.to_samples_vjp(g),
+            );
+            adjoint(
+                &name("resample"),
+                pair,
+                rng,
+                |x| reframed(x)?.resample(),
+                |g| framed.resample_vjp(g),
+            );
+            adjoint(
+                &name("weil"),
+                pair,
+                rng,
+                |x| w::lct_weil(x, &weil, 0),
+                |g| w::lct_weil_vjp(g, &weil, 0),
+            );
+            adjoint(
+                &name("weighted"),
+                pair,
+                rng,
+                |x| w::frft_weighted(x, 0.7, 0),
+                |g| w::frft_weighted_vjp(g, 0.7, 0),
+            );
+            adjoint(
+                &name("scaled"),
+                pair,
+                rng,
+                |x| Ok(w::lct_scaled(x, &scaled, 0.3, 0)?.0),
+                |g| w::lct_scaled_vjp(g, &scaled, 0.3, 0),
+            );
+            adjoint(
+                &name("causal"),
+                pair,
+                rng,
+                |x| w::lct_causal(x, &scaled, 0.0, 0.1, 0),
+                |g| w::lct_causal_vjp(g, &scaled, 0.0, 0.1, 0),
+            );
+            adjoint(
+                &name("czt"),
+                pair,
+                rng,
+                |x| w::czt(x, 9, 0.1, 0.01, 0),
+                |g| w::czt_vjp(g, n, 0.1, 0.01, 0),
+            );
+            adjoint(
+                &name("spiral"),
+                pair,
+                rng,
+                |x| w::czt_spiral(x, 9, spiral.0, spiral.1, 0),
+                |g| w::czt_spiral_vjp(g, n, spiral.0, spiral.1, 0),
+            );
+            adjoint(
+                &name("lct_czt"),
+                pair,
+                rng,
+                |x| w::lct_czt(x, &scaled, 0.3, &grid, 0),
+                |g| w::lct_czt_vjp(g, n, &scaled, 0.3, &grid, 0),
+            );
+            adjoint(
+                &name("complex"),
+                pair,
+                rng,
+                |x| w::lct_complex(x, &complex, 0),
+                |g| w::lct_complex_vjp(g, &complex, 0),
+            );
         }
         let (x, xs) = tensor(device, &rng.complex(6 * 10), dtype, true, &[6, 10]).unwrap();
         let (m1, m2) = (random_matrix(rng), random_matrix(rng));
-        adjoint(&format!("{what} lct2"), (&x, &xs), rng, |x| wavecube::lct2(x, [&m1, &m2], [0, 1]), |g| wavecube::lct2_vjp(g, [&m1, &m2], [0, 1]));
+        adjoint(
+            &format!("{what} lct2"),
+            (&x, &xs),
+            rng,
+            |x| wavecube::lct2(x, [&m1, &m2], [0, 1]),
+            |g| wavecube::lct2_vjp(g, [&m1, &m2], [0, 1]),
+        );
     });
 }
 
 /// The gradient of `Re⟨g, y(p)⟩` by central differences of a host function.
 fn differences(p: &[f64], gs: &[Complex64], y: impl Fn(&[f64]) -> Vec<Complex64>) -> Vec<f64> {
-    let loss = |p: &[f64]| -> f64 {
-        y(p).iter().zip(gs).map(|(y, g)| (g.conj() * y).re).sum()
-    };
+    let loss = |p: &[f64]| -> f64 { y(p).iter().zip(gs).map(|(y, g)| (g.conj() * y).re).sum() };
     let h = 1e-5;
     (0..p.len())
         .map(|i| {
@@ -479,19 +590,27 @@ fn every_parameter_gradient_is_that_of_the_reference() {
         let (g, gs) = line(device, rng, dtype, n);
         let name = |op: &str| format!("{what} gradient of {op}");
         let want = differences(&[0.8], &gs, |p| r::apply(&r::chirp(n, p[0]), &xs));
-        assert_gradient(&name("chirp"), &wavecube::chirp_multiply_rate_vjp(&x, &g, 0.8, 0).unwrap(), &want, dtype);
+        assert_gradient(
+            &name("chirp"),
+            &wavecube::chirp_multiply_rate_vjp(&x, &g, 0.8, 0).unwrap(),
+            &want,
+            dtype,
+        );
 
         for (before, forward, after) in [(0, true, 0), (1, true, 0), (2, false, 3), (3, false, 3)] {
-            let passes = ShearPasses { before, first: 0.6, forward, middle: -0.9, last: 0.4, after };
+            let passes =
+                ShearPasses { before, first: 0.6, forward, middle: -0.9, last: 0.4, after };
             let want = differences(&[0.6, -0.9, 0.4], &gs, |p| {
-                let f = |power: u8, x: &[Complex64]| r::apply(&r::dft_power(n, usize::from(power)), x);
+                let f =
+                    |power: u8, x: &[Complex64]| r::apply(&r::dft_power(n, usize::from(power)), x);
                 let (there, back) = if forward { (1, 3) } else { (3, 1) };
                 let y = r::apply(&r::chirp(n, p[0]), &f(before, &xs));
                 let y = f(back, &r::apply(&r::chirp(n, p[1]), &f(there, &y)));
                 scaled_by(Complex64::I, &f(after, &r::apply(&r::chirp(n, p[2]), &y)))
             });
             let unit = [vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0], vec![0.0, 0.0, 1.0]];
-            let found = wavecube::lct_shear_rate_vjp(&x, &g, &passes, Complex64::I, &unit, 0).unwrap();
+            let found =
+                wavecube::lct_shear_rate_vjp(&x, &g, &passes, Complex64::I, &unit, 0).unwrap();
             assert_gradient(&name("shear rates"), &found, &want, dtype);
         }
         // Along the group, by the Lie coordinates.
@@ -501,7 +620,10 @@ fn every_parameter_gradient_is_that_of_the_reference() {
         let factors = ShearFactors::smooth(&m).unwrap();
         let want = differences(&coordinates, &gs, |p| {
             let m = lie(p).exp().unwrap();
-            shear_reference(&xs, &ShearFactors::pinned(&m, factors.power(), factors.form()).unwrap())
+            shear_reference(
+                &xs,
+                &ShearFactors::pinned(&m, factors.power(), factors.form()).unwrap(),
+            )
         });
         let by_entries = read(&wavecube::lct_shear_param_vjp(&x, &g, &m, 0).unwrap());
         let found: Vec<f64> = lie(&coordinates)
@@ -510,21 +632,43 @@ fn every_parameter_gradient_is_that_of_the_reference() {
             .iter()
             .map(|row| row.iter().zip(&by_entries).map(|(d, g)| d * g.re).sum())
             .collect();
-        let (found, _) = tensor(device, &found.iter().map(|v| Complex64::from(*v)).collect::<Vec<_>>(), dtype, false, &[3]).unwrap();
+        let (found, _) = tensor(
+            device,
+            &found.iter().map(|v| Complex64::from(*v)).collect::<Vec<_>>(),
+            dtype,
+            false,
+            &[3],
+        )
+        .unwrap();
         assert_gradient(&name("shear along the group"), &found, &want, dtype);
 
         let want = differences(&[0.9], &gs, |p| {
             let y = r::lct_shear(&xs, 0, &[Shear::Fresnel(p[0])]);
             y
         });
-        assert_gradient(&name("fresnel"), &wavecube::fresnel_param_vjp(&x, &g, 0.9, 0).unwrap(), &want, dtype);
+        assert_gradient(
+            &name("fresnel"),
+            &wavecube::fresnel_param_vjp(&x, &g, 0.9, 0).unwrap(),
+            &want,
+            dtype,
+        );
 
         let basis = r::hermite_basis(n);
         let want = differences(&[FRAC_PI_2], &gs, |p| r::apply(&r::frft(n, &basis, p[0]), &xs));
-        assert_gradient(&name("frft"), &wavecube::frft_angle_vjp(&x, &g, FRAC_PI_2, 0).unwrap(), &want, dtype);
+        assert_gradient(
+            &name("frft"),
+            &wavecube::frft_angle_vjp(&x, &g, FRAC_PI_2, 0).unwrap(),
+            &want,
+            dtype,
+        );
 
         let want = differences(&[1.3], &gs, |p| r::apply(&r::frft_weighted(n, p[0]), &xs));
-        assert_gradient(&name("weighted"), &wavecube::frft_weighted_angle_vjp(&x, &g, 1.3, 0).unwrap(), &want, dtype);
+        assert_gradient(
+            &name("weighted"),
+            &wavecube::frft_weighted_angle_vjp(&x, &g, 1.3, 0).unwrap(),
+            &want,
+            dtype,
+        );
 
         let abd = [0.8, 1.1, 0.9];
         let entries = |p: &[f64]| [p[0], p[1], (p[0] * p[2] - 1.0) / p[1], p[2]];
@@ -533,17 +677,35 @@ fn every_parameter_gradient_is_that_of_the_reference() {
         let with_c = |v: Vec<f64>| vec![v[0], v[1], 0.0, v[2]];
         let dx = 0.3;
         // The weights of the samples depend on b as well: √(dx du) in both.
-        let want = with_c(differences(&abd, &gs, |p| r::apply(&r::lct_scaled(entries(p), n, dx), &xs)));
-        assert_gradient(&name("scaled"), &wavecube::lct_scaled_param_vjp(&x, &g, &m, dx, 0).unwrap(), &want, dtype);
+        let want =
+            with_c(differences(&abd, &gs, |p| r::apply(&r::lct_scaled(entries(p), n, dx), &xs)));
+        assert_gradient(
+            &name("scaled"),
+            &wavecube::lct_scaled_param_vjp(&x, &g, &m, dx, 0).unwrap(),
+            &want,
+            dtype,
+        );
 
-        let want = with_c(differences(&abd, &gs, |p| r::apply(&r::lct_causal(entries(p), n, -2.0, 0.1), &xs)));
-        assert_gradient(&name("causal"), &wavecube::lct_causal_param_vjp(&x, &g, &m, -2.0, 0.1, 0).unwrap(), &want, dtype);
+        let want = with_c(differences(&abd, &gs, |p| {
+            r::apply(&r::lct_causal(entries(p), n, -2.0, 0.1), &xs)
+        }));
+        assert_gradient(
+            &name("causal"),
+            &wavecube::lct_causal_param_vjp(&x, &g, &m, -2.0, 0.1, 0).unwrap(),
+            &want,
+            dtype,
+        );
 
         let want = differences(&[0.1, 0.02], &gs, |p| {
             let turn = |t: f64| Complex64::from_polar(1.0, 2.0 * PI * t);
             r::apply(&r::czt(n, n, turn(p[0]), turn(-p[1])), &xs)
         });
-        assert_gradient(&name("czt"), &wavecube::czt_param_vjp(&x, &g, 0.1, 0.02, 0).unwrap(), &want, dtype);
+        assert_gradient(
+            &name("czt"),
+            &wavecube::czt_param_vjp(&x, &g, 0.1, 0.02, 0).unwrap(),
+            &want,
+            dtype,
+        );
 
         // The framed state: coefficients and frame, from the closed form of the reference.
         let (frame_q, frame_m) = (0.3, 1.2);
@@ -575,7 +737,9 @@ fn every_parameter_gradient_is_that_of_the_reference() {
         let (found, _) = tensor(device, &found.map(Complex64::from), dtype, false, &[5]).unwrap();
         assert_gradient(&name("framed"), &found, &want, dtype);
 
-        let parts = |p: &[f64]| [Complex64::new(p[0], p[1]), Complex64::new(p[2], p[3]), Complex64::new(p[4], p[5])];
+        let parts = |p: &[f64]| {
+            [Complex64::new(p[0], p[1]), Complex64::new(p[2], p[3]), Complex64::new(p[4], p[5])]
+        };
         let flat = [0.8, 0.1, 1.1, 0.3, 0.9, -0.05];
         let complex = |p: &[f64]| {
             let [a, b, d] = parts(p);
@@ -630,7 +794,8 @@ fn a_batch_is_a_loop_bit_for_bit_on_any_axis() {
             assert_eq!(batch, loop_, "{what} {name}: batch and loop");
             // The same elements as columns, and through a permuted view.
             let along = read(&op(&transposed, 0).unwrap());
-            let back: Vec<Complex64> = (0..rows * len).map(|i| along[(i % len) * rows + i / len]).collect();
+            let back: Vec<Complex64> =
+                (0..rows * len).map(|i| along[(i % len) * rows + i / len]).collect();
             let limit = dense_bound(dtype, n) + bound(dtype, n, 4.0);
             assert_close(&format!("{what} {name} columns"), &back, &batch, limit);
             let view = transposed.permuted(&[1, 0]).unwrap();
@@ -646,9 +811,11 @@ fn lengths_beyond_one_pass_and_large_primes() {
         let mut rng = Rng::fresh();
         for n in [4099, 10_007, 16_384, 3 * 8192] {
             let what = format!("{device} n {n} seed {}", rng.seed);
-            let (x, values) = tensor(device, &rng.complex(2 * n), Dtype::F32, true, &[2, n]).unwrap();
+            let (x, values) =
+                tensor(device, &rng.complex(2 * n), Dtype::F32, true, &[2, n]).unwrap();
             let (q1, b, q2) = (0.3, 0.8, -0.6);
-            let passes = ShearPasses { before: 2, first: q1, forward: true, middle: -b, last: q2, after: 0 };
+            let passes =
+                ShearPasses { before: 2, first: q1, forward: true, middle: -b, last: q2, after: 0 };
             let fused = wavecube::lct_shear_passes(&x, &passes, Complex64::ONE, -1).unwrap();
             // The same by its parts, each against its definition elsewhere in this file.
             let reversed: Vec<Complex64> =
@@ -734,7 +901,12 @@ fn empty_batches_and_rejected_calls() {
         assert!(matches!(wavecube::lct_weil(&long, &weil, 0), Err(Error::Length { .. })));
         assert!(matches!(wavecube::lct2(&x, [&m, &m], [0, -1]), Err(Error::Unsupported { .. })));
         assert!(matches!(
-            wavecube::lct_shear_factored_param_vjp(&x, &x, &ShearFactors::new(&Abcd::IDENTITY).unwrap(), 0),
+            wavecube::lct_shear_factored_param_vjp(
+                &x,
+                &x,
+                &ShearFactors::new(&Abcd::IDENTITY).unwrap(),
+                0
+            ),
             Err(Error::Unsupported { .. })
         ));
         assert!(matches!(

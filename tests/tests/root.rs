@@ -1,5 +1,6 @@
 //! All tests of the operations, in one binary.
 
+mod convolution;
 mod fft;
 mod lct;
 mod tidy;

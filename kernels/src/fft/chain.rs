@@ -70,8 +70,8 @@ impl Table {
             Self::Twiddles { n } => Some(twiddles(n)),
             Self::Turn { n, low } => {
                 let fine = (0..low as u64).map(|j| root_of_unity(j, n as u64));
-                let coarse = (0..n.div_ceil(low) as u64)
-                    .map(|j| root_of_unity(j * low as u64, n as u64));
+                let coarse =
+                    (0..n.div_ceil(low) as u64).map(|j| root_of_unity(j * low as u64, n as u64));
                 Some(fine.chain(coarse).collect())
             }
             Self::Chirp { n, direction } => Some(bluestein_chirp(n, direction)),
@@ -418,7 +418,8 @@ fn shape(n: usize, rows: usize, across: bool, compute: Dtype, limits: &Limits) -
         return None;
     }
     let parts = if exchange == Exchange::Whole { 2 } else { 1 };
-    let wanted = if across { ACROSS_ROWS.max(UNITS_PER_CUBE / units) } else { UNITS_PER_CUBE / units };
+    let wanted =
+        if across { ACROSS_ROWS.max(UNITS_PER_CUBE / units) } else { UNITS_PER_CUBE / units };
     let mut per_cube = 1;
     while per_cube * 2 <= wanted
         && per_cube < rows
@@ -427,7 +428,14 @@ fn shape(n: usize, rows: usize, across: bool, compute: Dtype, limits: &Limits) -
     {
         per_cube *= 2;
     }
-    Some(Shape { radices, units, rows: per_cube, across, algorithm: Algorithm::Registers, exchange })
+    Some(Shape {
+        radices,
+        units,
+        rows: per_cube,
+        across,
+        algorithm: Algorithm::Registers,
+        exchange,
+    })
 }
 
 /// The stages of one transform in `direction`.
@@ -494,7 +502,10 @@ impl Chain {
             let inner = steps(i);
             match axes.last_mut() {
                 Some((len, outer))
-                    if outer.iter().zip(&inner).all(|(&o, &i)| Some(o) == i.checked_mul(axis.len)) =>
+                    if outer
+                        .iter()
+                        .zip(&inner)
+                        .all(|(&o, &i)| Some(o) == i.checked_mul(axis.len)) =>
                 {
                     *len *= axis.len;
                     *outer = inner;
@@ -708,7 +719,8 @@ impl Chain {
         let low = (self.n.isqrt() + 1).next_power_of_two();
         let turn = Some(Table::Turn { n: self.n, low });
         let space = |stride| End { offset: 0, stride, len: usize::MAX };
-        let all_points = |end: End| if end.len < self.n { end } else { End { len: usize::MAX, ..end } };
+        let all_points =
+            |end: End| if end.len < self.n { end } else { End { len: usize::MAX, ..end } };
         let unscaled = 1.0_f64.to_bits();
 
         // The batch with one more axis for the transforms of a pass. In the work space transforms

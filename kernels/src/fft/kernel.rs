@@ -286,7 +286,12 @@ fn twiddle<F: Float>(
 
 /// The place in the natural order of stage `s`'s output `k` of butterfly `b`.
 #[cube]
-fn place(b: usize, #[comptime] k: usize, #[comptime] config: PassConfig, #[comptime] s: usize) -> usize {
+fn place(
+    b: usize,
+    #[comptime] k: usize,
+    #[comptime] config: PassConfig,
+    #[comptime] s: usize,
+) -> usize {
     let stage = comptime!(config.stages[s]);
     let before = comptime!(stage.before);
     if comptime!(before * stage.radix == config.n) {
@@ -301,7 +306,7 @@ fn place(b: usize, #[comptime] k: usize, #[comptime] config: PassConfig, #[compt
 
 /// A pass: every transform is loaded once and stored once.
 #[cube(launch_unchecked)]
-pub(crate) fn pass<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
+pub(crate) fn pass<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size>(
     source: &[Vector<I, NI>],
     target: &mut [Vector<O, NO>],
     geometry: &Geometry,
@@ -322,7 +327,7 @@ pub(crate) fn pass<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
         };
         let row = locate(geometry, CUBE_POS * rows + member, config.clone());
         if comptime!(config.algorithm == Algorithm::Registers) {
-            stockham_registers::<I, O, F, NI, NO>(
+            stockham_registers::<I, O, F, NI, NO, NX>(
                 lane, member, &row, source, target, geometry, tables, config,
             );
         } else {
@@ -334,7 +339,7 @@ pub(crate) fn pass<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
 /// Stockham's autosort with every point in a register: `units` units share a transform, and the
 /// values change places through shared memory between two stages.
 #[cube]
-fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
+fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size>(
     lane: usize,
     member: usize,
     row: &Row,
@@ -348,10 +353,7 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     let units = comptime!(config.units);
     let last = comptime!(config.stages.len() - 1);
     let room = comptime!(if last == 0 { 1 } else { n * config.rows });
-    let mut shared = Shared::<[F]>::new_slice(comptime!(match config.exchange {
-        Exchange::Whole => 2 * room,
-        Exchange::InTurn => room,
-    }));
+    let mut shared = Shared::<[Vector<F, NX>]>::new_slice(room);
     let begin = member * n;
     let mut x = Registers::<F>::new(comptime!(config.registers()));
 
@@ -376,7 +378,14 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                     let slot = comptime!(first + k);
                     let i = b + comptime!(k * butterflies);
                     load_point::<I, F, NI>(
-                        &mut x, slot, i, row, source, geometry, tables, config.clone(),
+                        &mut x,
+                        slot,
+                        i,
+                        row,
+                        source,
+                        geometry,
+                        tables,
+                        config.clone(),
                     );
                 }
             }
@@ -387,7 +396,13 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                 for k in 0..radix {
                     let i = min(b + comptime!(k * butterflies), comptime!(n - 1));
                     filter_point::<F>(
-                        &mut x, comptime!(first + slot(radix, k)), i, row, geometry, tables, config.clone(),
+                        &mut x,
+                        comptime!(first + slot(radix, k)),
+                        i,
+                        row,
+                        geometry,
+                        tables,
+                        config.clone(),
                     );
                 }
             }
@@ -396,26 +411,19 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
             // The way back begins with the same radix: every value is where it is needed.
             settle::<F>(&mut x, radix, rounds);
         } else if comptime!(s < last) {
-            if comptime!(config.exchange == Exchange::Whole) {
-                if comptime!(s > 0) {
+            if comptime!(s > 0) {
+                sync_cube();
+            }
+            let parts = comptime!(if config.exchange == Exchange::Whole { 1usize } else { 2usize });
+            #[unroll]
+            for part in 0usize..parts {
+                if comptime!(part > 0) {
                     sync_cube();
                 }
-                spread::<F>(&x.re, &mut shared, begin, lane, config.clone(), s);
-                spread::<F>(&x.im, &mut shared, begin + room, lane, config.clone(), s);
+                spread::<F, NX>(&x, &mut shared, begin, lane, config.clone(), s, part);
                 sync_cube();
-                gather::<F>(&mut x.re, &shared, begin, lane, config.clone(), comptime!(s + 1));
-                gather::<F>(&mut x.im, &shared, begin + room, lane, config.clone(), comptime!(s + 1));
-            } else {
-                if comptime!(s > 0) {
-                    sync_cube();
-                }
-                spread::<F>(&x.re, &mut shared, begin, lane, config.clone(), s);
-                sync_cube();
-                gather::<F>(&mut x.re, &shared, begin, lane, config.clone(), comptime!(s + 1));
-                sync_cube();
-                spread::<F>(&x.im, &mut shared, begin, lane, config.clone(), s);
-                sync_cube();
-                gather::<F>(&mut x.im, &shared, begin, lane, config.clone(), comptime!(s + 1));
+                let next = comptime!(s + 1);
+                gather::<F, NX>(&mut x, &shared, begin, lane, config.clone(), next, part);
             }
         } else if row.active {
             #[unroll]
@@ -427,7 +435,14 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                         let slot = comptime!(round * radix + slot(radix, k));
                         let i = b + comptime!(k * butterflies);
                         store_point::<O, F, NO>(
-                            &mut x, slot, i, row, target, geometry, tables, config.clone(),
+                            &mut x,
+                            slot,
+                            i,
+                            row,
+                            target,
+                            geometry,
+                            tables,
+                            config.clone(),
                         );
                     }
                 }
@@ -454,15 +469,17 @@ fn settle<F: Float>(x: &mut Registers<F>, #[comptime] radix: usize, #[comptime] 
     }
 }
 
-/// Writes one part of the outputs of stage `s` to shared memory, in the order of the next stage.
+/// Writes the outputs of stage `s` to shared memory, in the order of the next stage: both parts, or
+/// the real (0) or imaginary (1) one.
 #[cube]
-fn spread<F: Float>(
-    part: &Array<F>,
-    shared: &mut Shared<[F]>,
+fn spread<F: Float, NX: Size>(
+    x: &Registers<F>,
+    shared: &mut Shared<[Vector<F, NX>]>,
     begin: usize,
     lane: usize,
     #[comptime] config: PassConfig,
     #[comptime] s: usize,
+    #[comptime] part: usize,
 ) {
     let radix = comptime!(config.stages[s].radix);
     let units = comptime!(config.units);
@@ -473,22 +490,32 @@ fn spread<F: Float>(
         if comptime!((round + 1) * units <= butterflies) || b < butterflies {
             #[unroll]
             for k in 0..radix {
-                let i = begin + place(b, k, config.clone(), s);
-                shared[i] = part[comptime!(round * radix + slot(radix, k))];
+                let from = comptime!(round * radix + slot(radix, k));
+                let mut value = Vector::<F, NX>::empty();
+                if comptime!(part == 0) {
+                    value.insert(0usize, x.re[from]);
+                } else {
+                    value.insert(0usize, x.im[from]);
+                }
+                if comptime!(config.exchange == Exchange::Whole) {
+                    value.insert(1usize, x.im[from]);
+                }
+                shared[begin + place(b, k, config.clone(), s)] = value;
             }
         }
     }
 }
 
-/// Reads one part of the inputs of stage `s` from shared memory.
+/// Reads the inputs of stage `s` from shared memory: both parts, or the one that was written.
 #[cube]
-fn gather<F: Float>(
-    part: &mut Array<F>,
-    shared: &Shared<[F]>,
+fn gather<F: Float, NX: Size>(
+    x: &mut Registers<F>,
+    shared: &Shared<[Vector<F, NX>]>,
     begin: usize,
     lane: usize,
     #[comptime] config: PassConfig,
     #[comptime] s: usize,
+    #[comptime] part: usize,
 ) {
     let radix = comptime!(config.stages[s].radix);
     let units = comptime!(config.units);
@@ -501,7 +528,16 @@ fn gather<F: Float>(
         }
         #[unroll]
         for k in 0..radix {
-            part[comptime!(round * radix + k)] = shared[begin + b + comptime!(k * butterflies)];
+            let value = shared[begin + b + comptime!(k * butterflies)];
+            let slot = comptime!(round * radix + k);
+            if comptime!(part == 0) {
+                x.re[slot] = value.extract(0usize);
+            } else {
+                x.im[slot] = value.extract(0usize);
+            }
+            if comptime!(config.exchange == Exchange::Whole) {
+                x.im[slot] = value.extract(1usize);
+            }
         }
     }
 }
@@ -534,7 +570,14 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                 let i = b + comptime!(k * butterflies);
                 if comptime!(s == 0) {
                     load_point::<I, F, NI>(
-                        &mut x, k, i, row, source, geometry, tables, config.clone(),
+                        &mut x,
+                        k,
+                        i,
+                        row,
+                        source,
+                        geometry,
+                        tables,
+                        config.clone(),
                     );
                 } else {
                     x.set(k, space[from + i], space[from + n + i]);
@@ -555,7 +598,14 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                     space[to + n + i] = x.im[register];
                 } else {
                     store_point::<O, F, NO>(
-                        &mut x, register, i, row, target, geometry, tables, config.clone(),
+                        &mut x,
+                        register,
+                        i,
+                        row,
+                        target,
+                        geometry,
+                        tables,
+                        config.clone(),
                     );
                 }
             }

@@ -4,10 +4,8 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 use wavecube_core::{Dtype, Error, Result};
 
 use super::{
-    chain::{Operand, Pass, Table},
-    kernel::{
-        GeometryLaunch, TablesLaunch, pass,
-    },
+    chain::{Exchange, Operand, Pass, Table},
+    kernel::{GeometryLaunch, TablesLaunch, pass},
     plan::FftPlan,
 };
 use crate::elem_type;
@@ -28,10 +26,7 @@ pub struct FftBindings {
 
 /// Uploads the tables of a plan, in the order that [`FftBindings::tables`] wants.
 pub fn upload_tables(client: &Client, plan: &FftPlan) -> Vec<Handle> {
-    plan.tables()
-        .iter()
-        .map(|table| upload_table(client, table, plan.dtype.compute()))
-        .collect()
+    plan.tables().iter().map(|table| upload_table(client, table, plan.dtype.compute())).collect()
 }
 
 /// Uploads one table in the compute type `compute`.
@@ -156,6 +151,7 @@ fn launch_pass(
     } else {
         buffer(target, target_dtype, target_parts)
     };
+    let exchange_parts = if config.exchange == Exchange::Whole { 2 } else { 1 };
     // SAFETY: `FftProblem::chain` bounds every index of input and output by the layouts' ends, which
     // `fft_launch` has compared with the buffers; `Chain::passes` bounds those of the work space by
     // its size, and those of a table by its length.
@@ -166,6 +162,7 @@ fn launch_pass(
             dim,
             source_parts,
             target_parts,
+            exchange_parts,
             source_arg,
             target_arg,
             geometry,

@@ -53,6 +53,6 @@ mod plan;
 
 pub use chain::*;
 pub(crate) use kernel::ComplexTable;
-pub(crate) use launch::{buffer, sequence};
 pub use launch::{FftBindings, fft_launch, upload_table, upload_tables};
+pub(crate) use launch::{buffer, sequence};
 pub use plan::{FftPlan, FftProblem, Kind, Strategy};

@@ -234,7 +234,11 @@ fn dense_naive<I: Float, O: Float, F: Float, NI: Size, NO: Size, NM: Size>(
             let mut block_im = F::new(0.0);
             for k in b * block..min((b + 1) * block, shape.inputs) {
                 let (x_re, x_im) = load_point::<I, F, NI>(
-                    source, from + k * lines.strides[0usize], k, factors, config,
+                    source,
+                    from + k * lines.strides[0usize],
+                    k,
+                    factors,
+                    config,
                 );
                 let a = matrix[i * shape.row_step + k * shape.column_step];
                 let a_re = a.extract(0usize);
@@ -304,7 +308,8 @@ fn dense_tiled<I: Float, O: Float, F: Float, NI: Size, NO: Size, NM: Size>(
         x_im[high * tile + low] = select(inside, p_im, F::new(0.0));
 
         // Neighbouring units read neighbouring entries, whichever way the matrix lies.
-        let (a_output, a_input) = if comptime!(config.transposed) { (low, high) } else { (high, low) };
+        let (a_output, a_input) =
+            if comptime!(config.transposed) { (low, high) } else { (high, low) };
         let a_i = min(first_output + a_output, shape.outputs - 1);
         let a_k = min(first + a_input, shape.inputs - 1);
         let a = matrix[a_i * shape.row_step + a_k * shape.column_step];

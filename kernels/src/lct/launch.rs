@@ -5,7 +5,8 @@ use wavecube_core::{Complex64, Dtype, Error, Result};
 
 use super::{
     kernel::{
-        MatrixShapeLaunch, FactorsLaunch, LinesLaunch, combine, correlate, dense, finish, moment, pointwise,
+        FactorsLaunch, LinesLaunch, MatrixShapeLaunch, combine, correlate, dense, finish, moment,
+        pointwise,
     },
     lines::LinesOf,
     plan::{CombinePlan, CorrelationPlan, DensePlan, LctPlan, MomentPlan, PointPlan, Step},
@@ -359,11 +360,7 @@ pub fn moments_launch(
 }
 
 /// Enqueues the sum of products over the lines that share one result.
-pub fn correlate_launch(
-    client: &Client,
-    [x, g, target]: [&Handle; 3],
-    plan: &CorrelationPlan,
-) {
+pub fn correlate_launch(client: &Client, [x, g, target]: [&Handle; 3], plan: &CorrelationPlan) {
     if plan.kept.rows == 0 {
         return;
     }

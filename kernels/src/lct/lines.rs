@@ -37,9 +37,7 @@ impl LinesOf {
 }
 
 /// Drops axes of length 1, joins those that form one even step, and never returns nothing.
-pub(super) fn merged(
-    axes: impl Iterator<Item = (usize, Vec<usize>)>,
-) -> Vec<(usize, Vec<usize>)> {
+pub(super) fn merged(axes: impl Iterator<Item = (usize, Vec<usize>)>) -> Vec<(usize, Vec<usize>)> {
     let mut batch: Vec<(usize, Vec<usize>)> = Vec::new();
     let mut operands = 0;
     for (len, inner) in axes {

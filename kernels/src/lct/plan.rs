@@ -208,7 +208,11 @@ impl LctPlan {
                 Stage::Transform { .. } => {
                     let chain = chain(op, stage, axis, dtype, [&source, &target], ends);
                     let end = |layout: &Layout| layout.end().unwrap_or(usize::MAX);
-                    Step::Transform(FftPlan::of_chain(&chain, [end(&source), end(&target)], limits)?)
+                    Step::Transform(FftPlan::of_chain(
+                        &chain,
+                        [end(&source), end(&target)],
+                        limits,
+                    )?)
                 }
                 Stage::Pointwise { factor, gather } => {
                     let parts = ends.map(|real| if real { 1 } else { 2 });
@@ -247,11 +251,8 @@ fn chain(
     let hook = |table: &Option<usize>| -> Vec<Hook> {
         table.iter().map(|&i| Hook::shared(Table::Bound(i))).collect()
     };
-    let end = |layout: &Layout, len| End {
-        offset: layout.offset(),
-        stride: layout.strides()[axis],
-        len,
-    };
+    let end =
+        |layout: &Layout, len| End { offset: layout.offset(), stride: layout.strides()[axis], len };
     let batch = (0..source.rank()).filter(|&i| i != axis).map(|i| BatchAxis {
         len: source.shape()[i],
         source: source.strides()[i],

@@ -106,10 +106,14 @@ pub fn adjoint(n: usize, factors: &[Factor]) -> Vec<Factor> {
         .iter()
         .rev()
         .map(|factor| match factor {
-            Factor::Diagonal(table) => Factor::Diagonal(table.iter().map(Complex64::conj).collect()),
+            Factor::Diagonal(table) => {
+                Factor::Diagonal(table.iter().map(Complex64::conj).collect())
+            }
             Factor::Dft { inverse } => Factor::Dft { inverse: !inverse },
             Factor::Reverse => Factor::Reverse,
-            Factor::Permute { multiplier } => Factor::Permute { multiplier: inverse_of(*multiplier) },
+            Factor::Permute { multiplier } => {
+                Factor::Permute { multiplier: inverse_of(*multiplier) }
+            }
         })
         .collect()
 }
@@ -353,7 +357,8 @@ fn simplified(factors: &[Factor]) -> Vec<Factor> {
             continue;
         }
         if matches!(factor, Factor::Reverse)
-            && let Some(Factor::Diagonal(mut table)) = out.pop_if(|f| matches!(f, Factor::Diagonal(_)))
+            && let Some(Factor::Diagonal(mut table)) =
+                out.pop_if(|f| matches!(f, Factor::Diagonal(_)))
         {
             // P·D = (reversed D)·P, and P may meet another P.
             table.reverse();

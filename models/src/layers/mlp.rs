@@ -3,13 +3,13 @@
 use burn::{
     module::Module,
     nn::Linear,
-    tensor::{Device, Tensor, activation::gelu_approximate},
+    tensor::{Device, Tensor, activation::relu},
 };
 
 use super::linear;
 use crate::random::Random;
 
-/// `W₂ gelu(W₁ x)`, without biases.
+/// `W₂ relu(W₁ x)²`, without biases.
 #[derive(Module, Debug)]
 pub struct Mlp {
     up: Linear,
@@ -33,6 +33,6 @@ impl Mlp {
 
     /// `[batch, time, d_model]` to the same shape.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.down.forward(gelu_approximate(self.up.forward(x)))
+        self.down.forward(relu(self.up.forward(x)).square())
     }
 }

@@ -177,7 +177,12 @@ pub fn laplace(x: &Tensor, axis: isize) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`lct_complex`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
-pub fn lct_complex_param_vjp(x: &Tensor, g: &Tensor, m: &ComplexAbcd, axis: isize) -> Result<Tensor> {
+pub fn lct_complex_param_vjp(
+    x: &Tensor,
+    g: &Tensor,
+    m: &ComplexAbcd,
+    axis: isize,
+) -> Result<Tensor> {
     const OP: &str = "lct_complex_param_vjp";
     let (_, n) = complex_axis(OP, x, axis)?;
     check_pair(OP, x, g)?;
@@ -233,7 +238,13 @@ pub fn lct_complex_param_vjp(x: &Tensor, g: &Tensor, m: &ComplexAbcd, axis: isiz
     gradient(OP, axis, &sums, &jacobian)
 }
 
-fn complex(op: &'static str, x: &Tensor, m: &ComplexAbcd, axis: isize, back: bool) -> Result<Tensor> {
+fn complex(
+    op: &'static str,
+    x: &Tensor,
+    m: &ComplexAbcd,
+    axis: isize,
+    back: bool,
+) -> Result<Tensor> {
     let (_, n) = complex_axis(op, x, axis)?;
     let [a, b, c, _] = m.entries();
     if b == Complex64::ZERO {

@@ -8,7 +8,10 @@ use wavecube_kernels::lct::{Factor, Program, upload_complex, upload_real};
 
 use super::{
     cache::Key,
-    run::{Applied, Matrix, Sum, check_pair, complex_axis, dense, gradient, gradient_from, rate_weights, run},
+    run::{
+        Applied, Matrix, Sum, check_pair, complex_axis, dense, gradient, gradient_from,
+        rate_weights, run,
+    },
 };
 use crate::Tensor;
 
@@ -20,7 +23,8 @@ fn basis(op: &'static str, x: &Tensor, n: usize) -> Result<Matrix> {
     if let Some(handle) = device.lct().matrix(&key) {
         return Ok(Matrix { handle, shape, complex: false });
     }
-    let bytes = (n as u64).saturating_mul(n as u64).saturating_mul(x.dtype().compute().size() as u64);
+    let bytes =
+        (n as u64).saturating_mul(n as u64).saturating_mul(x.dtype().compute().size() as u64);
     device.limits().check_buffer(op, bytes)?;
     let values = Eigenbasis::shared(n)?.matrix();
     let handle = upload_real(device.client(), &values, x.dtype().compute());
@@ -29,14 +33,24 @@ fn basis(op: &'static str, x: &Tensor, n: usize) -> Result<Matrix> {
 }
 
 /// `diag(after) Vᵀ x`.
-fn analyse(op: &'static str, x: &Tensor, axis: isize, after: Option<&[Complex64]>) -> Result<Tensor> {
+fn analyse(
+    op: &'static str,
+    x: &Tensor,
+    axis: isize,
+    after: Option<&[Complex64]>,
+) -> Result<Tensor> {
     let (_, n) = complex_axis(op, x, axis)?;
     let how = Applied { transposed: true, after, ..Applied::default() };
     dense(op, x, axis, &basis(op, x, n)?, how)
 }
 
 /// `diag(after) V v`.
-fn synthesise(op: &'static str, v: &Tensor, axis: isize, after: Option<&[Complex64]>) -> Result<Tensor> {
+fn synthesise(
+    op: &'static str,
+    v: &Tensor,
+    axis: isize,
+    after: Option<&[Complex64]>,
+) -> Result<Tensor> {
     let (_, n) = complex_axis(op, v, axis)?;
     dense(op, v, axis, &basis(op, v, n)?, Applied { after, ..Applied::default() })
 }
@@ -274,7 +288,13 @@ impl FramedSignal {
     /// As [`Self::to_samples`]; [`Error::Limit`] if the matrix of `N²` complex entries exceeds a buffer.
     pub fn resample(&self) -> Result<Tensor> {
         let how = Applied::default();
-        dense("lct_framed", &self.coefficients, self.axis, &self.resampling(&self.coefficients)?, how)
+        dense(
+            "lct_framed",
+            &self.coefficients,
+            self.axis,
+            &self.resampling(&self.coefficients)?,
+            how,
+        )
     }
 
     /// The gradient of [`Self::resample`] with respect to the coefficients: its adjoint.

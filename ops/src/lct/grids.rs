@@ -76,7 +76,10 @@ pub fn lct_scaled_param_vjp(
     let gx = lct_scaled_vjp(g, m, spacing, axis)?;
     // Phases: π (a/b) spacing² n_j² on the input, π b d n_k²/(N spacing)² on the output.
     let squares = |scale: f64| -> Vec<Complex64> {
-        centred_grid(n).iter().map(|p| Complex64::new(0.0, PI * (p * scale) * (p * scale))).collect()
+        centred_grid(n)
+            .iter()
+            .map(|p| Complex64::new(0.0, PI * (p * scale) * (p * scale)))
+            .collect()
     };
     let [a, b, _, d] = m.entries();
     let sums = [
@@ -130,7 +133,13 @@ pub fn lct_causal(x: &Tensor, m: &Abcd, start: f64, spacing: f64, axis: isize) -
 ///
 /// # Errors
 /// As [`lct_causal`].
-pub fn lct_causal_vjp(g: &Tensor, m: &Abcd, start: f64, spacing: f64, axis: isize) -> Result<Tensor> {
+pub fn lct_causal_vjp(
+    g: &Tensor,
+    m: &Abcd,
+    start: f64,
+    spacing: f64,
+    axis: isize,
+) -> Result<Tensor> {
     const OP: &str = "lct_causal_vjp";
     let (_, n) = complex_axis(OP, g, axis)?;
     let grid = CausalGrid { n, start, spacing };
@@ -261,10 +270,8 @@ pub fn czt_param_vjp(x: &Tensor, g: &Tensor, start: f64, step: f64, axis: isize)
     })?;
     check_pair(OP, &moved, g)?;
     let slopes = |len: usize| (0..len).map(|j| Complex64::new(0.0, -TAU * j as f64)).collect();
-    let sums = [
-        Sum { y: x, g: &gx, weights: slopes(n) },
-        Sum { y: &moved, g, weights: slopes(outputs) },
-    ];
+    let sums =
+        [Sum { y: x, g: &gx, weights: slopes(n) }, Sum { y: &moved, g, weights: slopes(outputs) }];
     gradient(OP, axis, &sums, &[vec![1.0, 0.0], vec![0.0, 1.0]])
 }
 
@@ -321,7 +328,12 @@ fn in_range(op: &'static str, program: &Program, x: &Tensor) -> Result<()> {
     if found <= largest {
         return Ok(());
     }
-    Err(Error::Value { op, argument: "w", expected: "such that its powers fit the compute type", found })
+    Err(Error::Value {
+        op,
+        argument: "w",
+        expected: "such that its powers fit the compute type",
+        found,
+    })
 }
 
 /// The transform of `m` from `n` centred points at distance `spacing` to any evenly spaced points: the
@@ -331,7 +343,13 @@ fn in_range(op: &'static str, program: &Program, x: &Tensor) -> Result<()> {
 ///
 /// # Errors
 /// As [`czt`]; [`Error::Value`] if `b` is zero, an argument is not finite, or a phase overflows.
-pub fn lct_czt(x: &Tensor, m: &Abcd, spacing: f64, output: &OutputGrid, axis: isize) -> Result<Tensor> {
+pub fn lct_czt(
+    x: &Tensor,
+    m: &Abcd,
+    spacing: f64,
+    output: &OutputGrid,
+    axis: isize,
+) -> Result<Tensor> {
     const OP: &str = "lct_czt";
     let (_, n) = complex_axis(OP, x, axis)?;
     run(OP, x, axis, Key::new(OP, n, &output_entries(m, spacing, output), x.dtype()), || {

@@ -16,7 +16,6 @@ pub use algebraic::{
     lct_complex_param_vjp, lct_complex_vjp, lct_weil, lct_weil_vjp,
 };
 pub(crate) use cache::Kept;
-pub(crate) use run::length_of;
 pub use framed::{
     FramedGradients, FramedSignal, frft, frft_angle_vjp, frft_vjp, lct_framed, lct_framed_vjp,
 };
@@ -24,6 +23,7 @@ pub use grids::{
     czt, czt_param_vjp, czt_spiral, czt_spiral_vjp, czt_vjp, lct_causal, lct_causal_param_vjp,
     lct_causal_vjp, lct_czt, lct_czt_vjp, lct_scaled, lct_scaled_param_vjp, lct_scaled_vjp,
 };
+pub(crate) use run::length_of;
 pub use shear::{
     chirp_multiply, chirp_multiply_rate_vjp, chirp_multiply_vjp, fourier, fresnel,
     fresnel_param_vjp, fresnel_vjp, lct_shear, lct_shear_factored, lct_shear_factored_param_vjp,

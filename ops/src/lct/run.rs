@@ -7,8 +7,9 @@ use wavecube_core::{Complex64, Error, Layout, Result, lct::chirp_generator};
 use wavecube_kernels::{
     fft::FftPlan,
     lct::{
-        DenseBindings, DensePlan, DenseProblem, LctBindings, LctPlan, LctProblem, Moment, MomentPlan,
-        Program, Resident, Stage, Step, dense_launch, lct_launch, moments_launch, upload_complex,
+        DenseBindings, DensePlan, DenseProblem, LctBindings, LctPlan, LctProblem, Moment,
+        MomentPlan, Program, Resident, Stage, Step, dense_launch, lct_launch, moments_launch,
+        upload_complex,
     },
 };
 

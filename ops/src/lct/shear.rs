@@ -277,7 +277,8 @@ pub fn lct_shear_rate_vjp(
 
 fn key(op: &'static str, n: usize, passes: &ShearPasses, phase: Complex64, x: &Tensor) -> Key {
     let ShearPasses { before, first, forward, middle, last, after } = *passes;
-    let powers = f64::from(before % 4) + 4.0 * f64::from(after % 4) + 16.0 * f64::from(u8::from(forward));
+    let powers =
+        f64::from(before % 4) + 4.0 * f64::from(after % 4) + 16.0 * f64::from(u8::from(forward));
     Key::new(op, n, &[powers, first, middle, last, phase.re, phase.im], x.dtype())
 }
 

@@ -84,12 +84,8 @@ fn strided(n: usize) -> Case {
                 expected: Box::new(move || {
                     let turned: Vec<_> =
                         (0..rows * n).map(|i| exact[(i % n) * rows + i / n]).collect();
-                    let spectrum = reference::fft::rows(
-                        &turned,
-                        n,
-                        Direction::Forward,
-                        Normalization::Ortho,
-                    );
+                    let spectrum =
+                        reference::fft::rows(&turned, n, Direction::Forward, Normalization::Ortho);
                     (0..rows * n).map(|i| spectrum[(i % rows) * n + i / rows]).collect()
                 }),
             })

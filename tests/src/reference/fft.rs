@@ -20,9 +20,7 @@ pub fn dft(x: &[Complex64], direction: Direction, norm: Normalization) -> Vec<Co
     let roots: Vec<Complex64> =
         (0..n).map(|j| Complex64::from_polar(1.0, sign * TAU * j as f64 / n as f64)).collect();
     let factor = scale(direction, norm, n);
-    (0..n)
-        .map(|k| (0..n).map(|i| x[i] * roots[i * k % n]).sum::<Complex64>() * factor)
-        .collect()
+    (0..n).map(|k| (0..n).map(|i| x[i] * roots[i * k % n]).sum::<Complex64>() * factor).collect()
 }
 
 /// rustfft in `f64`: independent of wavecube, and quick at any length.

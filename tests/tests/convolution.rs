@@ -1,0 +1,150 @@
+//! Causal convolutions against the sum in `f64`.
+
+use wavecube::{
+    Complex64, Dtype, Error, causal_convolution, causal_convolution_filter_vjp,
+    causal_convolution_vjp,
+};
+use wavecube_testing::{Rng, assert_close, devices, has, read, tensor};
+
+/// Shape of the signal, and of the filter, along the last axis.
+struct Case {
+    batch: [usize; 2],
+    filters: [usize; 2],
+    n: usize,
+    taps: usize,
+    complex: bool,
+}
+
+impl Case {
+    fn line(&self, i: usize, j: usize) -> usize {
+        i.min(self.filters[0] - 1) * self.filters[1] + j.min(self.filters[1] - 1)
+    }
+
+    /// Calls `term` with the places in `h`, `x` and `y` of every product of the definition.
+    fn terms(&self, mut term: impl FnMut(usize, usize, usize)) {
+        for i in 0..self.batch[0] {
+            for j in 0..self.batch[1] {
+                let (row, filter) = (i * self.batch[1] + j, self.line(i, j));
+                for t in 0..self.n {
+                    for s in 0..=t {
+                        if t - s < self.taps {
+                            term(filter * self.taps + t - s, row * self.n + s, row * self.n + t);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn check(rng: &mut Rng, dtype: Dtype, case: &Case) {
+    for device in devices().iter().filter(|device| has(device, dtype)) {
+        let what = format!(
+            "{device} {dtype} {case:?} seed {}",
+            rng.seed,
+            case = (case.batch, case.filters, case.n, case.taps, case.complex)
+        );
+        let values =
+            |rng: &mut Rng, len| if case.complex { rng.complex(len) } else { rng.real(len) };
+        let shape = [case.batch[0], case.batch[1], case.n];
+        let filter = [case.filters[0], case.filters[1], case.taps];
+        let random = values(rng, shape.iter().product());
+        let (x, xs) = tensor(device, &random, dtype, case.complex, &shape).unwrap();
+        let random = values(rng, shape.iter().product());
+        let (g, gs) = tensor(device, &random, dtype, case.complex, &shape).unwrap();
+        let random = values(rng, filter.iter().product());
+        let (h, hs) = tensor(device, &random, dtype, case.complex, &filter).unwrap();
+
+        let mut y = vec![Complex64::ZERO; xs.len()];
+        let mut gx = y.clone();
+        let mut gh = vec![Complex64::ZERO; hs.len()];
+        case.terms(|h, x, t| {
+            y[t] += hs[h] * xs[x];
+            gx[x] += hs[h].conj() * gs[t];
+            gh[h] += xs[x].conj() * gs[t];
+        });
+        // Three transforms of up to 4n points, and one rounding to the storage type.
+        let bound =
+            16.0 * dtype.compute().epsilon() * (4.0 * case.n as f64).log2() + dtype.epsilon();
+        let found = causal_convolution(&x, &h, -1).unwrap();
+        assert_close(&format!("{what} forward"), &read(&found), &y, bound);
+        let found = causal_convolution_vjp(&g, &h, -1).unwrap();
+        assert_close(&format!("{what} signal"), &read(&found), &gx, bound);
+        let found = causal_convolution_filter_vjp(&x, &g, &filter, 2).unwrap();
+        assert_eq!(found.shape(), filter);
+        assert_close(&format!("{what} filter"), &read(&found), &gh, bound);
+    }
+}
+
+#[test]
+fn convolutions_and_gradients_are_their_sums() {
+    let mut rng = Rng::fresh();
+    for (filters, n, taps) in
+        [([1, 1], 1, 1), ([1, 3], 17, 17), ([2, 1], 40, 9), ([2, 3], 33, 50), ([1, 3], 100, 100)]
+    {
+        for complex in [false, true] {
+            let case = Case { batch: [2, 3], filters, n, taps, complex };
+            check(&mut rng, Dtype::F32, &case);
+        }
+    }
+    let case = Case { batch: [2, 3], filters: [1, 3], n: 48, taps: 48, complex: true };
+    check(&mut rng, Dtype::F64, &case);
+    check(&mut rng, Dtype::F16, &case);
+    check(
+        &mut rng,
+        Dtype::F32,
+        &Case { batch: [1, 2], n: 6000, taps: 40, filters: [1, 2], ..case },
+    );
+}
+
+#[test]
+fn nothing_before_a_changed_sample_changes() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        let n = 200;
+        let (h, _) = tensor(device, &rng.real(n), Dtype::F32, false, &[n]).unwrap();
+        let mut values = rng.real(n);
+        let run = |values: &[Complex64]| {
+            let (x, _) = tensor(device, values, Dtype::F32, false, &[n]).unwrap();
+            read(&causal_convolution(&x, &h, 0).unwrap())
+        };
+        let before = run(&values);
+        let t = rng.int(1, n - 1);
+        values[t] += Complex64::from(3.0);
+        let after = run(&values);
+        let change =
+            before.iter().zip(&after).take(t).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max);
+        let size = before.iter().map(|v| v.norm_sqr()).sum::<f64>().sqrt();
+        assert!(change < 8.0 * f64::from(f32::EPSILON) * size, "seed {}: {change}", rng.seed);
+    }
+}
+
+#[test]
+fn rejects() {
+    for device in devices() {
+        let one = |shape: &[usize], complex| {
+            let values = vec![Complex64::ONE; shape.iter().product()];
+            tensor(device, &values, Dtype::F32, complex, shape).unwrap().0
+        };
+        let x = one(&[2, 6], false);
+        assert!(matches!(causal_convolution(&x, &one(&[2, 6], true), 1), Err(Error::Dtype { .. })));
+        assert!(matches!(
+            causal_convolution(&x, &one(&[3, 6], false), 1),
+            Err(Error::Shape { .. })
+        ));
+        assert!(matches!(causal_convolution(&x, &one(&[6], false), 1), Err(Error::Shape { .. })));
+        assert!(matches!(
+            causal_convolution(&x, &one(&[1, 0], false), 1),
+            Err(Error::Length { .. })
+        ));
+        assert!(matches!(causal_convolution(&x, &x, 2), Err(Error::Axis { .. })));
+        assert!(matches!(
+            causal_convolution(&one(&[2, 0], false), &x, 1),
+            Err(Error::Length { .. })
+        ));
+        let empty = one(&[0, 6], false);
+        assert!(causal_convolution(&empty, &one(&[1, 6], false), 1).unwrap().layout().is_empty());
+        let zero = causal_convolution_filter_vjp(&empty, &empty, &[1, 6], 1).unwrap();
+        assert!(read(&zero).iter().all(|v| v.norm() == 0.0));
+    }
+}
