@@ -95,7 +95,8 @@ fn shears_are_their_definition_in_every_factorisation() {
             let (x, values) = line(device, rng, dtype, n);
             let m = random_matrix(rng);
             let mut all = vec![ShearFactors::new(&m).unwrap()];
-            if n < 64 {
+            // Every factorisation compiles kernels of its own: all eight at one odd and one even length.
+            if n == 5 || n == 8 {
                 for power in 0..4 {
                     for form in
                         [ShearForm::ChirpMiddleConvolution, ShearForm::ConvolutionMiddleChirp]
