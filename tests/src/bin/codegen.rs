@@ -6,8 +6,8 @@ use std::{
     collections::BTreeSet,
     env,
     fmt::Write as _,
-    fs,
-    path::PathBuf,
+    fs, io,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     let table = table(&rows);
     println!("{table}");
     if let Some(file) = &options.table
-        && let Err(error) = fs::write(file, &table)
+        && let Err(error) = write(file, &table)
     {
         eprintln!("{}: {error}", file.display());
         return ExitCode::FAILURE;
@@ -101,6 +101,13 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
     } else {
         Err(format!("there is no assembler at `{}`", options.ptxas.display()))
     }
+}
+
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(file, text)
 }
 
 /// Runs the catalogue on every target, then assembles. Also returns the cases that ops refused.
