@@ -284,7 +284,10 @@ fn wgpu_agrees_with_flex() {
     for case in cases().into_iter().filter(|case| kinds.contains(&case.name)) {
         for adjoint in [false, true] {
             let plan = (case.plan)(n, &case.values);
-            let Ok(plan) = (if adjoint { plan.inverse() } else { Ok(plan) }) else { continue };
+            if adjoint && case.name != "shear" {
+                continue;
+            }
+            let plan = if adjoint { plan.inverse().unwrap() } else { plan };
             let run = |device: &Device| {
                 let device = device.clone().autodiff();
                 let p = parameters(&case.values, DType::F32, &device).require_grad();
