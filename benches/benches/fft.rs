@@ -2,6 +2,6 @@
 
 fn main() {
     let mut criterion = wavecube_benches::criterion();
-    wavecube_benches::run(&mut criterion, "fft/", wavecube_testing::catalogue::cases());
+    wavecube_benches::run(&mut criterion, "fft/", &wavecube_testing::catalogue::cases());
     criterion.final_summary();
 }

@@ -41,7 +41,7 @@ pub fn median_seconds(mut run: impl FnMut() -> Tensor) -> f64 {
 ///
 /// # Panics
 /// If a case is wrong, or the records cannot be written.
-pub fn run(criterion: &mut Criterion, prefix: &str, cases: Vec<Case>) {
+pub fn run(criterion: &mut Criterion, prefix: &str, cases: &[Case]) {
     let mut records = Vec::new();
     for device in devices() {
         let copy = copy::bytes_per_second(device);

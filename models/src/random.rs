@@ -37,7 +37,7 @@ impl Random {
     /// Uniform in `0..bound`, or 0 when `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         // 64 random bits against bounds of at most some GB: the bias is below 1e-9.
-        (u128::from(self.bits()) * bound as u128 >> 64) as usize
+        ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
     /// Standard normal, by Box and Muller.

@@ -203,12 +203,11 @@ fn every_way_to_the_fourier_transform_agrees() {
     let dense = matrix::centred_dft(n, 1);
     let expected: Vec<f64> = (0..n)
         .flat_map(|u| {
-            let sum = (0..n).fold([0.0; 2], |[re, im], t| {
+            (0..n).fold([0.0; 2], |[re, im], t| {
                 let m = dense.entry(u, t);
                 let (a, b) = (x[2 * t], x[2 * t + 1]);
                 [re + m.re * a - m.im * b, im + m.re * b + m.im * a]
-            });
-            sum
+            })
         })
         .collect();
     close(&fractional, &expected, 1e-13);

@@ -59,7 +59,7 @@ impl Device {
             [RuntimeId::Cuda, RuntimeId::Hip, RuntimeId::Metal, RuntimeId::Wgpu, RuntimeId::Cpu];
         let mut backends = Backend::enumerate_all();
         backends.sort_by_key(|b| order.iter().position(|id| *id == b.runtime()));
-        backends.iter().map(|backend| Self::of_backend(backend)).collect()
+        backends.iter().map(Self::of_backend).collect()
     }
 
     /// The CUDA device of this index.

@@ -11,6 +11,9 @@ use wavecube::{Complex32, Complex64, Device, Dtype, Element, Result, Tensor};
 
 /// Every device that this build and this machine have. A build that finds none fails loudly: a test
 /// without a device would prove nothing.
+///
+/// # Panics
+/// If there is none.
 pub fn devices() -> &'static [Device] {
     static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
     DEVICES.get_or_init(|| {
@@ -41,6 +44,9 @@ pub struct Rng {
 
 impl Rng {
     /// A fresh seed, or the one to replay.
+    ///
+    /// # Panics
+    /// If `WAVECUBE_SEED` is not a number.
     pub fn fresh() -> Self {
         let seed = match std::env::var("WAVECUBE_SEED") {
             Ok(text) => text.parse().expect("WAVECUBE_SEED is a number"),
@@ -158,6 +164,9 @@ pub fn read(tensor: &Tensor) -> Vec<Complex64> {
 }
 
 /// `‖found − expected‖ / ‖expected‖`; NaN if anything is NaN.
+///
+/// # Panics
+/// If the two have different lengths.
 pub fn relative_l2(found: &[Complex64], expected: &[Complex64]) -> f64 {
     assert_eq!(found.len(), expected.len(), "as many values as expected");
     let error: f64 = found.iter().zip(expected).map(|(a, b)| (a - b).norm_sqr()).sum();

@@ -114,7 +114,7 @@ fn nothing_before_a_changed_sample_changes() {
         let after = run(&values);
         let change =
             before.iter().zip(&after).take(t).map(|(a, b)| (a - b).norm()).fold(0.0, f64::max);
-        let size = before.iter().map(|v| v.norm_sqr()).sum::<f64>().sqrt();
+        let size = before.iter().map(Complex64::norm_sqr).sum::<f64>().sqrt();
         assert!(change < 8.0 * f64::from(f32::EPSILON) * size, "seed {}: {change}", rng.seed);
     }
 }

@@ -76,7 +76,7 @@ fn smooth_lengths_to_4096() {
 
 #[test]
 fn prime_lengths_to_10007() {
-    let is_prime = |n: usize| (2..).take_while(|d| d * d <= n).all(|d| n % d != 0);
+    let is_prime = |n: usize| (2..=n.isqrt()).all(|d| !n.is_multiple_of(d));
     for device in devices() {
         let mut rng = Rng::fresh();
         for n in sampled(&mut rng, (257..10007).filter(|&n| is_prime(n)).collect(), 24) {
@@ -140,7 +140,7 @@ fn any_axis_and_any_strides() {
             let mut expected = values.clone();
             let strides = Layout::contiguous(&shape).strides().to_vec();
             for start in 0..360 {
-                if start / strides[axis] % n == 0 {
+                if (start / strides[axis]).is_multiple_of(n) {
                     let line: Vec<_> = (0..n).map(|i| values[start + i * strides[axis]]).collect();
                     let line =
                         reference::fft::dft(&line, Direction::Forward, Normalization::Backward);
@@ -422,7 +422,7 @@ fn plans_explain_themselves_and_fit_their_device() {
     for limits in [Limits::LAVAPIPE, Limits::HOPPER, Limits::cpu(2), Limits::cpu(16)] {
         for n in (1..3000).chain([4096, 8192, 16_384, 10_007, 1 << 20]) {
             for shape in [vec![7, n], vec![n, 7]] {
-                let axis = if shape[0] == n { 0 } else { 1 };
+                let axis = isize::from(shape[0] != n);
                 for dtype in [Dtype::F32, Dtype::F64] {
                     let forward = Direction::Forward;
                     let mut problem =

@@ -643,10 +643,7 @@ fn every_parameter_gradient_is_that_of_the_reference() {
         .unwrap();
         assert_gradient(&name("shear along the group"), &found, &want, dtype);
 
-        let want = differences(&[0.9], &gs, |p| {
-            let y = r::lct_shear(&xs, 0, &[Shear::Fresnel(p[0])]);
-            y
-        });
+        let want = differences(&[0.9], &gs, |p| r::lct_shear(&xs, 0, &[Shear::Fresnel(p[0])]));
         assert_gradient(
             &name("fresnel"),
             &wavecube::fresnel_param_vjp(&x, &g, 0.9, 0).unwrap(),

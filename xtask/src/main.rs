@@ -45,8 +45,8 @@ enum Verb {
     Bench(bench::Args),
     /// Compile and assemble every kernel for NVIDIA GPUs; fails when one spills
     Codegen(codegen::Args),
-    /// Everything CI runs: format, lints, documentation, licences, spelling, codegen, tests
-    Ready,
+    /// What CI runs: format and the tests on wgpu; with --full every lint and gate besides
+    Ready(ready::Args),
     /// Pack stripped binaries for a GPU machine that has no Rust and no network
     GpuPack,
 }
@@ -58,7 +58,7 @@ fn main() -> Result<()> {
         Verb::Test(args) => test::main(&args),
         Verb::Bench(args) => bench::main(&args),
         Verb::Codegen(args) => codegen::main(&args),
-        Verb::Ready => ready::main(),
+        Verb::Ready(args) => ready::main(&args),
         Verb::GpuPack => gpu_pack::main(),
     }
 }

@@ -55,6 +55,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The suite on wgpu alone, where a suite that was not run is a failure too.
+pub(crate) fn wgpu() -> Result<()> {
+    main(&Args { runtime: Some(Runtime::Wgpu), cargo_test: Vec::new() })
+}
+
 /// The same for CI, where a part that was not run is a failure too.
 pub(crate) fn strict() -> Result<()> {
     let parts = run_parts(&Args::default());

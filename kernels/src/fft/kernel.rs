@@ -1,6 +1,12 @@
 //! Device code. One cube carries whole transforms: load with the load hook, butterflies with
 //! exchanges through shared memory between them, store with the store hook.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::used_underscore_binding,
+    reason = "values known at compile time pass by value, and the macro reads the types' argument"
+)]
+
 use cubecl::prelude::*;
 
 use super::{

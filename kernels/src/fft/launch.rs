@@ -176,7 +176,9 @@ fn launch_pass(
 
 pub(crate) fn sequence(values: impl Iterator<Item = usize>) -> SequenceArg<usize> {
     let mut sequence = SequenceArg::new();
-    values.for_each(|value| sequence.push(value));
+    for value in values {
+        sequence.push(value);
+    }
     sequence
 }
 

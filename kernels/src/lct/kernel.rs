@@ -1,6 +1,12 @@
 //! Device code beside the chains: pointwise factors and permutations, dense matrices, and the
 //! reductions that gradients end in.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::used_underscore_binding,
+    reason = "values known at compile time pass by value, and the macro reads the types' argument"
+)]
+
 use cubecl::prelude::*;
 
 use super::lines::{DenseConfig, MomentConfig, PointConfig};

@@ -120,11 +120,15 @@ fn factors_arg<F: Float>(
 ) -> FactorsLaunch<F> {
     let table = |handle: Option<&Handle>| {
         let mut sequence = SequenceArg::new();
-        handle.iter().for_each(|h| sequence.push(buffer(h, compute, 2)));
+        if let Some(handle) = handle {
+            sequence.push(buffer(handle, compute, 2));
+        }
         sequence
     };
     let mut gather = SequenceArg::new();
-    indices.iter().for_each(|h| gather.push(buffer(h, Dtype::F32, 1)));
+    if let Some(handle) = indices {
+        gather.push(buffer(handle, Dtype::F32, 1));
+    }
     FactorsLaunch::new(table(before), table(after), gather)
 }
 

@@ -94,6 +94,7 @@ pub struct DenseConfig {
 
 impl DenseConfig {
     /// The largest tile that the device has units and shared memory for.
+    #[must_use]
     pub fn fit(mut self, compute: Dtype, limits: &Limits) -> Self {
         let planes = if self.complex { 2 } else { 1 };
         let fits = |tile: usize| {

@@ -125,7 +125,7 @@ pub fn lct_causal(x: &Tensor, m: &Abcd, start: f64, spacing: f64, axis: isize) -
     let (_, n) = complex_axis(OP, x, axis)?;
     let grid = CausalGrid { n, start, spacing };
     run(OP, x, axis, Key::new(OP, n, &with_entries(m, &[start, spacing]), x.dtype()), || {
-        causal(&CausalTables::new(m, &grid)?)
+        Ok(causal(&CausalTables::new(m, &grid)?))
     })
 }
 
@@ -144,13 +144,13 @@ pub fn lct_causal_vjp(
     let (_, n) = complex_axis(OP, g, axis)?;
     let grid = CausalGrid { n, start, spacing };
     run(OP, g, axis, Key::new(OP, n, &with_entries(m, &[start, spacing]), g.dtype()), || {
-        Ok(causal(&CausalTables::new(m, &grid)?)?.adjoint_convolution())
+        Ok(causal(&CausalTables::new(m, &grid)?).adjoint_convolution())
     })
 }
 
-fn causal(tables: &CausalTables) -> Result<Program> {
+fn causal(tables: &CausalTables) -> Program {
     let CausalTables { input, filter, output } = tables;
-    Ok(Program::convolution(input.clone(), filter, output.clone(), 0))
+    Program::convolution(input.clone(), filter, output.clone(), 0)
 }
 
 /// The gradient of [`lct_causal`] with respect to `(a, b, c, d)`, a real tensor of four elements; the
@@ -181,7 +181,7 @@ pub fn lct_causal_param_vjp(
             let position = spacing * t as f64;
             *value *= Complex64::new(-0.5 / b, -PI * (position / b) * (position / b));
         }
-        causal(&tables)
+        Ok(causal(&tables))
     })?;
     let squares: Vec<Complex64> = (0..n)
         .map(|j| (start + j as f64) * spacing)

@@ -33,7 +33,9 @@ pub fn fft(x: &[Complex64], direction: Direction, norm: Normalization) -> Vec<Co
     }
     .process(&mut y);
     let factor = scale(direction, norm, x.len());
-    y.iter_mut().for_each(|v| *v *= factor);
+    for v in &mut y {
+        *v *= factor;
+    }
     y
 }
 
