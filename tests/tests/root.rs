@@ -3,4 +3,5 @@
 mod convolution;
 mod fft;
 mod lct;
+mod lct_gradients;
 mod tidy;

@@ -83,21 +83,19 @@ impl<F: Float> Registers<F> {
     }
 }
 
-/// How a composite radix splits: `radix = columns · rows`; `None` for the radices done at once.
-const fn split(radix: usize) -> Option<(usize, usize)> {
+/// How a composite radix splits, `radix = columns · rows`; the radices done at once have one column.
+const fn split(radix: usize) -> (usize, usize) {
     match radix {
-        16 => Some((4, 4)),
-        8 => Some((2, 4)),
-        _ => None,
+        16 => (4, 4),
+        8 => (2, 4),
+        _ => (1, radix),
     }
 }
 
 /// The register, relative to the butterfly's first, in which [`butterfly`] leaves output `k`.
 pub(crate) const fn slot(radix: usize, k: usize) -> usize {
-    match split(radix) {
-        Some((columns, rows)) => columns * (k % rows) + k / rows,
-        None => k,
-    }
+    let (columns, rows) = split(radix);
+    columns * (k % rows) + k / rows
 }
 
 /// A DFT of `radix` values, in place, from register `first` on with step `step`.
@@ -112,10 +110,8 @@ pub(crate) fn butterfly<F: Float>(
     #[comptime] radix: usize,
     #[comptime] inverse: bool,
 ) {
-    let parts = comptime!(split(radix));
-    if comptime!(parts.is_some()) {
-        let columns = comptime!(parts.unwrap().0);
-        let rows = comptime!(parts.unwrap().1);
+    let (columns, rows) = comptime!(split(radix));
+    if comptime!(columns > 1) {
         #[unroll]
         for column in 0..columns {
             let base = comptime!(first + step * column);

@@ -1,4 +1,4 @@
-//! Chains and their passes: how a transform with its hooks is laid over trips through memory.
+//! Chains: how a transform with its hooks is laid over passes.
 
 use wavecube_core::{
     Complex64, Dtype, Error, Limits, Result,
@@ -8,7 +8,10 @@ use wavecube_core::{
     },
 };
 
-use super::plan::Strategy;
+use super::{
+    pass::{Algorithm, Exchange, HookConfig, Operand, Pass, PassConfig, Stage, points_per_unit},
+    plan::Strategy,
+};
 
 /// One multiplication of a point by a table entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -174,182 +177,6 @@ pub struct Chain {
     pub strategy: Strategy,
 }
 
-/// One butterfly stage of a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Stage {
-    /// The butterfly's size.
-    pub radix: usize,
-    /// The product of the radices before it in the same transform.
-    pub before: usize,
-    /// The sign of the exponent.
-    pub inverse: bool,
-}
-
-/// How a pass is carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Algorithm {
-    /// All points in registers, exchanged through shared memory.
-    Registers,
-    /// One unit a cube, points in its work space.
-    Serial,
-    /// The definition.
-    Naive,
-}
-
-/// How two stages exchange their points.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Exchange {
-    /// Real and imaginary parts at once.
-    Whole,
-    /// Real parts, then imaginary parts, through the same memory: half the room, twice the barriers.
-    InTurn,
-}
-
-/// A hook's part that is compiled into the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HookConfig {
-    /// Multiply by the conjugate.
-    pub conjugate: bool,
-    /// The table moves with the batch.
-    pub per_row: bool,
-}
-
-/// What is compiled into a pass's kernel: two passes with equal configurations share one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PassConfig {
-    /// The length of the transform inside the pass.
-    pub n: usize,
-    /// Its stages; in a round trip, the way back follows.
-    pub stages: Vec<Stage>,
-    /// The stage after which the filter applies.
-    pub filter_after: Option<usize>,
-    /// Units that share a transform.
-    pub units: usize,
-    /// Transforms that share a cube.
-    pub rows: usize,
-    /// Neighbouring units work on neighbouring transforms instead of neighbouring points.
-    pub across: bool,
-    /// The algorithm.
-    pub algorithm: Algorithm,
-    /// The exchange.
-    pub exchange: Exchange,
-    /// How points are read.
-    pub load: Load,
-    /// How points are written.
-    pub store: Store,
-    /// Points of the source, filter and target interleave with the fastest batch axis: the logical
-    /// index is `i · step + inner`.
-    pub interleaved: [bool; 3],
-    /// Some points do not exist in the source.
-    pub padded: bool,
-    /// Some points are not stored.
-    pub cropped: bool,
-    /// The fine entries of the four-step twiddle, 0 without one.
-    pub turn_low: usize,
-    /// The hooks on the way in.
-    pub load_hooks: Vec<HookConfig>,
-    /// The hooks on the spectrum.
-    pub filter_hooks: Vec<HookConfig>,
-    /// The hooks on the way out.
-    pub store_hooks: Vec<HookConfig>,
-}
-
-impl PassConfig {
-    /// The registers that a unit needs for its points.
-    pub fn registers(&self) -> usize {
-        self.stages.iter().map(|s| points_per_unit(self.n, s.radix, self.units)).max().unwrap_or(1)
-    }
-
-    /// All hooks in the order of their tables: load, filter, store.
-    pub fn hooks(&self) -> Vec<HookConfig> {
-        [&self.load_hooks, &self.filter_hooks, &self.store_hooks]
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect()
-    }
-
-    /// The bytes of shared memory that a cube needs.
-    pub fn shared_bytes(&self, compute: Dtype) -> usize {
-        if self.stages.len() < 2 || self.algorithm == Algorithm::Naive {
-            return 0;
-        }
-        let parts = match (self.algorithm, self.exchange) {
-            (Algorithm::Serial, _) => 4,
-            (_, Exchange::Whole) => 2,
-            (_, Exchange::InTurn) => 1,
-        };
-        parts * self.n * self.rows * compute.size()
-    }
-}
-
-/// An operand of a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operand {
-    /// The caller's input.
-    Input,
-    /// The caller's output.
-    Output,
-    /// The work space between passes.
-    Workspace,
-}
-
-/// One trip through memory.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Pass {
-    /// What is compiled.
-    pub config: PassConfig,
-    /// Where points come from.
-    pub source: Operand,
-    /// Where they go.
-    pub target: Operand,
-    /// The batch, slowest axis first; never empty.
-    pub batch: Vec<BatchAxis>,
-    /// The source's geometry.
-    pub source_end: End,
-    /// The target's geometry.
-    pub target_end: End,
-    /// The steps of interleaved logical indices: source, filter, target.
-    pub steps: [usize; 3],
-    /// The length of the whole transform, for the symmetry of real ones.
-    pub period: usize,
-    /// The factor on the result, as the bits of an `f64`.
-    pub scale_bits: u64,
-    /// The twiddles of the stages.
-    pub twiddles: Table,
-    /// The twiddle between the steps of a four-step transform.
-    pub turn: Option<Table>,
-    /// The hooks in the order load, filter, store, with a stride for every batch axis.
-    pub hooks: Vec<Hook>,
-    /// The grid.
-    pub cubes: [usize; 3],
-}
-
-impl Pass {
-    /// The number of transforms.
-    pub fn rows(&self) -> usize {
-        self.batch.iter().map(|axis| axis.len).product()
-    }
-
-    /// One past the last element that the pass writes.
-    pub(super) fn target_extent(&self) -> usize {
-        let points = self.target_end.len.min(self.config.n);
-        let last = self.batch.iter().map(|axis| (axis.len - 1) * axis.target).sum::<usize>();
-        self.target_end.offset + last + (points - 1) * self.target_end.stride + 1
-    }
-
-    /// Every table that the pass multiplies with.
-    pub fn tables(&self) -> impl Iterator<Item = Table> {
-        let hooks = self.hooks.iter().map(|hook| hook.table);
-        core::iter::once(self.twiddles).chain(self.turn).chain(hooks)
-    }
-
-    /// The factor on the result.
-    pub fn scale(&self) -> f64 {
-        f64::from_bits(self.scale_bits)
-    }
-}
-
 /// Points a unit aims to hold: enough to hide latency, few enough for the register file.
 const POINTS_PER_UNIT: usize = 16;
 /// No unit may hold more.
@@ -358,10 +185,6 @@ const MAX_POINTS_PER_UNIT: usize = 26;
 const UNITS_PER_CUBE: usize = 128;
 /// Neighbouring transforms that one cube should carry when they, not the points, are adjacent.
 const ACROSS_ROWS: usize = 8;
-
-fn points_per_unit(n: usize, radix: usize, units: usize) -> usize {
-    (n / radix).div_ceil(units) * radix
-}
 
 /// Units for a transform of `n` points: the fewest wasted slots, then the fewest units.
 fn units_for(n: usize, radices: &[usize]) -> usize {

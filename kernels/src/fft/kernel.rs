@@ -11,7 +11,8 @@ use cubecl::prelude::*;
 
 use super::{
     butterfly::{Registers, butterfly, slot},
-    chain::{Algorithm, Exchange, HookConfig, Load, PassConfig, Store},
+    chain::{Load, Store},
+    pass::{Algorithm, Exchange, HookConfig, PassConfig},
 };
 
 /// Where the points of the transforms lie. All counts are in elements of the operand.

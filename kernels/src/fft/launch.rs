@@ -4,8 +4,9 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 use wavecube_core::{Dtype, Error, Result};
 
 use super::{
-    chain::{Exchange, Operand, Pass, Table},
+    chain::Table,
     kernel::{GeometryLaunch, TablesLaunch, pass},
+    pass::{Exchange, Operand, Pass},
     plan::FftPlan,
 };
 use crate::elem_type;

@@ -49,10 +49,12 @@ mod butterfly;
 mod chain;
 mod kernel;
 mod launch;
+mod pass;
 mod plan;
 
 pub use chain::*;
 pub(crate) use kernel::ComplexTable;
 pub use launch::{FftBindings, fft_launch, upload_table, upload_tables};
 pub(crate) use launch::{buffer, sequence};
+pub use pass::*;
 pub use plan::{FftPlan, FftProblem, Kind, Strategy};

@@ -8,7 +8,10 @@ use wavecube_core::{
     fft::{Direction, Normalization},
 };
 
-use super::chain::{Algorithm, BatchAxis, Chain, End, Load, Operand, Pass, Store, Table};
+use super::{
+    chain::{BatchAxis, Chain, End, Load, Store, Table},
+    pass::{Algorithm, Operand, Pass},
+};
 
 /// Which of the three transforms a problem asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -238,6 +241,9 @@ impl FftPlan {
     /// # Errors
     /// As [`Chain::passes`]; [`Error::Limit`] if the work space exceeds a buffer.
     pub fn of_chain(chain: &Chain, ends: [usize; 2], limits: &Limits) -> Result<Self> {
+        if chain.batch.iter().any(|axis| axis.len == 0) {
+            return Ok(Self::nothing(chain.dtype));
+        }
         let passes = chain.passes(limits)?;
         let workspace = passes
             .iter()
@@ -265,6 +271,19 @@ impl FftPlan {
             parts,
             floor_bytes: (rows * points * chain.dtype.size()) as u64,
         })
+    }
+
+    /// The plan of an empty batch, whose other lengths may be of any size.
+    fn nothing(dtype: Dtype) -> Self {
+        Self {
+            passes: Vec::new(),
+            workspace: 0,
+            input_end: 0,
+            output_end: 0,
+            dtype,
+            parts: [2, 2],
+            floor_bytes: 0,
+        }
     }
 
     /// The tables that the passes need, those of the caller left out, each once.

@@ -56,6 +56,6 @@ pub use plan::{
     PointPlan, Step,
 };
 pub use program::{
-    Factor, Program, Stage, adjoint, centred_dft, scaled_factors, shear_factors,
+    Factor, Program, Stage, Transform, adjoint, centred_dft, scaled_factors, shear_factors,
     shear_spectrum_factors, weil_factors,
 };

@@ -5,7 +5,7 @@ use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 use super::lines::{
     DenseConfig, LinesOf, MomentConfig, PointConfig, check_operand, check_output, merged,
 };
-use super::program::Stage;
+use super::program::{Stage, Transform};
 use crate::fft::{BatchAxis, Chain, End, FftPlan, Hook, Load, Store, Strategy, Table, grid};
 
 /// Units of the pointwise kernels' cubes, where the device allows.
@@ -170,7 +170,7 @@ impl LctPlan {
             shape
         };
         let lengths = |stage: &Stage| match stage {
-            Stage::Transform { input_len, output_len, .. } => (*input_len, *output_len),
+            Stage::Transform(transform) => (transform.input_len, transform.output_len),
             Stage::Pointwise { .. } => (n, n),
         };
         let first = stages.first().map_or(n, |stage| lengths(stage).0);
@@ -205,8 +205,8 @@ impl LctPlan {
                 temporary
             };
             plan.steps.push(match stage {
-                Stage::Transform { .. } => {
-                    let chain = chain(op, stage, axis, dtype, [&source, &target], ends);
+                Stage::Transform(transform) => {
+                    let chain = chain(op, transform, axis, dtype, [&source, &target], ends);
                     let end = |layout: &Layout| layout.end().unwrap_or(usize::MAX);
                     Step::Transform(FftPlan::of_chain(
                         &chain,
@@ -228,27 +228,13 @@ impl LctPlan {
 
 fn chain(
     op: &'static str,
-    stage: &Stage,
+    transform: &Transform,
     axis: usize,
     dtype: Dtype,
     [source, target]: [&Layout; 2],
     [real_input, real_output]: [bool; 2],
 ) -> Chain {
-    let Stage::Transform {
-        n,
-        input_len,
-        output_len,
-        reversed,
-        direction,
-        before,
-        filter,
-        after,
-        scale_bits,
-    } = stage
-    else {
-        unreachable!("the caller has matched the stage");
-    };
-    let hook = |table: &Option<usize>| -> Vec<Hook> {
+    let hook = |table: Option<usize>| -> Vec<Hook> {
         table.iter().map(|&i| Hook::shared(Table::Bound(i))).collect()
     };
     let end =
@@ -260,23 +246,23 @@ fn chain(
     });
     Chain {
         op,
-        n: *n,
-        period: *n,
-        direction: *direction,
-        round_trip: filter.is_some(),
+        n: transform.n,
+        period: transform.n,
+        direction: transform.direction,
+        round_trip: transform.filter.is_some(),
         batch: batch.collect(),
-        source: end(source, *input_len),
-        target: end(target, *output_len),
-        load: match (real_input, reversed) {
+        source: end(source, transform.input_len),
+        target: end(target, transform.output_len),
+        load: match (real_input, transform.reversed) {
             (true, _) => Load::Real,
             (false, true) => Load::Reversed,
             (false, false) => Load::Complex,
         },
         store: if real_output { Store::Real } else { Store::Complex },
-        load_hooks: hook(before),
-        filter_hooks: hook(filter),
-        store_hooks: hook(after),
-        scale_bits: *scale_bits,
+        load_hooks: hook(transform.before),
+        filter_hooks: hook(transform.filter),
+        store_hooks: hook(transform.after),
+        scale_bits: transform.scale_bits,
         dtype,
         strategy: Strategy::Auto,
     }

@@ -29,28 +29,8 @@ pub enum Factor {
 /// A trip through memory. Tables are named by their place in [`Program::tables`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// `after · F^∓1 · filter · F^±1 · before`, or `after · F^±1 · before` without a filter, cropped and
-    /// scaled, of the zero-padded input.
-    Transform {
-        /// The length of the DFT.
-        n: usize,
-        /// How many points are read; the rest are zero.
-        input_len: usize,
-        /// How many points are written.
-        output_len: usize,
-        /// Read in reversed order.
-        reversed: bool,
-        /// The direction of the first DFT.
-        direction: Direction,
-        /// The factor on the way in.
-        before: Option<usize>,
-        /// The factor on the spectrum; the transform then goes back.
-        filter: Option<usize>,
-        /// The factor on the way out.
-        after: Option<usize>,
-        /// A constant factor, as the bits of an `f64`.
-        scale_bits: u64,
-    },
+    /// A DFT with its hooks, or a DFT, a filter and the DFT back.
+    Transform(Transform),
     /// `y_j = factor_j · x_{index_j}`.
     Pointwise {
         /// The factor.
@@ -58,6 +38,30 @@ pub enum Stage {
         /// The index table, by its place in [`Program::indices`].
         gather: Option<usize>,
     },
+}
+
+/// `after · F^∓1 · filter · F^±1 · before`, or `after · F^±1 · before` without a filter, cropped and
+/// scaled, of the zero-padded input.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Transform {
+    /// The length of the DFT.
+    pub n: usize,
+    /// How many points are read; the rest are zero.
+    pub input_len: usize,
+    /// How many points are written.
+    pub output_len: usize,
+    /// Read in reversed order.
+    pub reversed: bool,
+    /// The direction of the first DFT.
+    pub direction: Direction,
+    /// The factor on the way in.
+    pub before: Option<usize>,
+    /// The factor on the spectrum; the transform then goes back.
+    pub filter: Option<usize>,
+    /// The factor on the way out.
+    pub after: Option<usize>,
+    /// A constant factor, as the bits of an `f64`.
+    pub scale_bits: u64,
 }
 
 /// The stages of a transform along one axis and the tables they multiply with: host data, independent
@@ -240,7 +244,7 @@ impl Program {
             after = self.take_table(&mut rest);
             scale = 1.0 / n as f64;
         }
-        self.stages.push(Stage::Transform {
+        self.stages.push(Stage::Transform(Transform {
             n,
             input_len: n,
             output_len: n,
@@ -250,7 +254,7 @@ impl Program {
             filter,
             after,
             scale_bits: scale.to_bits(),
-        });
+        }));
         rest
     }
 
@@ -296,7 +300,7 @@ impl Program {
         Self {
             input_len,
             output_len,
-            stages: vec![Stage::Transform {
+            stages: vec![Stage::Transform(Transform {
                 n: padded,
                 input_len,
                 output_len,
@@ -306,7 +310,7 @@ impl Program {
                 filter: Some(1),
                 after: Some(2),
                 scale_bits: (1.0 / padded as f64).to_bits(),
-            }],
+            })],
             tables: vec![input, spectrum, output],
             indices: Vec::new(),
         }
@@ -317,9 +321,9 @@ impl Program {
     pub fn adjoint_convolution(mut self) -> Self {
         core::mem::swap(&mut self.input_len, &mut self.output_len);
         for stage in &mut self.stages {
-            if let Stage::Transform { input_len, output_len, before, after, .. } = stage {
-                core::mem::swap(input_len, output_len);
-                core::mem::swap(before, after);
+            if let Stage::Transform(transform) = stage {
+                core::mem::swap(&mut transform.input_len, &mut transform.output_len);
+                core::mem::swap(&mut transform.before, &mut transform.after);
             }
         }
         for value in self.tables.iter_mut().flatten() {
