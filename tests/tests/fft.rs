@@ -36,10 +36,10 @@ fn check_length(device: &Device, rng: &mut Rng, dtype: Dtype, n: usize, exact: b
 }
 
 #[test]
-fn every_length_to_256() {
+fn lengths_to_256() {
     for device in devices() {
         let mut rng = Rng::fresh();
-        for n in 1..=256 {
+        for n in sampled(&mut rng, (1..=256).collect(), 48) {
             check_length(device, &mut rng, Dtype::F32, n, true);
         }
     }
