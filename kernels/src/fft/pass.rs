@@ -163,7 +163,8 @@ impl Pass {
 
     /// One past the last element that the pass writes.
     pub(super) fn target_extent(&self) -> usize {
-        let points = self.target_end.len.min(self.config.n);
+        let step = if self.config.interleaved[2] { self.steps[2] } else { 1 };
+        let points = self.target_end.len.min(self.config.n * step);
         let last = self.batch.iter().map(|axis| (axis.len - 1) * axis.target).sum::<usize>();
         self.target_end.offset + last + (points - 1) * self.target_end.stride + 1
     }
