@@ -5,7 +5,7 @@ use wavecube_core::{
     fft::{Direction, padded_len},
 };
 use wavecube_kernels::{
-    fft::{BatchAxis, Chain, End, FftPlan, Hook, Load, Store, Strategy, Table},
+    fft::{BatchAxis, Chain, End, FftPlan, Hook, Load, Scale, Store, Strategy, Table},
     lct::{CorrelationPlan, PointPlan, Resident, correlate_launch, pointwise_launch, upload_real},
 };
 
@@ -84,7 +84,7 @@ pub fn causal_convolution_filter_vjp(
     let summed = with(filter, padded);
     let back = Chain {
         direction: Direction::Inverse,
-        scale_bits: (1.0 / padded as f64).to_bits(),
+        scale: (1.0 / padded as f64).into(),
         ..base(OP, padded, compute)
     };
     let spectra = Layout::contiguous(&with(x.shape(), padded));
@@ -135,7 +135,7 @@ fn base(op: &'static str, n: usize, dtype: wavecube_core::Dtype) -> Chain {
         load_hooks: Vec::new(),
         filter_hooks: Vec::new(),
         store_hooks: Vec::new(),
-        scale_bits: 1f64.to_bits(),
+        scale: Scale::ONE,
         dtype,
         strategy: Strategy::Auto,
     }
@@ -282,7 +282,7 @@ fn convolve(
     let chain = Chain {
         round_trip: true,
         filter_hooks: vec![Hook { table: Table::Bound(0), conjugate: adjoint, strides }],
-        scale_bits: (1.0 / padded as f64).to_bits(),
+        scale: (1.0 / padded as f64).into(),
         ..base(op, padded, x.dtype())
     };
     let real = !x.is_complex();

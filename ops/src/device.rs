@@ -191,11 +191,11 @@ impl Device {
         if kept.len() >= TABLES {
             kept.clear();
         }
-        plan.tables()
-            .into_iter()
+        plan.tables
+            .iter()
             .map(|table| {
-                kept.entry((table, compute))
-                    .or_insert_with(|| upload_table(self.client(), &table, compute))
+                kept.entry((*table, compute))
+                    .or_insert_with(|| upload_table(self.client(), table, compute))
                     .clone()
             })
             .collect()

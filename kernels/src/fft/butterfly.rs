@@ -6,30 +6,45 @@ use cubecl::prelude::*;
 
 use crate::constant;
 
-/// Complex values in registers. Every index is known at compile time.
+/// Complex values in registers. Every index is known at compile time, and setting a value gives a
+/// new one its name: no memory for the compiler to see through, which takes it time that grows with
+/// the square of a kernel's length. So a value set in a branch is not to be read behind it.
 #[derive(CubeType)]
 pub(crate) struct Registers<F: Float> {
-    pub(crate) re: Array<F>,
-    pub(crate) im: Array<F>,
+    pub(crate) re: Sequence<F>,
+    pub(crate) im: Sequence<F>,
 }
 
 #[cube]
 impl<F: Float> Registers<F> {
     pub(crate) fn new(#[comptime] len: usize) -> Registers<F> {
-        Registers::<F> { re: Array::new(len), im: Array::new(len) }
+        let mut re = Sequence::<F>::new();
+        let mut im = Sequence::<F>::new();
+        #[unroll]
+        for _i in 0..len {
+            re.push(F::new(0.0));
+            im.push(F::new(0.0));
+        }
+        Registers::<F> { re, im }
     }
 
     pub(crate) fn set(&mut self, #[comptime] i: usize, re: F, im: F) {
-        self.re[i] = re;
-        self.im[i] = im;
+        self.re.insert(i, re);
+        self.im.insert(i, im);
+    }
+
+    /// Adds to value `i`.
+    fn add(&mut self, #[comptime] i: usize, re: F, im: F) {
+        let x = self.re[i];
+        let y = self.im[i];
+        self.set(i, x + re, y + im);
     }
 
     /// Multiplies value `i` by `re + i·im`.
     pub(crate) fn multiply(&mut self, #[comptime] i: usize, re: F, im: F) {
         let x = self.re[i];
         let y = self.im[i];
-        self.re[i] = x * re - y * im;
-        self.im[i] = x * im + y * re;
+        self.set(i, x * re - y * im, x * im + y * re);
     }
 
     /// Multiplies value `i` by `e^{∓2πi·numerator/denominator}`, minus for a forward transform.
@@ -185,39 +200,35 @@ fn dft_odd<F: Float>(
     let re = x.re[first];
     let im = x.im[first];
     let mut out = Registers::<F>::new(p);
-    let mut total_re = re;
-    let mut total_im = im;
+    out.set(0usize, re, im);
     #[unroll]
     for m in 1..=half {
         let (i, j) = comptime!((first + step * m, first + step * (p - m)));
         dft2::<F>(x, i, j);
-        total_re += x.re[i];
-        total_im += x.im[i];
+        out.add(0usize, x.re[i], x.im[i]);
     }
     #[unroll]
     for k in 1..=half {
-        let mut even_re = re;
-        let mut even_im = im;
-        let mut odd_re = F::new(0.0);
-        let mut odd_im = F::new(0.0);
+        let mut even = Registers::<F>::new(1usize);
+        let mut odd = Registers::<F>::new(1usize);
+        even.set(0usize, re, im);
         #[unroll]
         for m in 1..=half {
             let (i, j) = comptime!((first + step * m, first + step * (p - m)));
             let angle = comptime!(TAU * ((k * m) % p) as f64 / p as f64);
             let cos = constant::<F>(comptime!(angle.cos()));
             let sin = constant::<F>(comptime!(sign * angle.sin()));
-            even_re += x.re[i] * cos;
-            even_im += x.im[i] * cos;
-            odd_re += x.re[j] * sin;
-            odd_im += x.im[j] * sin;
+            even.add(0usize, x.re[i] * cos, x.im[i] * cos);
+            odd.add(0usize, x.re[j] * sin, x.im[j] * sin);
         }
         // even + i·odd and even − i·odd.
+        let (even_re, even_im) = (even.re[0usize], even.im[0usize]);
+        let (odd_re, odd_im) = (odd.re[0usize], odd.im[0usize]);
         out.set(k, even_re - odd_im, even_im + odd_re);
         out.set(comptime!(p - k), even_re + odd_im, even_im - odd_re);
     }
-    x.set(first, total_re, total_im);
     #[unroll]
-    for k in 1..p {
+    for k in 0..p {
         x.set(comptime!(first + step * k), out.re[k], out.im[k]);
     }
 }

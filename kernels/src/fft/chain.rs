@@ -9,7 +9,9 @@ use wavecube_core::{
 };
 
 use super::{
-    pass::{Algorithm, Exchange, HookConfig, Operand, Pass, PassConfig, Stage, points_per_unit},
+    pass::{
+        Algorithm, Exchange, HookConfig, Operand, Pass, PassConfig, Stage, points_per_unit, room,
+    },
     plan::Strategy,
 };
 
@@ -138,6 +140,26 @@ pub struct End {
     pub len: usize,
 }
 
+/// A real factor, kept as its bits so that what holds it can be a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Scale(u64);
+
+impl Scale {
+    /// No factor.
+    pub const ONE: Self = Self(1f64.to_bits());
+
+    /// The factor.
+    pub fn get(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+impl From<f64> for Scale {
+    fn from(factor: f64) -> Self {
+        Self(factor.to_bits())
+    }
+}
+
 /// The general form of everything this family does: load hooks, a transform (or a transform, a
 /// filter and the transform back), store hooks, over a batch. The linear canonical transforms and
 /// convolutions are chains too.
@@ -170,42 +192,68 @@ pub struct Chain {
     /// Multiplications on the way out.
     pub store_hooks: Vec<Hook>,
     /// A factor on the result.
-    pub scale_bits: u64,
+    pub scale: Scale,
     /// Storage type.
     pub dtype: Dtype,
     /// The algorithm.
     pub strategy: Strategy,
 }
 
-/// Points a unit aims to hold: enough to hide latency, few enough for the register file.
+/// Points a unit aims to hold in single precision: enough to hide latency, few enough for the
+/// register file.
 const POINTS_PER_UNIT: usize = 16;
-/// No unit may hold more.
+/// No unit may hold more where it takes one butterfly at a time.
 const MAX_POINTS_PER_UNIT: usize = 26;
 /// Units a cube aims to have.
 const UNITS_PER_CUBE: usize = 128;
 /// Neighbouring transforms that one cube should carry when they, not the points, are adjacent.
 const ACROSS_ROWS: usize = 8;
 
+/// The bytes of shared memory that a device reaches at once: one word from each of 32 banks.
+const BANKS: usize = 128;
+
 /// Units for a transform of `n` points: the fewest wasted slots, then the fewest units.
-fn units_for(n: usize, radices: &[usize]) -> usize {
-    let points = |units| radices.iter().map(|&r| points_per_unit(n, r, units)).max().unwrap_or(1);
-    (n.div_ceil(MAX_POINTS_PER_UNIT)..=n.div_ceil(POINTS_PER_UNIT / 2))
-        .filter(|&units| points(units) <= MAX_POINTS_PER_UNIT)
+fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype) -> usize {
+    let points =
+        |units| radices.iter().map(|&r| points_per_unit(n, r, units, lanes)).max().unwrap_or(1);
+    let single = Dtype::F32.size();
+    let aim = POINTS_PER_UNIT * lanes * single / compute.size();
+    let most = if lanes == 1 { MAX_POINTS_PER_UNIT * single / compute.size() } else { aim };
+    let most = most.max(radices.iter().copied().max().unwrap_or(1) * lanes);
+    (n.div_ceil(most)..=n.div_ceil(aim / 2))
+        .filter(|&units| points(units) <= most)
         .min_by_key(|&units| {
             let points = points(units);
-            (units * points, points.abs_diff(POINTS_PER_UNIT), units)
+            (units * points, points.abs_diff(aim), units)
         })
         .unwrap_or(n.div_ceil(2))
+}
+
+/// Puts an even radix first and one last, so that neighbouring butterflies touch neighbouring points
+/// in every stage, and returns how many a unit takes side by side: two, where each stage has an even
+/// number and two points are no more than 16 bytes.
+fn side_by_side(n: usize, radices: &mut [usize], compute: Dtype) -> usize {
+    let even = |r: &usize| r.is_multiple_of(2);
+    if compute.size() > 4 || radices.iter().filter(|r| even(r)).count() < 2 {
+        return 1;
+    }
+    radices.sort_by_key(|r| (!even(r), core::cmp::Reverse(*r)));
+    let last_even = radices.iter().rposition(even).unwrap_or(0);
+    radices[last_even..].rotate_left(1);
+    debug_assert!(radices.iter().all(|r| (n / r).is_multiple_of(2)));
+    2
 }
 
 /// The shape of a pass over transforms of `n` points, or `None` if `n` does not fit.
 struct Shape {
     radices: Vec<usize>,
     units: usize,
+    lanes: usize,
     rows: usize,
     across: bool,
     algorithm: Algorithm,
     exchange: Exchange,
+    pad: usize,
 }
 
 fn shape(n: usize, rows: usize, across: bool, compute: Dtype, limits: &Limits) -> Option<Shape> {
@@ -214,50 +262,56 @@ fn shape(n: usize, rows: usize, across: bool, compute: Dtype, limits: &Limits) -
         radices.push(1);
     }
     let single = radices.len() == 1;
-    let fits = |parts: usize, rows: usize| {
+    let fits = |numbers: Option<usize>| {
         single
-            || parts
-                .checked_mul(n)
-                .and_then(|points| points.checked_mul(rows * compute.size()))
+            || numbers
+                .and_then(|numbers| numbers.checked_mul(compute.size()))
                 .is_some_and(|bytes| bytes <= limits.shared_bytes)
     };
     if limits.serial {
-        return fits(4, 1).then_some(Shape {
+        return fits(n.checked_mul(4)).then_some(Shape {
             radices,
             units: 1,
+            lanes: 1,
             rows: 1,
             across: false,
             algorithm: Algorithm::Serial,
             exchange: Exchange::Whole,
+            pad: 0,
         });
     }
-    let units = units_for(n, &radices);
-    let exchange = match (fits(2, 1), fits(1, 1)) {
-        (true, _) => Exchange::Whole,
-        (false, true) => Exchange::InTurn,
-        (false, false) => return None,
-    };
+    let lanes = side_by_side(n, &mut radices, compute);
+    let units = units_for(n, &radices, lanes, compute);
     if units > limits.units_per_cube {
         return None;
     }
-    let parts = if exchange == Exchange::Whole { 2 } else { 1 };
+    let holds = |exchange: Exchange, pad: usize, rows: usize| {
+        let cell = exchange.parts() * lanes;
+        fits(room(n / lanes, pad).checked_mul(cell).and_then(|numbers| numbers.checked_mul(rows)))
+    };
+    let exchange =
+        [Exchange::Whole, Exchange::InTurn].into_iter().find(|&exchange| holds(exchange, 0, 1))?;
+    let pad = BANKS / (exchange.parts() * lanes * compute.size());
+    let pad = if holds(exchange, pad, 1) { pad } else { 0 };
     let wanted =
         if across { ACROSS_ROWS.max(UNITS_PER_CUBE / units) } else { UNITS_PER_CUBE / units };
     let mut per_cube = 1;
     while per_cube * 2 <= wanted
         && per_cube < rows
         && per_cube * 2 * units <= limits.units_per_cube
-        && fits(parts, per_cube * 2)
+        && holds(exchange, pad, per_cube * 2)
     {
         per_cube *= 2;
     }
     Some(Shape {
         radices,
         units,
+        lanes,
         rows: per_cube,
         across,
         algorithm: Algorithm::Registers,
         exchange,
+        pad,
     })
 }
 
@@ -301,11 +355,6 @@ pub(crate) fn grid(op: &'static str, cubes: usize, limits: &Limits) -> Result<[u
 }
 
 impl Chain {
-    /// The factor on the result.
-    pub fn scale(&self) -> f64 {
-        f64::from_bits(self.scale_bits)
-    }
-
     fn rows(&self) -> usize {
         self.batch.iter().map(|axis| axis.len).product()
     }
@@ -365,7 +414,7 @@ impl Chain {
             return Ok(vec![chain.naive(limits)?]);
         }
         if let Some(shape) = chain.shape(limits) {
-            return Ok(vec![chain.single(&shape, limits)?]);
+            return Ok(vec![chain.single(&shape, limits)?.widened()]);
         }
         if factorize(chain.n, 16).is_none() {
             return chain.bluestein(limits);
@@ -418,10 +467,13 @@ impl Chain {
                 stages: all,
                 filter_after,
                 units: shape.units,
+                lanes: shape.lanes,
+                wide: [false; 2],
                 rows: shape.rows,
                 across: shape.across,
                 algorithm: shape.algorithm,
                 exchange: shape.exchange,
+                pad: shape.pad,
                 load: self.load,
                 store: self.store,
                 interleaved: [false; 3],
@@ -439,7 +491,7 @@ impl Chain {
             target_end: self.target,
             steps: [1; 3],
             period: self.period,
-            scale_bits: self.scale_bits,
+            scale: self.scale,
             twiddles: Table::Twiddles { n: self.n },
             turn: None,
             hooks: [&self.load_hooks, &self.filter_hooks, &self.store_hooks]
@@ -456,10 +508,12 @@ impl Chain {
         let shape = Shape {
             radices: vec![self.n],
             units,
+            lanes: 1,
             rows: 1,
             across: false,
             algorithm: Algorithm::Naive,
             exchange: Exchange::Whole,
+            pad: 0,
         };
         let mut pass = self.single(&shape, limits)?;
         let outputs = self.rows().saturating_mul(self.n);
@@ -485,13 +539,13 @@ impl Chain {
                 load_hooks: with(hooks[0]),
                 filter_hooks: vec![shared(Table::ChirpFilter { n, padded, direction })],
                 store_hooks: with(hooks[1]),
-                scale_bits: (scale / padded as f64).to_bits(),
+                scale: (scale / padded as f64).into(),
                 ..self.clone()
             }
         };
         if !self.round_trip {
             let hooks = [self.load_hooks.as_slice(), &self.store_hooks];
-            return convolution(self.direction, hooks, self.scale()).passes(limits);
+            return convolution(self.direction, hooks, self.scale.get()).passes(limits);
         }
         // Between the two the spectra lie behind the room that long convolutions take for themselves.
         let mut between = self.batch.clone();
@@ -515,7 +569,7 @@ impl Chain {
                 .collect(),
             source: space,
             load: Load::Complex,
-            ..convolution(self.direction.reversed(), [&[], &self.store_hooks], self.scale())
+            ..convolution(self.direction.reversed(), [&[], &self.store_hooks], self.scale.get())
         };
         let (mut passes, mut second) = (there.passes(limits)?, back.passes(limits)?);
         for pass in &mut passes {
@@ -544,7 +598,6 @@ impl Chain {
         let space = |stride| End { offset: 0, stride, len: usize::MAX };
         let all_points =
             |end: End| if end.len < self.n { end } else { End { len: usize::MAX, ..end } };
-        let unscaled = 1.0_f64.to_bits();
 
         // The batch with one more axis for the transforms of a pass. In the work space transforms
         // follow one another; at the caller's ends the logical index covers the new axis.
@@ -579,7 +632,7 @@ impl Chain {
             load_hooks: hooks(&self.load_hooks),
             filter_hooks: Vec::new(),
             store_hooks: Vec::new(),
-            scale_bits: unscaled,
+            scale: Scale::ONE,
             ..self.clone()
         }
         .single(outer, limits)?;
@@ -610,13 +663,13 @@ impl Chain {
             middle.config.interleaved[2] = true;
             middle.config.cropped = self.target.len < self.n;
             middle.steps[2] = first;
-            return Ok(vec![forward, middle]);
+            return Ok(vec![forward.widened(), middle.widened()]);
         }
         let mut middle = Chain {
             target: space(1),
             store: Store::Complex,
             store_hooks: Vec::new(),
-            scale_bits: unscaled,
+            scale: Scale::ONE,
             ..middle
         }
         .single(inner, limits)?;
@@ -645,6 +698,6 @@ impl Chain {
         back.config.interleaved[2] = true;
         back.config.cropped = self.target.len < self.n;
         back.steps[2] = second;
-        Ok(vec![forward, middle, back])
+        Ok([forward, middle, back].map(Pass::widened).into())
     }
 }

@@ -12,7 +12,7 @@ use cubecl::prelude::*;
 use super::{
     butterfly::{Registers, butterfly, slot},
     chain::{Load, Store},
-    pass::{Algorithm, Exchange, HookConfig, PassConfig},
+    pass::{Algorithm, Exchange, HookConfig, PassConfig, Stage},
 };
 
 /// Where the points of the transforms lie. All counts are in elements of the operand.
@@ -48,9 +48,10 @@ pub(crate) struct Geometry {
 /// A complex table in the compute type.
 pub(crate) type ComplexTable<F> = Box<[Vector<F, Const<2>>]>;
 
-/// The tables a pass multiplies with.
+/// Where the points of a pass lie and what they are multiplied with.
 #[derive(CubeType, CubeLaunch)]
-pub(crate) struct Tables<F: Float> {
+pub(crate) struct Frame<F: Float> {
+    pub(crate) geometry: Geometry,
     /// `e^{−2πi j/n}` for `j < n`.
     pub(crate) twiddles: ComplexTable<F>,
     /// The two-level twiddle of a four-step transform, or nothing.
@@ -136,65 +137,121 @@ fn apply_hooks<F: Float>(
     #[comptime] slot: usize,
     i: usize,
     row: &Row,
-    tables: &Tables<F>,
+    frame: &Frame<F>,
     #[comptime] first: usize,
     #[comptime] hooks: Vec<HookConfig>,
 ) {
     #[unroll]
     for h in 0..comptime!(hooks.len()) {
-        let table = &tables.hooks[comptime!(first + h)];
+        let table = &frame.hooks[comptime!(first + h)];
         let factor = table[row.tables[comptime!(first + h)] + i];
         multiply_by::<F>(x, slot, factor, comptime!(hooks[h].conjugate));
     }
 }
 
-/// Loads point `i` of a transform into register `slot`, with the load hooks.
+/// Loads the points `i`, `i + 1` … of a transform into the registers `slot`, `slot + step` …, one
+/// for each lane, with the load hooks.
 #[cube]
-fn load_point<E: Float, F: Float, N: Size>(
+fn load_points<E: Float, F: Float, N: Size>(
     x: &mut Registers<F>,
     #[comptime] slot: usize,
+    #[comptime] step: usize,
     i: usize,
     row: &Row,
     source: &[Vector<E, N>],
-    geometry: &Geometry,
-    tables: &Tables<F>,
+    frame: &Frame<F>,
     #[comptime] config: PassConfig,
 ) {
-    let load = comptime!(config.load);
-    let point = logical(i, row, geometry.source_step, comptime!(config.interleaved[0]));
+    let lanes = comptime!(config.lanes);
+    if comptime!(config.wide[0]) {
+        let (inside, point) = existing(i, &frame.geometry, config.clone());
+        let values = source[(row.source + point) / lanes];
+        #[unroll]
+        for lane in 0..lanes {
+            let to = comptime!(slot + lane * step);
+            accept::<E, F, N>(
+                x,
+                to,
+                values,
+                lane,
+                inside,
+                point + lane,
+                row,
+                frame,
+                config.clone(),
+            );
+        }
+    } else {
+        #[unroll]
+        for lane in 0..lanes {
+            let geometry = &frame.geometry;
+            let i = logical(i + lane, row, geometry.source_step, comptime!(config.interleaved[0]));
+            let (inside, point) = existing(i, geometry, config.clone());
+            let place = source_place(point, geometry, config.clone());
+            let value = source[row.source + place * geometry.source_stride];
+            let to = comptime!(slot + lane * step);
+            accept::<E, F, N>(x, to, value, 0usize, inside, point, row, frame, config.clone());
+        }
+    }
+}
+
+/// Whether the source has a point, and the point or, if not, one that may be read in its stead.
+#[cube]
+fn existing(point: usize, geometry: &Geometry, #[comptime] config: PassConfig) -> (bool, usize) {
     let inside = point < geometry.source_len;
     let point = if comptime!(config.padded) { select(inside, point, 0usize) } else { point };
-    let mirrored = 2 * point > geometry.period;
-    let place = if comptime!(matches!(load, Load::Hermitian { .. })) {
+    (inside, point)
+}
+
+/// The place of a point in the source, before its stride.
+#[cube]
+fn source_place(point: usize, geometry: &Geometry, #[comptime] config: PassConfig) -> usize {
+    if comptime!(matches!(config.load, Load::Hermitian { .. })) {
         // Bin k > n/2 is the conjugate of bin n − k.
-        select(mirrored, geometry.period - point, point)
-    } else if comptime!(load == Load::Reversed) {
+        select(2 * point > geometry.period, geometry.period - point, point)
+    } else if comptime!(config.load == Load::Reversed) {
         geometry.period - 1 - point
     } else {
         point
-    };
-    let value = source[row.source + place * geometry.source_stride];
-    let mut re = F::cast_from(value.extract(0usize));
-    let mut im = if comptime!(load == Load::Real) {
-        F::new(0.0)
+    }
+}
+
+/// Takes the element `lane` of what was read as a point of a transform.
+#[cube]
+fn accept<E: Float, F: Float, N: Size>(
+    x: &mut Registers<F>,
+    #[comptime] slot: usize,
+    value: Vector<E, N>,
+    #[comptime] lane: usize,
+    inside: bool,
+    point: usize,
+    row: &Row,
+    frame: &Frame<F>,
+    #[comptime] config: PassConfig,
+) {
+    let load = comptime!(config.load);
+    let parts = comptime!(if load == Load::Real { 1usize } else { 2usize });
+    let period = frame.geometry.period;
+    let re = F::cast_from(value.extract(comptime!(lane * parts)));
+    let im = if comptime!(parts == 2) {
+        F::cast_from(value.extract(comptime!(lane * parts + 1)))
     } else {
-        F::cast_from(value.extract(1usize))
+        F::new(0.0)
     };
+    x.set(slot, re, im);
     if comptime!(matches!(load, Load::Hermitian { .. })) {
-        im = select(mirrored, -im, im);
+        x.set(slot, re, select(2 * point > period, -im, im));
     }
     if comptime!(matches!(load, Load::Hermitian { halved: true })) {
-        let alone = place == 0 || 2 * place == geometry.period;
+        let alone = point == 0 || 2 * point == period;
         let weight = select(alone, F::new(1.0), F::new(0.5));
-        re *= weight;
-        im *= weight;
+        x.set(slot, x.re[slot] * weight, x.im[slot] * weight);
     }
     if comptime!(config.padded) {
-        re = select(inside, re, F::new(0.0));
-        im = select(inside, im, F::new(0.0));
+        let zero = F::new(0.0);
+        x.set(slot, select(inside, x.re[slot], zero), select(inside, x.im[slot], zero));
     }
-    x.set(slot, re, im);
-    apply_hooks::<F>(x, slot, point, row, tables, 0usize, comptime!(config.load_hooks.clone()));
+    apply_hooks::<F>(x, slot, point, row, frame, 0usize, comptime!(config.load_hooks.clone()));
 }
 
 /// Runs the filter hooks on a register that holds frequency `i`.
@@ -204,52 +261,99 @@ fn filter_point<F: Float>(
     #[comptime] slot: usize,
     i: usize,
     row: &Row,
-    geometry: &Geometry,
-    tables: &Tables<F>,
+    frame: &Frame<F>,
     #[comptime] config: PassConfig,
 ) {
-    let point = logical(i, row, geometry.filter_step, comptime!(config.interleaved[1]));
+    let point = logical(i, row, frame.geometry.filter_step, comptime!(config.interleaved[1]));
     let first = comptime!(config.load_hooks.len());
-    apply_hooks::<F>(x, slot, point, row, tables, first, comptime!(config.filter_hooks.clone()));
+    apply_hooks::<F>(x, slot, point, row, frame, first, comptime!(config.filter_hooks.clone()));
 }
 
-/// Stores register `slot` as point `i` of a transform, with the four-step twiddle and the store
-/// hooks.
+/// Stores the registers `slot`, `slot + step` … as the points `i`, `i + 1` … of a transform, with the
+/// four-step twiddle and the store hooks.
 #[cube]
-fn store_point<E: Float, F: Float, N: Size>(
+fn store_points<E: Float, F: Float, N: Size>(
     x: &mut Registers<F>,
     #[comptime] slot: usize,
+    #[comptime] step: usize,
     i: usize,
     row: &Row,
     target: &mut [Vector<E, N>],
-    geometry: &Geometry,
-    tables: &Tables<F>,
+    frame: &Frame<F>,
     #[comptime] config: PassConfig,
 ) {
-    let store = comptime!(config.store);
+    let lanes = comptime!(config.lanes);
+    let geometry = &frame.geometry;
+    if comptime!(config.wide[1]) {
+        if !comptime!(config.cropped) || i < geometry.target_len {
+            let mut values = Vector::<E, N>::empty();
+            #[unroll]
+            for lane in 0..lanes {
+                let from = comptime!(slot + lane * step);
+                finish::<F>(x, from, i + lane, i + lane, row, frame, config.clone());
+                give::<E, F, N>(&mut values, lane, x.re[from], x.im[from], config.clone());
+            }
+            target[(row.target + i) / lanes] = values;
+        }
+    } else {
+        #[unroll]
+        for lane in 0..lanes {
+            let i = i + lane;
+            let point = logical(i, row, geometry.target_step, comptime!(config.interleaved[2]));
+            if !comptime!(config.cropped) || point < geometry.target_len {
+                let from = comptime!(slot + lane * step);
+                finish::<F>(x, from, i, point, row, frame, config.clone());
+                let mut value = Vector::<E, N>::empty();
+                give::<E, F, N>(&mut value, 0usize, x.re[from], x.im[from], config.clone());
+                target[row.target + point * geometry.target_stride] = value;
+            }
+        }
+    }
+}
+
+/// Multiplies output `i` of a transform, which is `point` of the target, by all that it is to be
+/// multiplied with.
+#[cube]
+fn finish<F: Float>(
+    x: &mut Registers<F>,
+    #[comptime] slot: usize,
+    i: usize,
+    point: usize,
+    row: &Row,
+    frame: &Frame<F>,
+    #[comptime] config: PassConfig,
+) {
     if comptime!(config.turn_low > 0) {
-        let table = &tables.turn[0usize];
+        let table = &frame.turn[0usize];
         let low = comptime!(config.turn_low);
         let turn = i * row.inner;
         let inverse = comptime!(config.stages[config.stages.len() - 1].inverse);
         multiply_by::<F>(x, slot, table[turn % low], inverse);
         multiply_by::<F>(x, slot, table[low + turn / low], inverse);
     }
-    let point = logical(i, row, geometry.target_step, comptime!(config.interleaved[2]));
-    if !comptime!(config.cropped) || point < geometry.target_len {
-        let first = comptime!(config.load_hooks.len() + config.filter_hooks.len());
-        apply_hooks::<F>(x, slot, point, row, tables, first, comptime!(config.store_hooks.clone()));
-        let mut scale = geometry.scale.get::<F>();
-        if comptime!(matches!(store, Store::Half { doubled: true })) {
-            let alone = point == 0 || 2 * point == geometry.period;
-            scale = select(alone, scale, scale * F::new(2.0));
-        }
-        let mut value = Vector::<E, N>::empty();
-        value.insert(0usize, E::cast_from(x.re[slot] * scale));
-        if comptime!(store != Store::Real) {
-            value.insert(1usize, E::cast_from(x.im[slot] * scale));
-        }
-        target[row.target + point * geometry.target_stride] = value;
+    let first = comptime!(config.load_hooks.len() + config.filter_hooks.len());
+    apply_hooks::<F>(x, slot, point, row, frame, first, comptime!(config.store_hooks.clone()));
+    let mut scale = frame.geometry.scale.get::<F>();
+    if comptime!(matches!(config.store, Store::Half { doubled: true })) {
+        let alone = point == 0 || 2 * point == frame.geometry.period;
+        scale = select(alone, scale, scale * F::new(2.0));
+    }
+    x.set(slot, x.re[slot] * scale, x.im[slot] * scale);
+}
+
+/// Puts a point into element `lane` of what is to be written.
+#[cube]
+fn give<E: Float, F: Float, N: Size>(
+    value: &mut Vector<E, N>,
+    #[comptime] lane: usize,
+    re: F,
+    im: F,
+    #[comptime] config: PassConfig,
+) {
+    let parts = comptime!(if config.store == Store::Real { 1usize } else { 2usize });
+    value.insert(comptime!(lane * parts), E::cast_from(re));
+    if comptime!(parts == 2) {
+        value.insert(comptime!(lane * parts + 1), E::cast_from(im));
     }
 }
 
@@ -316,52 +420,67 @@ fn place(
 pub(crate) fn pass<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size>(
     source: &[Vector<I, NI>],
     target: &mut [Vector<O, NO>],
-    geometry: &Geometry,
-    tables: &Tables<F>,
+    frame: &Frame<F>,
     #[comptime] config: PassConfig,
     #[define(I, O, F)] _dtypes: [ElemType; 3],
 ) {
     if comptime!(config.algorithm == Algorithm::Naive) {
-        definition::<I, O, F, NI, NO>(source, target, geometry, tables, config);
+        definition::<I, O, F, NI, NO>(source, target, frame, config);
     } else {
         let unit = UNIT_POS as usize;
         let rows = comptime!(config.rows);
         let units = comptime!(config.units);
-        let (lane, member) = if comptime!(config.across) {
+        let (unit, member) = if comptime!(config.across) {
             (unit / rows, unit % rows)
         } else {
             (unit % units, unit / units)
         };
-        let row = locate(geometry, CUBE_POS * rows + member, config.clone());
+        let row = locate(&frame.geometry, CUBE_POS * rows + member, config.clone());
         if comptime!(config.algorithm == Algorithm::Registers) {
             stockham_registers::<I, O, F, NI, NO, NX>(
-                lane, member, &row, source, target, geometry, tables, config,
+                unit, member, &row, source, target, frame, config,
             );
         } else {
-            stockham_serial::<I, O, F, NI, NO>(&row, source, target, geometry, tables, config);
+            stockham_serial::<I, O, F, NI, NO>(&row, source, target, frame, config);
         }
     }
 }
 
+/// The rounds in which `units` units take the butterflies of stage `s`, `lanes` at a time.
+fn rounds(config: &PassConfig, s: usize) -> usize {
+    (config.n / config.stages[s].radix / config.lanes).div_ceil(config.units)
+}
+
+/// Whether a round has work for every unit.
+fn full(config: &PassConfig, s: usize, round: usize) -> bool {
+    (round + 1) * config.units * config.lanes <= config.n / config.stages[s].radix
+}
+
+/// The first butterfly that `unit` takes in a round.
+#[cube]
+fn butterfly_of(unit: usize, #[comptime] round: usize, #[comptime] config: PassConfig) -> usize {
+    (unit + comptime!(round * config.units)) * comptime!(config.lanes)
+}
+
 /// Stockham's autosort with every point in a register: `units` units share a transform, and the
-/// values change places through shared memory between two stages.
+/// values change places through shared memory between two stages. Register
+/// `(round · lanes + lane) · radix + k` holds point `k` of butterfly `butterfly_of(round) + lane`.
 #[cube]
 fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size>(
-    lane: usize,
+    unit: usize,
     member: usize,
     row: &Row,
     source: &[Vector<I, NI>],
     target: &mut [Vector<O, NO>],
-    geometry: &Geometry,
-    tables: &Tables<F>,
+    frame: &Frame<F>,
     #[comptime] config: PassConfig,
 ) {
     let n = comptime!(config.n);
-    let units = comptime!(config.units);
+    let lanes = comptime!(config.lanes);
     let last = comptime!(config.stages.len() - 1);
-    let room = comptime!(if last == 0 { 1 } else { n * config.rows });
-    let mut shared = Shared::<[Vector<F, NX>]>::new_slice(room);
-    let begin = member * n;
+    let room = comptime!(if last == 0 { 0 } else { config.room() });
+    let mut cells = Shared::<[Vector<F, NX>]>::new_slice(comptime!(max(room * config.rows, 1)));
+    let begin = member * room;
     let mut x = Registers::<F>::new(comptime!(config.registers()));
 
     #[unroll]
@@ -369,86 +488,83 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
         let radix = comptime!(config.stages[s].radix);
         let inverse = comptime!(config.stages[s].inverse);
         let butterflies = comptime!(n / radix);
-        let rounds = comptime!(butterflies.div_ceil(units));
         #[unroll]
-        for round in 0..rounds {
-            let b = lane + comptime!(round * units);
-            let first = comptime!(round * radix);
+        for round in 0..comptime!(rounds(&config, s)) {
+            let b = butterfly_of(unit, round, config.clone());
+            let first = comptime!(round * lanes * radix);
             if comptime!(s == 0) {
-                let b = if comptime!(butterflies % units != 0) {
-                    min(b, comptime!(butterflies - 1))
-                } else {
+                let b = if comptime!(full(&config, s, round)) {
                     b
+                } else {
+                    min(b, comptime!(butterflies - lanes))
                 };
                 #[unroll]
                 for k in 0..radix {
                     let slot = comptime!(first + k);
                     let i = b + comptime!(k * butterflies);
-                    load_point::<I, F, NI>(
+                    load_points::<I, F, NI>(
                         &mut x,
                         slot,
+                        radix,
                         i,
                         row,
                         source,
-                        geometry,
-                        tables,
+                        frame,
                         config.clone(),
                     );
                 }
             }
-            twiddle::<F>(&mut x, first, b, &tables.twiddles, config.clone(), s);
-            butterfly::<F>(&mut x, first, 1usize, radix, inverse);
-            if comptime!(config.filter_after == Some(s)) {
-                #[unroll]
-                for k in 0..radix {
-                    let i = min(b + comptime!(k * butterflies), comptime!(n - 1));
-                    filter_point::<F>(
-                        &mut x,
-                        comptime!(first + slot(radix, k)),
-                        i,
-                        row,
-                        geometry,
-                        tables,
-                        config.clone(),
-                    );
+            #[unroll]
+            for lane in 0..lanes {
+                let b = b + lane;
+                let first = comptime!(first + lane * radix);
+                twiddle::<F>(&mut x, first, b, &frame.twiddles, config.clone(), s);
+                butterfly::<F>(&mut x, first, 1usize, radix, inverse);
+                if comptime!(config.filter_after == Some(s)) {
+                    #[unroll]
+                    for k in 0..radix {
+                        let slot = comptime!(first + slot(radix, k));
+                        let i = min(b + comptime!(k * butterflies), comptime!(n - 1));
+                        filter_point::<F>(&mut x, slot, i, row, frame, config.clone());
+                    }
                 }
             }
         }
         if comptime!(config.filter_after == Some(s)) {
             // The way back begins with the same radix: every value is where it is needed.
-            settle::<F>(&mut x, radix, rounds);
+            settle::<F>(&mut x, radix, comptime!(rounds(&config, s) * lanes));
         } else if comptime!(s < last) {
             if comptime!(s > 0) {
                 sync_cube();
             }
-            let parts = comptime!(if config.exchange == Exchange::Whole { 1usize } else { 2usize });
+            let turns = comptime!(if config.exchange == Exchange::Whole { 1usize } else { 2usize });
             #[unroll]
-            for part in 0usize..parts {
+            for part in 0usize..turns {
                 if comptime!(part > 0) {
                     sync_cube();
                 }
-                spread::<F, NX>(&x, &mut shared, begin, lane, config.clone(), s, part);
+                spread::<F, NX>(&x, &mut cells, begin, unit, config.clone(), s, part);
                 sync_cube();
                 let next = comptime!(s + 1);
-                gather::<F, NX>(&mut x, &shared, begin, lane, config.clone(), next, part);
+                gather::<F, NX>(&mut x, &cells, begin, unit, config.clone(), next, part);
             }
         } else if row.active {
             #[unroll]
-            for round in 0..rounds {
-                let b = lane + comptime!(round * units);
-                if comptime!((round + 1) * units <= butterflies) || b < butterflies {
+            for round in 0..comptime!(rounds(&config, s)) {
+                let b = butterfly_of(unit, round, config.clone());
+                if comptime!(full(&config, s, round)) || b < butterflies {
                     #[unroll]
                     for k in 0..radix {
-                        let slot = comptime!(round * radix + slot(radix, k));
+                        let slot = comptime!(round * lanes * radix + slot(radix, k));
                         let i = b + comptime!(k * butterflies);
-                        store_point::<O, F, NO>(
+                        store_points::<O, F, NO>(
                             &mut x,
                             slot,
+                            radix,
                             i,
                             row,
                             target,
-                            geometry,
-                            tables,
+                            frame,
                             config.clone(),
                         );
                     }
@@ -456,6 +572,13 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
             }
         }
     }
+}
+
+/// The cell of the exchange that holds point `i`.
+#[cube]
+fn cell(i: usize, #[comptime] config: PassConfig) -> usize {
+    let cell = i / comptime!(config.lanes);
+    if comptime!(config.pad == 0) { cell } else { cell + cell / comptime!(config.pad) }
 }
 
 /// Moves the outputs of every butterfly into natural order. No instruction comes of it.
@@ -477,37 +600,50 @@ fn settle<F: Float>(x: &mut Registers<F>, #[comptime] radix: usize, #[comptime] 
 }
 
 /// Writes the outputs of stage `s` to shared memory, in the order of the next stage: both parts, or
-/// the real (0) or imaginary (1) one.
+/// the real (0) or imaginary (1) one. Neighbours share a cell: outputs of one butterfly in the first
+/// stage, the same output of neighbouring butterflies in the others.
 #[cube]
 fn spread<F: Float, NX: Size>(
     x: &Registers<F>,
-    shared: &mut Shared<[Vector<F, NX>]>,
+    cells: &mut Shared<[Vector<F, NX>]>,
     begin: usize,
-    lane: usize,
+    unit: usize,
     #[comptime] config: PassConfig,
     #[comptime] s: usize,
     #[comptime] part: usize,
 ) {
-    let radix = comptime!(config.stages[s].radix);
-    let units = comptime!(config.units);
-    let butterflies = comptime!(config.n / radix);
+    let Stage { radix, before, .. } = comptime!(config.stages[s]);
+    let lanes = comptime!(config.lanes);
     #[unroll]
-    for round in 0..comptime!(butterflies.div_ceil(units)) {
-        let b = lane + comptime!(round * units);
-        if comptime!((round + 1) * units <= butterflies) || b < butterflies {
+    for round in 0..comptime!(rounds(&config, s)) {
+        let b = butterfly_of(unit, round, config.clone());
+        if comptime!(full(&config, s, round)) || b < comptime!(config.n / radix) {
             #[unroll]
-            for k in 0..radix {
-                let from = comptime!(round * radix + slot(radix, k));
-                let mut value = Vector::<F, NX>::empty();
-                if comptime!(part == 0) {
-                    value.insert(0usize, x.re[from]);
+            for j in 0..radix {
+                // Output k of butterfly b + lane begins a cell.
+                let (lane, k) = comptime!(if before == 1 {
+                    (j * lanes / radix, j * lanes % radix)
                 } else {
-                    value.insert(0usize, x.im[from]);
+                    (0, j)
+                });
+                let mut value = Vector::<F, NX>::empty();
+                #[unroll]
+                for next in 0..lanes {
+                    let (lane, k) =
+                        comptime!(if before == 1 { (lane, k + next) } else { (next, k) });
+                    let from = comptime!((round * lanes + lane) * radix + slot(radix, k));
+                    let to = comptime!(config.exchange.parts() * next);
+                    if comptime!(part == 0) {
+                        value.insert(to, x.re[from]);
+                    } else {
+                        value.insert(to, x.im[from]);
+                    }
+                    if comptime!(config.exchange == Exchange::Whole) {
+                        value.insert(comptime!(to + 1), x.im[from]);
+                    }
                 }
-                if comptime!(config.exchange == Exchange::Whole) {
-                    value.insert(1usize, x.im[from]);
-                }
-                shared[begin + place(b, k, config.clone(), s)] = value;
+                let i = place(b + lane, k, config.clone(), s);
+                cells[begin + cell(i, config.clone())] = value;
             }
         }
     }
@@ -517,33 +653,37 @@ fn spread<F: Float, NX: Size>(
 #[cube]
 fn gather<F: Float, NX: Size>(
     x: &mut Registers<F>,
-    shared: &Shared<[Vector<F, NX>]>,
+    cells: &Shared<[Vector<F, NX>]>,
     begin: usize,
-    lane: usize,
+    unit: usize,
     #[comptime] config: PassConfig,
     #[comptime] s: usize,
     #[comptime] part: usize,
 ) {
     let radix = comptime!(config.stages[s].radix);
-    let units = comptime!(config.units);
+    let lanes = comptime!(config.lanes);
     let butterflies = comptime!(config.n / radix);
     #[unroll]
-    for round in 0..comptime!(butterflies.div_ceil(units)) {
-        let mut b = lane + comptime!(round * units);
-        if comptime!((round + 1) * units > butterflies) {
-            b = min(b, comptime!(butterflies - 1));
+    for round in 0..comptime!(rounds(&config, s)) {
+        let mut b = butterfly_of(unit, round, config.clone());
+        if comptime!(!full(&config, s, round)) {
+            b = min(b, comptime!(butterflies - lanes));
         }
         #[unroll]
         for k in 0..radix {
-            let value = shared[begin + b + comptime!(k * butterflies)];
-            let slot = comptime!(round * radix + k);
-            if comptime!(part == 0) {
-                x.re[slot] = value.extract(0usize);
-            } else {
-                x.im[slot] = value.extract(0usize);
-            }
-            if comptime!(config.exchange == Exchange::Whole) {
-                x.im[slot] = value.extract(1usize);
+            let value = cells[begin + cell(b + comptime!(k * butterflies), config.clone())];
+            #[unroll]
+            for lane in 0..lanes {
+                let slot = comptime!((round * lanes + lane) * radix + k);
+                let from = comptime!(config.exchange.parts() * lane);
+                if comptime!(part == 0) {
+                    x.re.insert(slot, value.extract(from));
+                } else {
+                    x.im.insert(slot, value.extract(from));
+                }
+                if comptime!(config.exchange == Exchange::Whole) {
+                    x.im.insert(slot, value.extract(comptime!(from + 1)));
+                }
             }
         }
     }
@@ -556,8 +696,7 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     row: &Row,
     source: &[Vector<I, NI>],
     target: &mut [Vector<O, NO>],
-    geometry: &Geometry,
-    tables: &Tables<F>,
+    frame: &Frame<F>,
     #[comptime] config: PassConfig,
 ) {
     let n = comptime!(config.n);
@@ -576,42 +715,42 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
             for k in 0..radix {
                 let i = b + comptime!(k * butterflies);
                 if comptime!(s == 0) {
-                    load_point::<I, F, NI>(
+                    load_points::<I, F, NI>(
                         &mut x,
                         k,
+                        1usize,
                         i,
                         row,
                         source,
-                        geometry,
-                        tables,
+                        frame,
                         config.clone(),
                     );
                 } else {
                     x.set(k, space[from + i], space[from + n + i]);
                 }
             }
-            twiddle::<F>(&mut x, 0usize, b, &tables.twiddles, config.clone(), s);
+            twiddle::<F>(&mut x, 0usize, b, &frame.twiddles, config.clone(), s);
             butterfly::<F>(&mut x, 0usize, 1usize, radix, inverse);
             #[unroll]
             for k in 0..radix {
                 let register = comptime!(slot(radix, k));
                 if comptime!(config.filter_after == Some(s)) {
                     let i = b + comptime!(k * butterflies);
-                    filter_point::<F>(&mut x, register, i, row, geometry, tables, config.clone());
+                    filter_point::<F>(&mut x, register, i, row, frame, config.clone());
                 }
                 let i = place(b, k, config.clone(), s);
                 if comptime!(s < last) {
                     space[to + i] = x.re[register];
                     space[to + n + i] = x.im[register];
                 } else {
-                    store_point::<O, F, NO>(
+                    store_points::<O, F, NO>(
                         &mut x,
                         register,
+                        1usize,
                         i,
                         row,
                         target,
-                        geometry,
-                        tables,
+                        frame,
                         config.clone(),
                     );
                 }
@@ -625,21 +764,20 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
 fn definition<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     source: &[Vector<I, NI>],
     target: &mut [Vector<O, NO>],
-    geometry: &Geometry,
-    tables: &Tables<F>,
+    frame: &Frame<F>,
     #[comptime] config: PassConfig,
 ) {
     let n = comptime!(config.n);
     let inverse = comptime!(config.stages[0].inverse);
     let k = ABSOLUTE_POS % n;
-    let row = locate(geometry, ABSOLUTE_POS / n, config.clone());
+    let row = locate(&frame.geometry, ABSOLUTE_POS / n, config.clone());
     let mut x = Registers::<F>::new(1usize);
     let mut re = F::new(0.0);
     let mut im = F::new(0.0);
     let mut turn = 0usize;
     for i in 0..n {
-        load_point::<I, F, NI>(&mut x, 0usize, i, &row, source, geometry, tables, config.clone());
-        multiply_by::<F>(&mut x, 0usize, tables.twiddles[turn], inverse);
+        load_points::<I, F, NI>(&mut x, 0usize, 1usize, i, &row, source, frame, config.clone());
+        multiply_by::<F>(&mut x, 0usize, frame.twiddles[turn], inverse);
         re += x.re[0usize];
         im += x.im[0usize];
         turn += k;
@@ -647,6 +785,6 @@ fn definition<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     }
     if row.active {
         x.set(0usize, re, im);
-        store_point::<O, F, NO>(&mut x, 0usize, k, &row, target, geometry, tables, config.clone());
+        store_points::<O, F, NO>(&mut x, 0usize, 1usize, k, &row, target, frame, config.clone());
     }
 }

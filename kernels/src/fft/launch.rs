@@ -5,8 +5,8 @@ use wavecube_core::{Dtype, Error, Result};
 
 use super::{
     chain::Table,
-    kernel::{GeometryLaunch, TablesLaunch, pass},
-    pass::{Exchange, Operand, Pass},
+    kernel::{FrameLaunch, GeometryLaunch, pass},
+    pass::{Operand, Pass},
     plan::FftPlan,
 };
 use crate::elem_type;
@@ -27,7 +27,7 @@ pub struct FftBindings {
 
 /// Uploads the tables of a plan, in the order that [`FftBindings::tables`] wants.
 pub fn upload_tables(client: &Client, plan: &FftPlan) -> Vec<Handle> {
-    plan.tables().iter().map(|table| upload_table(client, table, plan.dtype.compute())).collect()
+    plan.tables.iter().map(|table| upload_table(client, table, plan.dtype.compute())).collect()
 }
 
 /// Uploads one table in the compute type `compute`.
@@ -62,7 +62,7 @@ pub fn fft_launch(client: &Client, bindings: &FftBindings, plan: &FftPlan) -> Re
             });
         }
     }
-    if bindings.tables.len() != plan.tables().len() {
+    if bindings.tables.len() != plan.tables.len() {
         return Err(Error::Length {
             op: "fft",
             argument: "tables",
@@ -91,13 +91,16 @@ fn launch_pass(
         (Operand::Workspace, Some(space)) => (space, compute, 2),
         (Operand::Output | Operand::Workspace, _) => (&bindings.output, plan.dtype, plan.parts[1]),
     };
+    let config = &plan_of_pass.config;
+    let numbers =
+        |end: usize, parts: usize| if config.wide[end] { config.lanes * parts } else { parts };
     let (source, source_dtype, source_parts) = operand(plan_of_pass.source);
     let (target, target_dtype, target_parts) = operand(plan_of_pass.target);
-    let known = plan.tables();
+    let (source_parts, target_parts) = (numbers(0, source_parts), numbers(1, target_parts));
     let table = |wanted: Table| -> Result<BufferArg> {
         let handle = match wanted {
             Table::Bound(i) => bindings.bound.get(i),
-            _ => known.iter().position(|t| *t == wanted).and_then(|i| bindings.tables.get(i)),
+            _ => plan.tables.iter().position(|t| *t == wanted).and_then(|i| bindings.tables.get(i)),
         };
         let Some(handle) = handle else {
             return Err(Error::Length {
@@ -129,7 +132,7 @@ fn launch_pass(
         filter_step,
         target_step,
         plan_of_pass.period,
-        InputScalar::new(plan_of_pass.scale(), elem_type(compute)),
+        InputScalar::new(plan_of_pass.scale.get(), elem_type(compute)),
     );
     let mut turn = SequenceArg::new();
     if let Some(wanted) = plan_of_pass.turn {
@@ -139,9 +142,8 @@ fn launch_pass(
     for hook in &plan_of_pass.hooks {
         hooks.push(table(hook.table)?);
     }
-    let tables = TablesLaunch::new(table(plan_of_pass.twiddles)?, turn, hooks);
+    let frame = FrameLaunch::new(geometry, table(plan_of_pass.twiddles)?, turn, hooks);
 
-    let config = &plan_of_pass.config;
     let [x, y, z] = plan_of_pass.cubes.map(|c| c as u32);
     let count = CubeCount::Static(x, y, z);
     let dim = CubeDim::new_1d((config.units * config.rows) as u32);
@@ -152,7 +154,6 @@ fn launch_pass(
     } else {
         buffer(target, target_dtype, target_parts)
     };
-    let exchange_parts = if config.exchange == Exchange::Whole { 2 } else { 1 };
     // SAFETY: `FftProblem::chain` bounds every index of input and output by the layouts' ends, which
     // `fft_launch` has compared with the buffers; `Chain::passes` bounds those of the work space by
     // its size, and those of a table by its length.
@@ -163,11 +164,10 @@ fn launch_pass(
             dim,
             source_parts,
             target_parts,
-            exchange_parts,
+            config.exchange.parts() * config.lanes,
             source_arg,
             target_arg,
-            geometry,
-            tables,
+            frame,
             config.clone(),
             dtypes,
         );

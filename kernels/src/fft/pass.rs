@@ -2,7 +2,7 @@
 
 use wavecube_core::Dtype;
 
-use super::chain::{BatchAxis, End, Hook, Load, Store, Table};
+use super::chain::{BatchAxis, End, Hook, Load, Scale, Store, Table};
 
 /// One butterfly stage of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,6 +35,16 @@ pub enum Exchange {
     InTurn,
 }
 
+impl Exchange {
+    /// The numbers of a point that are exchanged at once.
+    pub fn parts(self) -> usize {
+        match self {
+            Self::Whole => 2,
+            Self::InTurn => 1,
+        }
+    }
+}
+
 /// A hook's part that is compiled into the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HookConfig {
@@ -55,6 +65,11 @@ pub struct PassConfig {
     pub filter_after: Option<usize>,
     /// Units that share a transform.
     pub units: usize,
+    /// Neighbouring butterflies that a unit takes side by side, 1 or 2, so that it moves neighbouring
+    /// points in one access.
+    pub lanes: usize,
+    /// The ends, source and target, where `lanes` points are one access.
+    pub wide: [bool; 2],
     /// Transforms that share a cube.
     pub rows: usize,
     /// Neighbouring units work on neighbouring transforms instead of neighbouring points.
@@ -63,6 +78,9 @@ pub struct PassConfig {
     pub algorithm: Algorithm,
     /// The exchange.
     pub exchange: Exchange,
+    /// One cell of the exchange is left free after as many, so that strided writes meet different
+    /// banks; 0 where there is no room for it.
+    pub pad: usize,
     /// How points are read.
     pub load: Load,
     /// How points are written.
@@ -87,7 +105,8 @@ pub struct PassConfig {
 impl PassConfig {
     /// The registers that a unit needs for its points.
     pub fn registers(&self) -> usize {
-        self.stages.iter().map(|s| points_per_unit(self.n, s.radix, self.units)).max().unwrap_or(1)
+        let points = |s: &Stage| points_per_unit(self.n, s.radix, self.units, self.lanes);
+        self.stages.iter().map(points).max().unwrap_or(1)
     }
 
     /// All hooks in the order of their tables: load, filter, store.
@@ -104,12 +123,16 @@ impl PassConfig {
         if self.stages.len() < 2 || self.algorithm == Algorithm::Naive {
             return 0;
         }
-        let parts = match (self.algorithm, self.exchange) {
-            (Algorithm::Serial, _) => 4,
-            (_, Exchange::Whole) => 2,
-            (_, Exchange::InTurn) => 1,
+        let numbers = match self.algorithm {
+            Algorithm::Serial => 4 * self.n,
+            _ => self.exchange.parts() * self.lanes * self.room() * self.rows,
         };
-        parts * self.n * self.rows * compute.size()
+        numbers * compute.size()
+    }
+
+    /// The cells of the exchange that a transform takes.
+    pub fn room(&self) -> usize {
+        room(self.n / self.lanes, self.pad)
     }
 }
 
@@ -143,8 +166,8 @@ pub struct Pass {
     pub steps: [usize; 3],
     /// The length of the whole transform, for the symmetry of real ones.
     pub period: usize,
-    /// The factor on the result, as the bits of an `f64`.
-    pub scale_bits: u64,
+    /// The factor on the result.
+    pub scale: Scale,
     /// The twiddles of the stages.
     pub twiddles: Table,
     /// The twiddle between the steps of a four-step transform.
@@ -169,19 +192,39 @@ impl Pass {
         self.target_end.offset + last + (points - 1) * self.target_end.stride + 1
     }
 
+    /// Decides which ends are read and written several points at a time: those where neighbouring
+    /// points of every transform are neighbours in memory, aligned, and all there or all missing.
+    pub(super) fn widened(mut self) -> Self {
+        let lanes = self.config.lanes;
+        let aligned = |end: &End, interleaved: bool, step: fn(&BatchAxis) -> usize| {
+            let whole = end.len >= self.config.n || end.len.is_multiple_of(lanes);
+            let steps = self.batch.iter().filter(|axis| axis.len > 1).map(step);
+            let mut begins = steps.chain([end.offset]);
+            end.stride == 1 && !interleaved && whole && begins.all(|at| at.is_multiple_of(lanes))
+        };
+        let [at_source, _, at_target] = self.config.interleaved;
+        let source = matches!(self.config.load, Load::Complex | Load::Real)
+            && aligned(&self.source_end, at_source, |axis| axis.source);
+        let target = matches!(self.config.store, Store::Complex | Store::Real)
+            && aligned(&self.target_end, at_target, |axis| axis.target);
+        self.config.wide = [source && lanes > 1, target && lanes > 1];
+        self
+    }
+
     /// Every table that the pass multiplies with.
     pub fn tables(&self) -> impl Iterator<Item = Table> {
         let hooks = self.hooks.iter().map(|hook| hook.table);
         core::iter::once(self.twiddles).chain(self.turn).chain(hooks)
     }
-
-    /// The factor on the result.
-    pub fn scale(&self) -> f64 {
-        f64::from_bits(self.scale_bits)
-    }
 }
 
-/// The points that a unit holds when `units` share the butterflies of a stage.
-pub(super) fn points_per_unit(n: usize, radix: usize, units: usize) -> usize {
-    (n / radix).div_ceil(units) * radix
+/// The points that a unit holds when `units` share the butterflies of a stage, `lanes` side by side.
+pub(super) fn points_per_unit(n: usize, radix: usize, units: usize, lanes: usize) -> usize {
+    (n / radix / lanes).div_ceil(units) * radix * lanes
+}
+
+/// The room of `cells` cells with a free one after every `pad`. An odd number then, so that
+/// neighbouring transforms begin in different banks.
+pub(super) fn room(cells: usize, pad: usize) -> usize {
+    if pad == 0 { cells } else { (cells + cells / pad) | 1 }
 }

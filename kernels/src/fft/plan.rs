@@ -69,6 +69,8 @@ pub struct FftProblem {
 pub struct FftPlan {
     /// The trips through memory, in order.
     pub passes: Vec<Pass>,
+    /// The tables that they need, those of the caller left out, each once.
+    pub tables: Vec<Table>,
     /// Complex elements of work space, in the compute type.
     pub workspace: usize,
     /// One past the last element that is read of the input, in its elements.
@@ -205,7 +207,7 @@ impl FftProblem {
             load_hooks: Vec::new(),
             filter_hooks: Vec::new(),
             store_hooks: Vec::new(),
-            scale_bits: self.norm.scale(direction, self.n_fft).to_bits(),
+            scale: self.norm.scale(direction, self.n_fft).into(),
             dtype: self.dtype,
             strategy: self.strategy,
         })
@@ -262,8 +264,15 @@ impl FftPlan {
             _ => chain.source.len.min(chain.n),
         };
         let points = read * parts[0] + chain.target.len.min(chain.n) * parts[1];
+        let mut tables: Vec<Table> = Vec::new();
+        for table in passes.iter().flat_map(Pass::tables) {
+            if !matches!(table, Table::Bound(_)) && !tables.contains(&table) {
+                tables.push(table);
+            }
+        }
         Ok(Self {
             passes,
+            tables,
             workspace,
             input_end: ends[0],
             output_end: ends[1],
@@ -277,6 +286,7 @@ impl FftPlan {
     fn nothing(dtype: Dtype) -> Self {
         Self {
             passes: Vec::new(),
+            tables: Vec::new(),
             workspace: 0,
             input_end: 0,
             output_end: 0,
@@ -284,17 +294,6 @@ impl FftPlan {
             parts: [2, 2],
             floor_bytes: 0,
         }
-    }
-
-    /// The tables that the passes need, those of the caller left out, each once.
-    pub fn tables(&self) -> Vec<Table> {
-        let mut all: Vec<Table> = Vec::new();
-        for table in self.passes.iter().flat_map(Pass::tables) {
-            if !matches!(table, Table::Bound(_)) && !all.contains(&table) {
-                all.push(table);
-            }
-        }
-        all
     }
 
     /// Whether input and output may be the same elements of the same buffer: every element is then

@@ -262,7 +262,7 @@ fn chain(
         load_hooks: hook(transform.before),
         filter_hooks: hook(transform.filter),
         store_hooks: hook(transform.after),
-        scale_bits: transform.scale_bits,
+        scale: transform.scale,
         dtype,
         strategy: Strategy::Auto,
     }

@@ -1,6 +1,7 @@
 //! From factors to stages: which trips through memory a product of chirps, DFTs and permutations
 //! takes, and the tables of each.
 
+use crate::fft::Scale;
 use wavecube_core::{
     Complex64, Result,
     fft::{Direction, host_fft, padded_len, root_of_unity},
@@ -60,8 +61,8 @@ pub struct Transform {
     pub filter: Option<usize>,
     /// The factor on the way out.
     pub after: Option<usize>,
-    /// A constant factor, as the bits of an `f64`.
-    pub scale_bits: u64,
+    /// A constant factor.
+    pub scale: Scale,
 }
 
 /// The stages of a transform along one axis and the tables they multiply with: host data, independent
@@ -253,7 +254,7 @@ impl Program {
             before,
             filter,
             after,
-            scale_bits: scale.to_bits(),
+            scale: scale.into(),
         }));
         rest
     }
@@ -309,7 +310,7 @@ impl Program {
                 before: Some(0),
                 filter: Some(1),
                 after: Some(2),
-                scale_bits: (1.0 / padded as f64).to_bits(),
+                scale: (1.0 / padded as f64).into(),
             })],
             tables: vec![input, spectrum, output],
             indices: Vec::new(),
