@@ -1,6 +1,6 @@
-//! A Fourier transform from a slice on the host to a vector on the host.
+//! A Fourier transform and a fractional one from a slice on the host to vectors on the host.
 
-use wavecube::{Complex32, Device, Normalization, Tensor, fft};
+use wavecube::{Complex32, Device, Normalization, Tensor, fft, frft};
 
 fn main() -> wavecube::Result<()> {
     let device = Device::best()?;
@@ -10,5 +10,7 @@ fn main() -> wavecube::Result<()> {
     let x = Tensor::from_slice(&device, &signal, &[n])?;
     let spectrum: Vec<Complex32> = fft(&x, 0, Normalization::Forward)?.read()?;
     println!("on {device}: bin 50 holds {:.6}, bin 51 {:.6}", spectrum[50].re, spectrum[51].re);
+    let half: Vec<Complex32> = frft(&x, std::f64::consts::FRAC_PI_4, 0)?.read()?;
+    println!("half way to its spectrum the wave is a chirp: {:.3}", half[n / 2]);
     Ok(())
 }

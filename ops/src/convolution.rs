@@ -76,6 +76,10 @@ pub fn causal_convolution_filter_vjp(
     let padded = padded_len(2 * n - 1);
     let device = x.device();
     let compute = x.dtype().compute();
+    let len = Layout::contiguous(filter)
+        .checked_len()
+        .and_then(|len| len.checked_mul(2 * compute.size()));
+    device.limits().check_buffer(OP, len.map_or(u64::MAX, |bytes| bytes as u64))?;
     let with = |shape: &[usize], len: usize| {
         let mut shape = shape.to_vec();
         shape[along] = len;

@@ -35,6 +35,17 @@ pub fn fft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`fft`].
+///
+/// ```
+/// use wavecube::{Complex32, Device, Normalization, Tensor, fft, ifft};
+/// let device = Device::best()?;
+/// let signal: Vec<Complex32> = (0..10).map(|i| Complex32::new(i as f32, 1.0)).collect();
+/// let x = Tensor::from_slice(&device, &signal, &[10])?;
+/// let norm = Normalization::Backward; // 1/n on the way back
+/// let back: Vec<Complex32> = ifft(&fft(&x, -1, norm)?, -1, norm)?.read()?;
+/// assert!(back.iter().zip(&signal).all(|(a, b)| (a - b).norm() < 1e-5));
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn ifft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
     c2c(x, axis, Direction::Inverse, norm)
 }
@@ -43,6 +54,17 @@ pub fn ifft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`fft`].
+///
+/// ```
+/// use wavecube::{Complex32, Device, Normalization, Tensor, fft, fft_vjp};
+/// let device = Device::best()?;
+/// let x = Tensor::from_slice(&device, &[Complex32::new(3.0, -4.0); 6], &[6])?;
+/// // Of the loss ½‖y‖² the gradient at y is y; with the unitary norm it comes back as x.
+/// let y = fft(&x, -1, Normalization::Ortho)?;
+/// let gradient: Vec<Complex32> = fft_vjp(&y, -1, Normalization::Ortho)?.read()?;
+/// assert!(gradient.iter().all(|v| (v - Complex32::new(3.0, -4.0)).norm() < 1e-5));
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn fft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
     c2c(g, axis, Direction::Inverse, norm.adjoint())
 }
@@ -59,6 +81,16 @@ pub fn ifft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> 
 ///
 /// # Errors
 /// As [`fft`]; [`Error::Strides`] if two elements of the tensor share a place.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Direction, Normalization, Tensor, fft_in_place};
+/// let device = Device::best()?;
+/// let mut x = Tensor::from_slice(&device, &[Complex32::new(1.0, 0.0); 8], &[8])?;
+/// fft_in_place(&mut x, -1, Direction::Forward, Normalization::Forward)?;
+/// let y: Vec<Complex32> = x.read()?;
+/// assert!((y[0] - Complex32::new(1.0, 0.0)).norm() < 1e-6 && y[1].norm() < 1e-6);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn fft_in_place(
     x: &mut Tensor,
     axis: isize,
@@ -75,6 +107,19 @@ pub fn fft_in_place(
 /// # Errors
 /// As [`fft`]; [`Error::Shape`] for another shape; [`Error::Overlap`] if the memory of both meets
 /// without being the same; [`Error::Strides`] if two elements of the output share a place.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Direction, Dtype, Normalization, Tensor, fft_into};
+/// let device = Device::best()?;
+/// let x = Tensor::from_slice(&device, &[Complex32::new(1.0, 0.0); 12], &[3, 4])?;
+/// // The spectra as columns: any strides will do for the output.
+/// let columns = Tensor::empty(&device, Dtype::F32, true, &[4, 3])?;
+/// let mut rows = columns.permuted(&[1, 0])?;
+/// fft_into(&x, &mut rows, -1, Direction::Forward, Normalization::Backward)?;
+/// let y: Vec<Complex32> = columns.read()?;
+/// assert!((y[2] - Complex32::new(4.0, 0.0)).norm() < 1e-6 && y[3].norm() < 1e-6);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn fft_into(
     x: &Tensor,
     output: &mut Tensor,
@@ -93,6 +138,15 @@ pub fn fft_into(
 ///
 /// # Errors
 /// As [`fft`]; [`Error::Unsupported`] if an axis is named twice.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Direction, Normalization, Tensor, fftn};
+/// let device = Device::best()?;
+/// let x = Tensor::from_slice(&device, &[Complex32::new(1.0, 0.0); 12], &[3, 4])?;
+/// let y = fftn(&x, &[0, 1], Direction::Forward, Normalization::Backward)?;
+/// assert!((y.read::<Complex32>()?[0] - Complex32::new(12.0, 0.0)).norm() < 1e-5);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn fftn(
     x: &Tensor,
     axes: &[isize],
@@ -119,10 +173,35 @@ pub fn fftn(
     Ok(y)
 }
 
+/// The gradient of [`fftn`] with respect to its input.
+///
+/// # Errors
+/// As [`fftn`].
+pub fn fftn_vjp(
+    g: &Tensor,
+    axes: &[isize],
+    direction: Direction,
+    norm: Normalization,
+) -> Result<Tensor> {
+    fftn(g, axes, direction.reversed(), norm.adjoint())
+}
+
 /// The `n/2 + 1` non-negative frequencies of a real tensor along `axis`, where `n` is its length.
 ///
 /// # Errors
 /// As [`fft`], with [`Error::Dtype`] for a complex tensor.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Normalization, Tensor, irfft, rfft};
+/// let device = Device::best()?;
+/// let signal: Vec<f32> = (0..9).map(|i| (i * i) as f32).collect();
+/// let x = Tensor::from_slice(&device, &signal, &[9])?;
+/// let spectrum = rfft(&x, -1, Normalization::Backward)?;
+/// assert_eq!(spectrum.read::<Complex32>()?.len(), 5);
+/// let back: Vec<f32> = irfft(&spectrum, 9, -1, Normalization::Backward)?.read()?;
+/// assert!(back.iter().zip(&signal).all(|(a, b)| (a - b).abs() < 1e-4));
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn rfft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
     r2c("rfft", x, axis, norm, false)
 }
@@ -132,6 +211,17 @@ pub fn rfft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`fft`]; [`Error::Shape`] if the axis has not `n/2 + 1` elements.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Normalization, Tensor, irfft};
+/// let device = Device::best()?;
+/// // A constant has one bin.
+/// let bins = [Complex32::new(6.0, 0.0), Complex32::ZERO, Complex32::ZERO, Complex32::ZERO];
+/// let spectrum = Tensor::from_slice(&device, &bins, &[4])?;
+/// let y: Vec<f32> = irfft(&spectrum, 6, -1, Normalization::Backward)?.read()?;
+/// assert!(y.iter().all(|v| (v - 1.0).abs() < 1e-6));
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn irfft(x: &Tensor, n: usize, axis: isize, norm: Normalization) -> Result<Tensor> {
     c2r("irfft", x, n, axis, norm, false)
 }
@@ -156,6 +246,18 @@ pub fn irfft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor>
 ///
 /// # Errors
 /// As [`fft`].
+///
+/// ```
+/// use wavecube::{Complex32, Device, Direction, Normalization, Tensor, dft_naive, fft};
+/// let device = Device::best()?;
+/// let signal: Vec<Complex32> = (0..20).map(|i| Complex32::new(i as f32, 1.0)).collect();
+/// let x = Tensor::from_slice(&device, &signal, &[20])?;
+/// let norm = Normalization::Ortho;
+/// let slow: Vec<Complex32> = dft_naive(&x, -1, Direction::Forward, norm)?.read()?;
+/// let fast: Vec<Complex32> = fft(&x, -1, norm)?.read()?;
+/// assert!(slow.iter().zip(&fast).all(|(a, b)| (a - b).norm() < 1e-3));
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn dft_naive(
     x: &Tensor,
     axis: isize,

@@ -2,8 +2,8 @@
 
 use wavecube::{
     Complex32, Complex64, Device, Direction, Dtype, Error, FftPlan, FftProblem, Layout, Limits,
-    Normalization, Tensor, fft, fft_in_place, fft_into, fft_vjp, fftn, ifft, ifft_vjp, irfft,
-    irfft_vjp, rfft, rfft_vjp,
+    Normalization, Tensor, fft, fft_in_place, fft_into, fft_vjp, fftn, fftn_vjp, ifft, ifft_vjp,
+    irfft, irfft_vjp, rfft, rfft_vjp,
 };
 use wavecube_testing::{
     Rng, assert_close, catalogue, devices, has, nan_filled, read, reference, relative_l2, tensor,
@@ -242,6 +242,11 @@ fn gradients_are_adjoints() {
                 assert_adjoint(&what, &g, &y, &fft_vjp(&g, -1, norm).unwrap(), &x);
                 let y = ifft(&x, -1, norm).unwrap();
                 assert_adjoint(&what, &g, &y, &ifft_vjp(&g, -1, norm).unwrap(), &x);
+
+                let axes = [0, 1];
+                let y = fftn(&x, &axes, Direction::Forward, norm).unwrap();
+                let grad = fftn_vjp(&g, &axes, Direction::Forward, norm).unwrap();
+                assert_adjoint(&what, &g, &y, &grad, &x);
 
                 let mut real =
                     || tensor(device, &rng.real(2 * n), Dtype::F32, false, &[2, n]).unwrap().0;

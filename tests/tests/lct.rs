@@ -3,11 +3,12 @@
 use core::f64::consts::{FRAC_PI_4, PI};
 
 use wavecube::{
-    Abcd, Complex64, ComplexAbcd, Device, Dtype, Error, FramedSignal, OutputGrid, Result,
-    ShearFactors, ShearForm, ShearPasses, Tensor, WeilMatrix, ZeroPoint,
+    Abcd, Complex64, ComplexAbcd, Device, Dtype, Error, FramedSignal, Layout, Limits, OutputGrid,
+    Result, ShearFactors, ShearForm, ShearPasses, Tensor, WeilMatrix, ZeroPoint,
 };
+use wavecube_kernels::lct::{LctPlan, LctProblem, Program, centred_dft};
 use wavecube_testing::{
-    Rng, assert_close, devices, has, read,
+    Rng, assert_close, devices, has, nan_filled, read,
     reference::{self, lct::Shear},
     relative_l2, tensor,
 };
@@ -495,6 +496,79 @@ fn half_precision_is_stored_and_f32_computed() {
 }
 
 #[test]
+fn outputs_that_exist_are_filled_or_refused() {
+    each(|device, rng, dtype, what| {
+        let (rows, n) = (3, 30);
+        let m = random_matrix(rng);
+        let (x, _) = tensor(device, &rng.complex(rows * n), dtype, true, &[rows, n]).unwrap();
+        let ops: [(&str, &dyn Fn(&Tensor, &mut Tensor) -> Result<()>, Tensor); 4] = [
+            (
+                "shear",
+                &|x, y| wavecube::lct_shear_into(x, y, &m, 1),
+                wavecube::lct_shear(&x, &m, 1).unwrap(),
+            ),
+            ("identity", &|x, y| wavecube::lct_shear_into(x, y, &Abcd::IDENTITY, 1), x.clone()),
+            (
+                "frft",
+                &|x, y| wavecube::frft_into(x, y, 0.4, 1),
+                wavecube::frft(&x, 0.4, 1).unwrap(),
+            ),
+            ("no turn", &|x, y| wavecube::frft_into(x, y, 0.0, 1), x.clone()),
+        ];
+        for (name, op, want) in ops {
+            // Row by row, and into columns.
+            let mut y = nan_filled(device, dtype, true, &[rows, n]).unwrap();
+            op(&x, &mut y).unwrap();
+            assert_eq!(read(&y), read(&want), "{what} {name}");
+            let columns = nan_filled(device, dtype, true, &[n, rows]).unwrap();
+            let mut y = columns.permuted(&[1, 0]).unwrap();
+            op(&x, &mut y).unwrap();
+            let limit = dense_bound(dtype, n) + bound(dtype, n, 4.0);
+            assert_close(&format!("{what} {name} columns"), &read(&y), &read(&want), limit);
+
+            let mut short = nan_filled(device, dtype, true, &[rows, n - 1]).unwrap();
+            let shape = op(&x, &mut short);
+            assert!(matches!(shape, Err(Error::Shape { argument: "output", .. })), "{name}");
+            let mut real = nan_filled(device, dtype, false, &[rows, n]).unwrap();
+            assert!(matches!(op(&x, &mut real), Err(Error::Dtype { .. })), "{name}");
+            assert!(matches!(op(&x, &mut x.clone()), Err(Error::Overlap { .. })), "{name}");
+            let folded = Layout::strided(&[rows, n], &[0, 1], 0).unwrap();
+            let handle = columns.handle().clone();
+            let mut folded = Tensor::from_handle(device, handle, dtype, true, folded).unwrap();
+            assert!(matches!(op(&x, &mut folded), Err(Error::Strides { .. })), "{name}");
+        }
+    });
+}
+
+#[test]
+fn what_a_device_lacks_is_told_by_its_limits() {
+    let bare = Limits { f64: false, f16: false, ..Limits::LAVAPIPE };
+    let problem = |dtype, shape: &[usize]| LctProblem {
+        op: "fourier",
+        stages: Program::of_factors(64, &centred_dft(64, false)).stages,
+        axis: -1,
+        dtype,
+        input: Layout::contiguous(shape),
+        output: Layout::contiguous(shape),
+        real_input: false,
+        real_output: false,
+    };
+    for dtype in [Dtype::F16, Dtype::F64] {
+        let plan = LctPlan::new(&problem(dtype, &[2, 64]), &bare);
+        assert!(matches!(plan, Err(Error::Dtype { op: "fourier", .. })), "{plan:?}");
+    }
+    let plan = LctPlan::new(&problem(Dtype::F32, &[1 << 40, 64]), &bare);
+    assert!(matches!(plan, Err(Error::Limit { .. })), "{plan:?}");
+    let plan = LctPlan::new(&problem(Dtype::F32, &[2, 65]), &bare);
+    assert!(matches!(plan, Err(Error::Shape { .. })), "{plan:?}");
+    // A matrix that belongs to no transform is none: the operations never see it.
+    let determinant = Abcd::new(1.0, 1.0, 1.0, 1.0).unwrap_err();
+    assert!(determinant.to_string().contains("determinant 1"), "{determinant}");
+    assert!(WeilMatrix::new(7, [2, 0, 0, 2]).unwrap_err().to_string().contains("a d - b c"));
+    assert!(ComplexAbcd::new(Complex64::ONE, Complex64::I, Complex64::I, Complex64::ONE).is_err());
+}
+
+#[test]
 fn empty_batches_and_rejected_calls() {
     for device in devices() {
         let (x, _) = tensor(device, &[Complex64::ONE; 6], Dtype::F32, true, &[6]).unwrap();
@@ -556,6 +630,15 @@ fn empty_batches_and_rejected_calls() {
             Err(Error::Shape { argument: "g", .. })
         ));
         assert!(matches!(wavecube::frft_angle_vjp(&x, &real, 0.1, 0), Err(Error::Dtype { .. })));
+        let grid = OutputGrid { outputs: 5, first: 0.0, step: 0.1 };
+        assert!(matches!(
+            wavecube::lct_czt_param_vjp(&x, &long, &m, 0.3, &grid, 0),
+            Err(Error::Shape { argument: "g", .. })
+        ));
+        assert!(matches!(
+            wavecube::czt_spiral_param_vjp(&x, &real, Complex64::ONE, Complex64::ONE, 0),
+            Err(Error::Dtype { .. })
+        ));
         let before = device.degenerate_hits();
         wavecube::lct_shear(&x, &Abcd::chirp(0.3), 0).unwrap();
         wavecube::lct_shear(&x, &m, 0).unwrap();

@@ -102,6 +102,30 @@ fn every_signal_gradient_is_the_adjoint() {
                 |g| framed.resample_vjp(g),
             );
             adjoint(
+                &name("fourier"),
+                pair,
+                rng,
+                |x| w::fourier(x, true, 0),
+                |g| w::fourier_vjp(g, true, 0),
+            );
+            adjoint(
+                &name("scaling"),
+                pair,
+                rng,
+                |x| w::scaling(x, 1.3, 0),
+                |g| w::scaling_vjp(g, 1.3, 0),
+            );
+            // Its kernel grows as exp(πn/2).
+            if n < 10 {
+                adjoint(
+                    &name("laplace"),
+                    pair,
+                    rng,
+                    |x| w::laplace(x, 0),
+                    |g| w::laplace_vjp(g, 0),
+                );
+            }
+            adjoint(
                 &name("weil"),
                 pair,
                 rng,
@@ -187,10 +211,22 @@ fn differences(p: &[f64], gs: &[Complex64], y: impl Fn(&[f64]) -> Vec<Complex64>
         .collect()
 }
 
+/// Gradients by the entries of a matrix, as gradients by its Lie coordinates.
+fn along_group(lie: &Lie, by_entries: &Tensor) -> Vec<f64> {
+    let by_entries = read(by_entries);
+    let rows = lie.exp_jacobian().unwrap();
+    rows.iter().map(|row| row.iter().zip(&by_entries).map(|(d, g)| d * g.re).sum()).collect()
+}
+
 fn assert_gradient(what: &str, found: &Tensor, want: &[f64], dtype: Dtype) {
-    let found = read(found);
+    let found: Vec<f64> = read(found).iter().map(|v| v.re).collect();
+    assert_values(what, &found, want, dtype);
+}
+
+fn assert_values(what: &str, found: &[f64], want: &[f64], dtype: Dtype) {
+    assert_eq!(found.len(), want.len(), "{what}");
     let norm = want.iter().map(|v| v * v).sum::<f64>().sqrt();
-    let error = found.iter().zip(want).map(|(a, b)| (a.re - b).powi(2)).sum::<f64>().sqrt() / norm;
+    let error = found.iter().zip(want).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt() / norm;
     println!("{what}: {error:.2e}");
     let limit = if dtype == Dtype::F64 { 1e-6 } else { 1e-4 };
     assert!(error <= limit, "{what}: relative error {error:e}\nfound {found:?}\nwant {want:?}");
@@ -240,22 +276,51 @@ fn every_parameter_gradient_is_that_of_the_reference() {
                 &ShearFactors::pinned(&m, factors.power(), factors.form()).unwrap(),
             )
         });
-        let by_entries = read(&wavecube::lct_shear_param_vjp(&x, &g, &m, 0).unwrap());
-        let found: Vec<f64> = lie(&coordinates)
-            .exp_jacobian()
-            .unwrap()
-            .iter()
-            .map(|row| row.iter().zip(&by_entries).map(|(d, g)| d * g.re).sum())
-            .collect();
-        let (found, _) = tensor(
-            device,
-            &found.iter().map(|v| Complex64::from(*v)).collect::<Vec<_>>(),
+        let by_entries = wavecube::lct_shear_param_vjp(&x, &g, &m, 0).unwrap();
+        let found = along_group(&lie(&coordinates), &by_entries);
+        assert_values(&name("shear along the group"), &found, &want, dtype);
+
+        // Both matrices of a plane, rows of 4 and columns of 6.
+        let shape = [6, 4];
+        let (plane, planes) = tensor(device, &rng.complex(24), dtype, true, &shape).unwrap();
+        let (g2, gs2) = tensor(device, &rng.complex(24), dtype, true, &shape).unwrap();
+        let both = [0.2, 0.7, -0.5, -0.3, 0.4, 0.6];
+        let matrices = [lie(&both[..3]), lie(&both[3..])].map(|lie| lie.exp().unwrap());
+        let chosen = matrices.map(|m| ShearFactors::smooth(&m).unwrap());
+        let want = differences(&both, &gs2, |p| {
+            let turned = |i: usize, x: &[Complex64]| {
+                let m = lie(&p[3 * i..3 * i + 3]).exp().unwrap();
+                let (power, form) = (chosen[i].power(), chosen[i].form());
+                shear_reference(x, &ShearFactors::pinned(&m, power, form).unwrap())
+            };
+            let mut y = planes.clone();
+            for column in 0..4 {
+                let line: Vec<Complex64> = (0..6).map(|row| y[row * 4 + column]).collect();
+                for (row, value) in turned(0, &line).into_iter().enumerate() {
+                    y[row * 4 + column] = value;
+                }
+            }
+            y.chunks(4).flat_map(|row| turned(1, row)).collect()
+        });
+        let [m0, m1] = &matrices;
+        let by_entries = wavecube::lct2_param_vjp(&plane, &g2, [m0, m1], [0, 1]).unwrap();
+        let found = [
+            along_group(&lie(&both[..3]), &by_entries[0]),
+            along_group(&lie(&both[3..]), &by_entries[1]),
+        ];
+        assert_values(&name("lct2 along the group"), &found.concat(), &want, dtype);
+
+        let factors = ShearFactors::smooth(&Abcd::scaling(1.3).unwrap()).unwrap();
+        let want = differences(&[1.3], &gs, |p| {
+            let (m, power, form) = (Abcd::scaling(p[0]).unwrap(), factors.power(), factors.form());
+            shear_reference(&xs, &ShearFactors::pinned(&m, power, form).unwrap())
+        });
+        assert_gradient(
+            &name("scaling"),
+            &wavecube::scaling_param_vjp(&x, &g, 1.3, 0).unwrap(),
+            &want,
             dtype,
-            false,
-            &[3],
-        )
-        .unwrap();
-        assert_gradient(&name("shear along the group"), &found, &want, dtype);
+        );
 
         let want = differences(&[0.9], &gs, |p| r::lct_shear(&xs, 0, &[Shear::Fresnel(p[0])]));
         assert_gradient(
@@ -319,6 +384,32 @@ fn every_parameter_gradient_is_that_of_the_reference() {
             dtype,
         );
 
+        let outputs = 9;
+        let (g9, gs9) = line(device, rng, dtype, outputs);
+        let (a, w) = (Complex64::from_polar(1.01, 0.6), Complex64::from_polar(0.999, -0.13));
+        let want = differences(&[a.re, a.im, w.re, w.im], &gs9, |p| {
+            let (a, w) = (Complex64::new(p[0], p[1]), Complex64::new(p[2], p[3]));
+            r::apply(&r::czt(n, outputs, a, w), &xs)
+        });
+        assert_gradient(
+            &name("czt_spiral"),
+            &wavecube::czt_spiral_param_vjp(&x, &g9, a, w, 0).unwrap(),
+            &want,
+            dtype,
+        );
+
+        let grid = OutputGrid { outputs, first: -0.4, step: 0.15 };
+        let want = differences(&[abd[0], abd[1], abd[2], grid.first, grid.step], &gs9, |p| {
+            r::apply(&r::lct_czt(entries(&p[..3]), (n, dx), (outputs, p[3], p[4])), &xs)
+        });
+        let want = [&with_c(want[..3].to_vec())[..], &want[3..]].concat();
+        assert_gradient(
+            &name("lct_czt"),
+            &wavecube::lct_czt_param_vjp(&x, &g9, &m, dx, &grid, 0).unwrap(),
+            &want,
+            dtype,
+        );
+
         // The framed state: coefficients and frame, from the closed form of the reference.
         let (frame_q, frame_m) = (0.3, 1.2);
         let (g_q, g_m) = (0.7, -0.4);
@@ -346,8 +437,7 @@ fn every_parameter_gradient_is_that_of_the_reference() {
             all[4],
             all[5],
         ];
-        let (found, _) = tensor(device, &found.map(Complex64::from), dtype, false, &[5]).unwrap();
-        assert_gradient(&name("framed"), &found, &want, dtype);
+        assert_values(&name("framed"), &found, &want, dtype);
 
         let parts = |p: &[f64]| {
             [Complex64::new(p[0], p[1]), Complex64::new(p[2], p[3]), Complex64::new(p[4], p[5])]
@@ -369,8 +459,7 @@ fn every_parameter_gradient_is_that_of_the_reference() {
                 .collect()
         });
         let all = read(&wavecube::lct_complex_param_vjp(&x, &g, &complex(&flat), 0).unwrap());
-        let found = [all[0], all[1], all[2], all[3], all[6], all[7]];
-        let (found, _) = tensor(device, &found, dtype, false, &[6]).unwrap();
-        assert_gradient(&name("complex"), &found, &want, dtype);
+        let found = [all[0], all[1], all[2], all[3], all[6], all[7]].map(|v| v.re);
+        assert_values(&name("complex"), &found, &want, dtype);
     });
 }

@@ -16,9 +16,9 @@ use num_complex::Complex64;
 
 use super::chirp::quadratic_table;
 use super::dd::Dd;
-use super::matrix::{finite, finite_entries, nonzero_b};
+use super::matrix::{finite, finite_entries, nonzero_b, phases_overflow, positive_spacing};
 use super::{Abcd, eighth_root, table_length};
-use crate::{Error, Result};
+use crate::Result;
 
 const OP: &str = "lct_causal";
 
@@ -52,7 +52,7 @@ impl CausalTables {
     /// within 2e-15 (relative) of the kernel.
     ///
     /// # Errors
-    /// [`Error::Length`] if the grid is empty or has more than 2³¹ points; [`Error::Value`] if `b` is zero, an entry or `start` is
+    /// [`crate::Error::Length`] if the grid is empty or has more than 2³¹ points; [`crate::Error::Value`] if `b` is zero, an entry or `start` is
     /// not finite, `spacing` is not positive, or a phase overflows.
     ///
     /// ```
@@ -69,22 +69,10 @@ impl CausalTables {
         let b = nonzero_b(OP, matrix.b())?;
         finite(OP, "start", start)?;
         table_length(OP, "n", n)?;
-        if !(spacing > 0.0 && spacing.is_finite()) {
-            return Err(Error::Value {
-                op: OP,
-                argument: "spacing",
-                expected: "finite and positive",
-                found: spacing,
-            });
-        }
+        positive_spacing(OP, spacing)?;
         let unit = Dd::product(spacing, spacing).over(Dd::new(b));
         let table = |rate: Dd, start: f64| {
-            quadratic_table(rate, n, |j| start + j as f64).ok_or(Error::Value {
-                op: OP,
-                argument: "spacing",
-                expected: "such that the chirps' phases are finite",
-                found: spacing,
-            })
+            quadratic_table(rate, n, |j| start + j as f64).ok_or(phases_overflow(OP, spacing))
         };
         let amplitude = eighth_root(if b > 0.0 { -1 } else { 1 }) * (spacing / b.abs().sqrt());
         let mut filter = table(unit, 0.0)?;
@@ -102,6 +90,7 @@ impl CausalTables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     #[test]
     fn rejects() {

@@ -14,7 +14,7 @@ use core::f64::consts::TAU;
 use num_complex::Complex64;
 
 use super::dd::Dd;
-use super::matrix::{finite, finite_entries, nonzero_b};
+use super::matrix::{finite, finite_entries, nonzero_b, phases_overflow, positive_spacing};
 use super::{Abcd, eighth_root, table_length};
 use crate::{Error, Result};
 
@@ -101,14 +101,7 @@ impl CztTables {
         let b = nonzero_b(OP, matrix.b())?;
         finite(OP, "first", output.first)?;
         finite(OP, "step", output.step)?;
-        if !(spacing > 0.0 && spacing.is_finite()) {
-            return Err(Error::Value {
-                op: OP,
-                argument: "spacing",
-                expected: "finite and positive",
-                found: spacing,
-            });
-        }
+        positive_spacing(OP, spacing)?;
         // x_n = (n − c)·dx with c = (N − 1)/2, u_k = first + k·step:
         // −2xu/b = −2n·dx·first/b − 2nk·dx·step/b + 2c·dx·u_k/b, the last part of the output chirp.
         let over_b = Dd::new(spacing).over(Dd::new(b));
@@ -125,17 +118,11 @@ impl CztTables {
         let a_rate = over_b.times(Dd::product(matrix.a(), spacing));
         let d_rate = Dd::new(matrix.d()).over(Dd::new(b));
         let from_centre = over_b.times(Dd::new(2.0 * centre));
-        let overflow = Error::Value {
-            op: OP,
-            argument: "spacing",
-            expected: "such that the chirps' phases are finite",
-            found: spacing,
-        };
         for (j, value) in tables.input.iter_mut().enumerate() {
             let point = j as f64 - centre;
             let phase = a_rate.times(Dd::product(point, point));
             if !phase.is_finite() {
-                return Err(overflow);
+                return Err(phases_overflow(OP, spacing));
             }
             *value *= phase.cis_pi();
         }
@@ -143,7 +130,7 @@ impl CztTables {
             let u = Dd::product(k as f64, output.step).plus(Dd::new(output.first));
             let phase = d_rate.times(u.squared()).plus(from_centre.times(u));
             if !phase.is_finite() {
-                return Err(overflow);
+                return Err(phases_overflow(OP, spacing));
             }
             *value *= amplitude * phase.cis_pi();
         }

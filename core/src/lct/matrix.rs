@@ -253,6 +253,22 @@ pub(super) fn nonzero_b(op: &'static str, b: f64) -> Result<f64> {
     }
 }
 
+/// Accepts the distance of two points.
+pub(super) fn positive_spacing(op: &'static str, spacing: f64) -> Result<f64> {
+    if spacing > 0.0 && spacing.is_finite() {
+        Ok(spacing)
+    } else {
+        let expected = "finite and positive";
+        Err(Error::Value { op, argument: "spacing", expected, found: spacing })
+    }
+}
+
+/// What is wrong with a spacing whose squares leave the range of `f64`.
+pub(super) fn phases_overflow(op: &'static str, spacing: f64) -> Error {
+    let expected = "such that the chirps' phases are finite";
+    Error::Value { op, argument: "spacing", expected, found: spacing }
+}
+
 /// Accepts matrices with finite entries: the infallible constructors let others through.
 pub(super) fn finite_entries(op: &'static str, matrix: &Abcd) -> Result<()> {
     for (argument, value) in ["a", "b", "c", "d"].into_iter().zip(matrix.entries()) {

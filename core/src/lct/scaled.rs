@@ -14,7 +14,7 @@ use num_complex::Complex64;
 
 use super::chirp::{doubled_point, quadratic_table};
 use super::dd::Dd;
-use super::matrix::{finite_entries, nonzero_b};
+use super::matrix::{finite_entries, nonzero_b, phases_overflow, positive_spacing};
 use super::{Abcd, eighth_root, table_length};
 use crate::{Error, Result};
 
@@ -52,25 +52,13 @@ impl ScaledTables {
         finite_entries(OP, matrix)?;
         let b = nonzero_b(OP, matrix.b())?;
         table_length(OP, "n", n)?;
-        if !(spacing > 0.0 && spacing.is_finite()) {
-            return Err(Error::Value {
-                op: OP,
-                argument: "spacing",
-                expected: "finite and positive",
-                found: spacing,
-            });
-        }
+        positive_spacing(OP, spacing)?;
         let extent = Dd::product(n as f64, spacing);
         // x = spacing·s/2 and u = |b|·s/(2·extent) with s the doubled grid point.
         let input_rate = Dd::product(0.25 * spacing, spacing).times(Dd::new(matrix.a()));
         let output_rate = Dd::product(0.25 * b, matrix.d()).over(extent.squared());
         let table = |rate| {
-            quadratic_table(rate, n, |j| doubled_point(n, j)).ok_or(Error::Value {
-                op: OP,
-                argument: "spacing",
-                expected: "such that the chirps' phases are finite",
-                found: spacing,
-            })
+            quadratic_table(rate, n, |j| doubled_point(n, j)).ok_or(phases_overflow(OP, spacing))
         };
         let output_spacing = b.abs() / (n as f64 * spacing);
         if !(output_spacing > 0.0 && output_spacing.is_finite()) {

@@ -3,7 +3,7 @@
 use core::f64::consts::PI;
 
 use wavecube_core::{
-    Complex64, Dtype, Error, Layout, Result,
+    Complex64, Error, Layout, Result,
     lct::{
         ComplexAbcd, WeilMatrix, centred_grid, weighted_coefficient_derivatives,
         weighted_coefficients,
@@ -14,8 +14,10 @@ use wavecube_kernels::lct::{
 };
 
 use super::{
-    cache::Key,
-    run::{Applied, Matrix, Sum, check_pair, complex_axis, dense, gradient, run},
+    run::{
+        Applied, Matrix, Sum, check_fits, check_pair, complex_axis, dense, gradient, kept_matrix,
+        run,
+    },
     shear::fourier,
 };
 use crate::Tensor;
@@ -63,8 +65,7 @@ fn weil(op: &'static str, x: &Tensor, m: &WeilMatrix, axis: isize, back: bool) -
         });
     }
     // Residues are below 2³², exact as f64.
-    let key = Key::new(op, n, &m.entries().map(|entry| entry as f64), x.dtype());
-    run(op, x, axis, key, || {
+    run(op, x, axis, &m.entries().map(|entry| entry as f64), |n| {
         let factors = weil_factors(&m.plan())?;
         let factors = if back { adjoint(n, &factors) } else { factors };
         Ok(Program::of_factors(n, &factors))
@@ -122,8 +123,7 @@ pub fn frft_weighted_vjp(g: &Tensor, angle: f64, axis: isize) -> Result<Tensor> 
 /// As [`frft_weighted`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
 pub fn frft_weighted_angle_vjp(x: &Tensor, g: &Tensor, angle: f64, axis: isize) -> Result<Tensor> {
     const OP: &str = "frft_weighted_angle_vjp";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    check_pair(OP, x, g)?;
+    let n = check_pair(OP, x, g, axis)?;
     let slope = combined(x, weighted_coefficient_derivatives(angle)?, axis)?;
     let weights = vec![Complex64::ONE; n];
     gradient(OP, axis, &[Sum { y: &slope, g, weights }], &[vec![1.0]])
@@ -167,8 +167,26 @@ pub fn lct_complex_vjp(g: &Tensor, m: &ComplexAbcd, axis: isize) -> Result<Tenso
 ///
 /// # Errors
 /// As [`lct_complex`].
+///
+/// ```
+/// use wavecube::{Complex32, Device, Tensor, laplace};
+/// let device = Device::best()?;
+/// let mut impulse = [Complex32::ZERO; 5];
+/// impulse[2] = Complex32::new(1.0, 0.0);
+/// let y: Vec<Complex32> = laplace(&Tensor::from_slice(&device, &impulse, &[5])?, -1)?.read()?;
+/// assert!(y.iter().all(|v| (v.norm() - 1.0 / 5f32.sqrt()).abs() < 1e-6)); // flat
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn laplace(x: &Tensor, axis: isize) -> Result<Tensor> {
     lct_complex(x, &ComplexAbcd::laplace(), axis)
+}
+
+/// The gradient of [`laplace`] with respect to the signal: its adjoint.
+///
+/// # Errors
+/// As [`lct_complex`].
+pub fn laplace_vjp(g: &Tensor, axis: isize) -> Result<Tensor> {
+    lct_complex_vjp(g, &ComplexAbcd::laplace(), axis)
 }
 
 /// The gradient of [`lct_complex`] with respect to `(a, b, c, d)`: a real tensor of eight elements, real
@@ -184,8 +202,7 @@ pub fn lct_complex_param_vjp(
     axis: isize,
 ) -> Result<Tensor> {
     const OP: &str = "lct_complex_param_vjp";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    check_pair(OP, x, g)?;
+    let n = check_pair(OP, x, g, axis)?;
     let y = lct_complex(x, m, axis)?;
     let [a, b, _, d] = m.entries();
     let squares: Vec<Complex64> =
@@ -255,10 +272,10 @@ fn complex(
                 reason: "b = 0 with a other than 1 is a scaling, which no grid carries; give b a value",
             });
         }
-        return run(op, x, axis, Key::new(op, n, &[c.re, c.im], x.dtype()), || {
+        return run(op, x, axis, &[c.re, c.im], |n| {
             let exponent = |p: &f64| Complex64::new(0.0, PI * p * p / n as f64) * c;
             let values = centred_grid(n).iter().map(|p| exponent(p).exp()).collect::<Vec<_>>();
-            fits(op, &values, x.dtype())?;
+            check_fits(op, "m", x, values.iter())?;
             let factors = [Factor::Diagonal(values)];
             let factors = if back { adjoint(n, &factors) } else { factors.to_vec() };
             Ok(Program::of_factors(n, &factors))
@@ -270,41 +287,20 @@ fn complex(
 
 /// The dense kernel on the tensor's device, kept there.
 fn kernel(op: &'static str, x: &Tensor, m: &ComplexAbcd, n: usize) -> Result<Matrix> {
-    let device = x.device();
     let values: Vec<f64> = m.entries().iter().flat_map(|entry| [entry.re, entry.im]).collect();
-    let key = Key::new("complex kernel", n, &values, x.dtype());
-    let shape = [n, n];
-    if let Some(handle) = device.lct().matrix(&key) {
-        return Ok(Matrix { handle, shape, complex: true });
-    }
     if n > 1 << 14 {
         return Err(Error::Length { op, argument: "input", expected: "at most 16384", found: n });
     }
-    let compute = x.dtype().compute();
-    device.limits().check_buffer(op, (n * n * 2 * compute.size()) as u64)?;
-    let step = (n as f64).sqrt().recip();
-    let points: Vec<f64> = centred_grid(n).iter().map(|p| p * step).collect();
-    let mut entries = Vec::with_capacity(n * n);
-    for &u in &points {
-        for &x in &points {
-            entries.push(m.kernel(u, x)? * step);
+    kept_matrix(op, x, ("complex kernel", &values), n, true, |client, compute| {
+        let step = (n as f64).sqrt().recip();
+        let points: Vec<f64> = centred_grid(n).iter().map(|p| p * step).collect();
+        let mut entries = Vec::with_capacity(n * n);
+        for &u in &points {
+            for &x in &points {
+                entries.push(m.kernel(u, x)? * step);
+            }
         }
-    }
-    fits(op, &entries, x.dtype())?;
-    let handle = upload_complex(device.client(), &entries, compute);
-    device.lct().keep_matrix(key, &handle);
-    Ok(Matrix { handle, shape, complex: true })
-}
-
-fn fits(op: &'static str, values: &[Complex64], dtype: Dtype) -> Result<()> {
-    let largest = if dtype == Dtype::F64 { f64::MAX } else { f64::from(f32::MAX) };
-    match values.iter().find(|v| !(v.re.abs() <= largest && v.im.abs() <= largest)) {
-        None => Ok(()),
-        Some(found) => Err(Error::Value {
-            op,
-            argument: "m",
-            expected: "such that its kernel fits the compute type on this grid",
-            found: found.norm(),
-        }),
-    }
+        check_fits(op, "m", x, entries.iter())?;
+        Ok(upload_complex(client, &entries, compute))
+    })
 }

@@ -6,30 +6,17 @@ use wavecube_core::{
 };
 use wavecube_kernels::lct::{Factor, Program, upload_complex, upload_real};
 
-use super::{
-    cache::Key,
-    run::{
-        Applied, Matrix, Sum, check_pair, complex_axis, dense, gradient, gradient_from,
-        rate_weights, run,
-    },
+use super::run::{
+    Applied, Matrix, Sum, check_output, check_pair, complex_axis, dense, dense_into, gradient,
+    gradient_from, kept_matrix, rate_weights, run, run_into,
 };
 use crate::Tensor;
 
 /// The basis `V` on the tensor's device, kept there.
 fn basis(op: &'static str, x: &Tensor, n: usize) -> Result<Matrix> {
-    let device = x.device();
-    let key = Key::new("eigenbasis", n, &[], x.dtype());
-    let shape = [n, n];
-    if let Some(handle) = device.lct().matrix(&key) {
-        return Ok(Matrix { handle, shape, complex: false });
-    }
-    let bytes =
-        (n as u64).saturating_mul(n as u64).saturating_mul(x.dtype().compute().size() as u64);
-    device.limits().check_buffer(op, bytes)?;
-    let values = Eigenbasis::shared(n)?.matrix();
-    let handle = upload_real(device.client(), &values, x.dtype().compute());
-    device.lct().keep_matrix(key, &handle);
-    Ok(Matrix { handle, shape, complex: false })
+    kept_matrix(op, x, ("eigenbasis", &[]), n, false, |client, compute| {
+        Ok(upload_real(client, &Eigenbasis::shared(n)?.matrix(), compute))
+    })
 }
 
 /// `diag(after) Vᵀ x`.
@@ -64,8 +51,8 @@ fn synthesise(
 /// basis of `O(N³)` on the host: lengths to 16384.
 ///
 /// # Errors
-/// [`Error::Dtype`] for a real tensor, [`Error::Axis`] if there is no such axis, [`Error::Length`] if it
-/// is empty or longer than 16384, [`Error::Value`] if `angle` is not finite, [`Error::Limit`] if the basis
+/// [`crate::Error::Dtype`] for a real tensor, [`crate::Error::Axis`] if there is no such axis, [`crate::Error::Length`] if it
+/// is empty or longer than 16384, [`crate::Error::Value`] if `angle` is not finite, [`crate::Error::Limit`] if the basis
 /// exceeds a buffer of the device.
 ///
 /// ```
@@ -81,14 +68,39 @@ fn synthesise(
 /// ```
 pub fn frft(x: &Tensor, angle: f64, axis: isize) -> Result<Tensor> {
     const OP: &str = "frft";
-    let (_, n) = complex_axis(OP, x, axis)?;
     if angle == 0.0 {
-        return run(OP, x, axis, Key::new("copy", n, &[], x.dtype()), || {
-            Ok(Program::of_factors(n, &[]))
-        });
+        return run(OP, x, axis, &[], |n| Ok(Program::of_factors(n, &[])));
     }
+    let (_, n) = complex_axis(OP, x, axis)?;
     let phases = rotation_phases(n, angle, ZeroPoint::Without)?;
     synthesise(OP, &analyse(OP, x, axis, Some(&phases))?, axis, None)
+}
+
+/// [`frft`] into a tensor that exists: of the input's shape, any strides, apart from the input.
+///
+/// # Errors
+/// As [`frft`]; [`crate::Error::Shape`] for another shape; [`crate::Error::Overlap`] if the memory of both meets;
+/// [`crate::Error::Strides`] if two elements of the output share a place.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Dtype, Tensor, frft, frft_into};
+/// let device = Device::best()?;
+/// let x = Tensor::from_slice(&device, &[Complex32::new(1.0, 2.0); 24], &[24])?;
+/// let mut y = Tensor::empty(&device, Dtype::F32, true, &[24])?;
+/// frft_into(&x, &mut y, 0.7, -1)?;
+/// assert_eq!(y.read::<Complex32>()?, frft(&x, 0.7, -1)?.read::<Complex32>()?);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
+pub fn frft_into(x: &Tensor, output: &mut Tensor, angle: f64, axis: isize) -> Result<()> {
+    const OP: &str = "frft";
+    check_output(OP, x, output)?;
+    if angle == 0.0 {
+        return run_into(OP, x, output, axis, &[], |n| Ok(Program::of_factors(n, &[])));
+    }
+    let (_, n) = complex_axis(OP, x, axis)?;
+    let phases = rotation_phases(n, angle, ZeroPoint::Without)?;
+    let coefficients = analyse(OP, x, axis, Some(&phases))?;
+    dense_into(OP, &coefficients, output, axis, &basis(OP, x, n)?, Applied::default())
 }
 
 /// The gradient of [`frft`] with respect to the signal: the transform by `−angle`.
@@ -102,11 +114,10 @@ pub fn frft_vjp(g: &Tensor, angle: f64, axis: isize) -> Result<Tensor> {
 /// The gradient of [`frft`] with respect to `angle`, a real tensor of one element.
 ///
 /// # Errors
-/// As [`frft`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
+/// As [`frft`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the signal's kind.
 pub fn frft_angle_vjp(x: &Tensor, g: &Tensor, angle: f64, axis: isize) -> Result<Tensor> {
     const OP: &str = "frft_angle_vjp";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    check_pair(OP, x, g)?;
+    let n = check_pair(OP, x, g, axis)?;
     let phases = rotation_phases(n, angle, ZeroPoint::Without)?;
     let y = analyse(OP, x, axis, Some(&phases))?;
     let g = analyse(OP, g, axis, None)?;
@@ -171,7 +182,7 @@ impl FramedSignal {
     /// The signal with these coefficients along `axis` in this frame.
     ///
     /// # Errors
-    /// [`Error::Dtype`] for a real tensor, [`Error::Axis`] if there is no such axis, [`Error::Length`] if it
+    /// [`crate::Error::Dtype`] for a real tensor, [`crate::Error::Axis`] if there is no such axis, [`crate::Error::Length`] if it
     /// is empty.
     pub fn from_coefficients(coefficients: Tensor, frame: Frame, axis: isize) -> Result<Self> {
         complex_axis("lct_framed", &coefficients, axis)?;
@@ -192,7 +203,7 @@ impl FramedSignal {
     /// The transform of `m`: one phase for each coefficient, and a new frame.
     ///
     /// # Errors
-    /// [`Error::Value`] if an entry is not finite or the frame leaves the range of `f64`.
+    /// [`crate::Error::Value`] if an entry is not finite or the frame leaves the range of `f64`.
     pub fn apply(&self, m: &Abcd) -> Result<Self> {
         let (frame, angle) = self.frame.apply(m)?;
         let coefficients = self.rotated(&self.coefficients, angle)?;
@@ -200,33 +211,30 @@ impl FramedSignal {
     }
 
     fn rotated(&self, v: &Tensor, angle: f64) -> Result<Tensor> {
-        const OP: &str = "lct_framed";
-        let (_, n) = complex_axis(OP, v, self.axis)?;
-        let recipe = match self.zero_point {
-            ZeroPoint::Without => "rotation",
-            ZeroPoint::With => "metaplectic rotation",
-        };
-        run(OP, v, self.axis, Key::new(recipe, n, &[angle], v.dtype()), || {
+        run("lct_framed", v, self.axis, &[angle, self.first_order()], |n| {
             let phases = rotation_phases(n, angle, self.zero_point)?;
             Ok(Program::of_factors(n, &[Factor::Diagonal(phases)]))
         })
+    }
+
+    /// The order that coefficient 0 counts as.
+    fn first_order(&self) -> f64 {
+        if self.zero_point == ZeroPoint::With { 0.5 } else { 0.0 }
     }
 
     /// The gradients of [`Self::apply`], from the gradient `g` of the new coefficients and those of the new
     /// frame's `q` and `m` (zero if nothing depends on them).
     ///
     /// # Errors
-    /// As [`Self::apply`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the coefficients' kind.
+    /// As [`Self::apply`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the coefficients' kind.
     pub fn apply_vjp(&self, m: &Abcd, g: &Tensor, [g_q, g_m]: [f64; 2]) -> Result<FramedGradients> {
         const OP: &str = "lct_framed_vjp";
-        let (_, n) = complex_axis(OP, &self.coefficients, self.axis)?;
-        check_pair(OP, &self.coefficients, g)?;
+        let n = check_pair(OP, &self.coefficients, g, self.axis)?;
         let (_, angle) = self.frame.apply(m)?;
         let by = self.frame.apply_jacobian(m)?;
         let coefficients = self.rotated(g, -angle)?;
         // Both operands of the sum before the rotation: phases cancel.
-        let zero_point = if self.zero_point == ZeroPoint::With { 0.5 } else { 0.0 };
-        let weights = order_weights(n, zero_point);
+        let weights = order_weights(n, self.first_order());
         let sums = [Sum { y: &self.coefficients, g: &coefficients, weights }];
         let rows = || {
             let matrix = (0..4).map(|i| by.matrix.map(|row| row[i]));
@@ -242,7 +250,7 @@ impl FramedSignal {
     /// `m/√N`. Unitary.
     ///
     /// # Errors
-    /// [`Error::Value`] if the frame's chirp overflows.
+    /// [`crate::Error::Value`] if the frame's chirp overflows.
     pub fn to_samples(&self) -> Result<(Tensor, f64)> {
         const OP: &str = "lct_framed";
         let (_, n) = complex_axis(OP, &self.coefficients, self.axis)?;
@@ -258,8 +266,7 @@ impl FramedSignal {
     /// As [`Self::to_samples`].
     pub fn to_samples_vjp(&self, g: &Tensor) -> Result<Tensor> {
         const OP: &str = "lct_framed_vjp";
-        let (_, n) = complex_axis(OP, g, self.axis)?;
-        check_pair(OP, &self.coefficients, g)?;
+        let n = check_pair(OP, &self.coefficients, g, self.axis)?;
         let chirp: Vec<Complex64> = self.frame.chirp(n)?.iter().map(Complex64::conj).collect();
         let before = (self.frame.q() != 0.0).then_some(chirp.as_slice());
         let how = Applied { transposed: true, before, ..Applied::default() };
@@ -270,11 +277,10 @@ impl FramedSignal {
     /// [`Self::apply_vjp`]: a real tensor of two elements.
     ///
     /// # Errors
-    /// As [`Self::to_samples`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the samples' kind.
+    /// As [`Self::to_samples`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the samples' kind.
     pub fn to_samples_frame_vjp(&self, g: &Tensor) -> Result<Tensor> {
         const OP: &str = "lct_framed_vjp";
-        let (_, n) = complex_axis(OP, g, self.axis)?;
-        check_pair(OP, &self.coefficients, g)?;
+        let n = check_pair(OP, &self.coefficients, g, self.axis)?;
         let (y, _) = self.to_samples()?;
         let (q, m) = (self.frame.q(), self.frame.m());
         let sums = [Sum { y: &y, g, weights: rate_weights(n) }];
@@ -285,7 +291,7 @@ impl FramedSignal {
     /// outside the window, or between the samples, is lost.
     ///
     /// # Errors
-    /// As [`Self::to_samples`]; [`Error::Limit`] if the matrix of `N²` complex entries exceeds a buffer.
+    /// As [`Self::to_samples`]; [`crate::Error::Limit`] if the matrix of `N²` complex entries exceeds a buffer.
     pub fn resample(&self) -> Result<Tensor> {
         let how = Applied::default();
         dense(
@@ -302,7 +308,7 @@ impl FramedSignal {
     /// # Errors
     /// As [`Self::resample`].
     pub fn resample_vjp(&self, g: &Tensor) -> Result<Tensor> {
-        check_pair("lct_framed_vjp", &self.coefficients, g)?;
+        check_pair("lct_framed_vjp", &self.coefficients, g, self.axis)?;
         let how = Applied { transposed: true, conjugate: true, ..Applied::default() };
         dense("lct_framed_vjp", g, self.axis, &self.resampling(g)?, how)
     }
@@ -310,17 +316,10 @@ impl FramedSignal {
     fn resampling(&self, x: &Tensor) -> Result<Matrix> {
         const OP: &str = "lct_framed";
         let (_, n) = complex_axis(OP, x, self.axis)?;
-        let device = x.device();
-        let compute = x.dtype().compute();
-        let key = Key::new("resampling", n, &[self.frame.q(), self.frame.m()], x.dtype());
-        if let Some(handle) = device.lct().matrix(&key) {
-            return Ok(Matrix { handle, shape: [n, n], complex: true });
-        }
-        let bytes = (n as u64).saturating_mul(n as u64).saturating_mul(2 * compute.size() as u64);
-        device.limits().check_buffer(OP, bytes)?;
-        let handle = upload_complex(device.client(), &self.frame.resampling(n)?, compute);
-        device.lct().keep_matrix(key, &handle);
-        Ok(Matrix { handle, shape: [n, n], complex: true })
+        let values = [self.frame.q(), self.frame.m()];
+        kept_matrix(OP, x, ("resampling", &values), n, true, |client, compute| {
+            Ok(upload_complex(client, &self.frame.resampling(n)?, compute))
+        })
     }
 }
 
@@ -328,6 +327,19 @@ impl FramedSignal {
 ///
 /// # Errors
 /// As [`FramedSignal::from_samples`] and [`FramedSignal::apply`].
+///
+/// ```
+/// use wavecube::{Abcd, Complex32, Device, Tensor, lct_framed, lct_framed_vjp};
+/// let device = Device::best()?;
+/// let noise: Vec<Complex32> = (0..21).map(|j| Complex32::new((j * j % 7) as f32, 1.0)).collect();
+/// let x = Tensor::from_slice(&device, &noise, &[21])?;
+/// let m = Abcd::chirp(0.4) * Abcd::fractional_fourier(0.9);
+/// let y = lct_framed(&x, &m, -1)?;
+/// assert!((y.frame.q() - 0.4).abs() < 1e-12); // the chirp is in the frame
+/// let back: Vec<Complex32> = lct_framed_vjp(&y.coefficients, &m, -1)?.read()?;
+/// assert!(back.iter().zip(&noise).all(|(a, b)| (a - b).norm() < 1e-4));
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn lct_framed(x: &Tensor, m: &Abcd, axis: isize) -> Result<FramedSignal> {
     FramedSignal::from_samples(x, axis)?.apply(m)
 }

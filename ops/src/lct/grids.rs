@@ -1,17 +1,17 @@
 //! Transforms onto other grids: scaled, causal, chirp-z.
 
+use core::f64::consts::{PI, TAU};
+
 use wavecube_core::{
-    Complex64, Error, Result,
+    Complex64, Result,
     lct::{Abcd, CausalGrid, CausalTables, CztTables, OutputGrid, ScaledTables, centred_grid},
 };
 use wavecube_kernels::lct::{Program, adjoint, scaled_factors};
 
-use super::{
-    cache::Key,
-    run::{Sum, check_pair, complex_axis, gradient, run},
+use super::run::{
+    Sum, check_fits, check_gradient, check_line, check_pair, complex_axis, gradient, length_of, run,
 };
 use crate::Tensor;
-use core::f64::consts::{PI, TAU};
 
 /// The transform of `m` onto the grid that comes for free: `n` samples at distance `spacing`, result at
 /// `|b|/(n·spacing)`, both centred. Returns the result and its spacing.
@@ -21,7 +21,7 @@ use core::f64::consts::{PI, TAU};
 /// enough. Cannot: keep the grid; two results compose only on equal grids.
 ///
 /// # Errors
-/// As [`fourier`](crate::fourier); [`Error::Value`] if `b` is zero, an entry is not finite or `spacing` not
+/// As [`fourier`](crate::fourier); [`crate::Error::Value`] if `b` is zero, an entry is not finite or `spacing` not
 /// positive.
 ///
 /// ```
@@ -34,12 +34,11 @@ use core::f64::consts::{PI, TAU};
 /// ```
 pub fn lct_scaled(x: &Tensor, m: &Abcd, spacing: f64, axis: isize) -> Result<(Tensor, f64)> {
     const OP: &str = "lct_scaled";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    let key = Key::new(OP, n, &with_entries(m, &[spacing]), x.dtype());
-    let y = run(OP, x, axis, key, || {
+    let y = run(OP, x, axis, &with_entries(m, &[spacing]), |n| {
         let tables = ScaledTables::new(m, n, spacing)?;
         Ok(Program::of_factors(n, &scaled_factors(n, &tables)))
     })?;
+    let (_, n) = length_of(OP, &y, axis)?;
     Ok((y, m.b().abs() / (n as f64 * spacing)))
 }
 
@@ -48,9 +47,7 @@ pub fn lct_scaled(x: &Tensor, m: &Abcd, spacing: f64, axis: isize) -> Result<(Te
 /// # Errors
 /// As [`lct_scaled`].
 pub fn lct_scaled_vjp(g: &Tensor, m: &Abcd, spacing: f64, axis: isize) -> Result<Tensor> {
-    const OP: &str = "lct_scaled_vjp";
-    let (_, n) = complex_axis(OP, g, axis)?;
-    run(OP, g, axis, Key::new(OP, n, &with_entries(m, &[spacing]), g.dtype()), || {
+    run("lct_scaled_vjp", g, axis, &with_entries(m, &[spacing]), |n| {
         let tables = ScaledTables::new(m, n, spacing)?;
         Ok(Program::of_factors(n, &adjoint(n, &scaled_factors(n, &tables))))
     })
@@ -61,7 +58,7 @@ pub fn lct_scaled_vjp(g: &Tensor, m: &Abcd, spacing: f64, axis: isize) -> Result
 /// change that keeps the determinant.
 ///
 /// # Errors
-/// As [`lct_scaled`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
+/// As [`lct_scaled`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the signal's kind.
 pub fn lct_scaled_param_vjp(
     x: &Tensor,
     g: &Tensor,
@@ -70,8 +67,7 @@ pub fn lct_scaled_param_vjp(
     axis: isize,
 ) -> Result<Tensor> {
     const OP: &str = "lct_scaled_param_vjp";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    check_pair(OP, x, g)?;
+    let n = check_pair(OP, x, g, axis)?;
     let (y, _) = lct_scaled(x, m, spacing, axis)?;
     let gx = lct_scaled_vjp(g, m, spacing, axis)?;
     // Phases: π (a/b) spacing² n_j² on the input, π b d n_k²/(N spacing)² on the output.
@@ -103,7 +99,7 @@ pub fn lct_scaled_param_vjp(
 /// `start = −(n−1)/2`, `spacing = 1/√n`. Beyond `spacing²(2n−1)/(2|b|) = ½` turns the kernel is aliased.
 ///
 /// # Errors
-/// As [`fourier`](crate::fourier); [`Error::Value`] if `b` is zero, an entry or `start` is not finite,
+/// As [`fourier`](crate::fourier); [`crate::Error::Value`] if `b` is zero, an entry or `start` is not finite,
 /// `spacing` is not positive, or a phase overflows.
 ///
 /// ```
@@ -121,11 +117,8 @@ pub fn lct_scaled_param_vjp(
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn lct_causal(x: &Tensor, m: &Abcd, start: f64, spacing: f64, axis: isize) -> Result<Tensor> {
-    const OP: &str = "lct_causal";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    let grid = CausalGrid { n, start, spacing };
-    run(OP, x, axis, Key::new(OP, n, &with_entries(m, &[start, spacing]), x.dtype()), || {
-        Ok(causal(&CausalTables::new(m, &grid)?))
+    run("lct_causal", x, axis, &with_entries(m, &[start, spacing]), |n| {
+        Ok(causal(CausalTables::new(m, &CausalGrid { n, start, spacing })?))
     })
 }
 
@@ -140,24 +133,20 @@ pub fn lct_causal_vjp(
     spacing: f64,
     axis: isize,
 ) -> Result<Tensor> {
-    const OP: &str = "lct_causal_vjp";
-    let (_, n) = complex_axis(OP, g, axis)?;
-    let grid = CausalGrid { n, start, spacing };
-    run(OP, g, axis, Key::new(OP, n, &with_entries(m, &[start, spacing]), g.dtype()), || {
-        Ok(causal(&CausalTables::new(m, &grid)?).adjoint_convolution())
+    run("lct_causal_vjp", g, axis, &with_entries(m, &[start, spacing]), |n| {
+        Ok(causal(CausalTables::new(m, &CausalGrid { n, start, spacing })?).adjoint_convolution())
     })
 }
 
-fn causal(tables: &CausalTables) -> Program {
-    let CausalTables { input, filter, output } = tables;
-    Program::convolution(input.clone(), filter, output.clone(), 0)
+fn causal(CausalTables { input, filter, output }: CausalTables) -> Program {
+    Program::convolution(input, &filter, output, 0)
 }
 
 /// The gradient of [`lct_causal`] with respect to `(a, b, c, d)`, a real tensor of four elements; the
 /// kernel does not contain `c`.
 ///
 /// # Errors
-/// As [`lct_causal`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
+/// As [`lct_causal`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the signal's kind.
 pub fn lct_causal_param_vjp(
     x: &Tensor,
     g: &Tensor,
@@ -167,21 +156,18 @@ pub fn lct_causal_param_vjp(
     axis: isize,
 ) -> Result<Tensor> {
     const OP: &str = "lct_causal_param_vjp";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    check_pair(OP, x, g)?;
-    let grid = CausalGrid { n, start, spacing };
+    let n = check_pair(OP, x, g, axis)?;
     let [a, b, _, d] = m.entries();
     let y = lct_causal(x, m, start, spacing, axis)?;
     let gx = lct_causal_vjp(g, m, start, spacing, axis)?;
-    let key = Key::new(OP, n, &with_entries(m, &[start, spacing]), x.dtype());
     // The filter's phase is π spacing² t²/b and its amplitude |b|^(−1/2).
-    let by_filter = run(OP, x, axis, key, || {
-        let mut tables = CausalTables::new(m, &grid)?;
+    let by_filter = run(OP, x, axis, &with_entries(m, &[start, spacing]), |n| {
+        let mut tables = CausalTables::new(m, &CausalGrid { n, start, spacing })?;
         for (t, value) in tables.filter.iter_mut().enumerate() {
             let position = spacing * t as f64;
             *value *= Complex64::new(-0.5 / b, -PI * (position / b) * (position / b));
         }
-        Ok(causal(&tables))
+        Ok(causal(tables))
     })?;
     let squares: Vec<Complex64> = (0..n)
         .map(|j| (start + j as f64) * spacing)
@@ -212,7 +198,7 @@ pub fn lct_causal_param_vjp(
 /// Promises: the sum itself, for any real `start` and `step`, in one padded round trip. Cannot: be unitary.
 ///
 /// # Errors
-/// As [`fourier`](crate::fourier); [`Error::Length`] if `outputs` is 0, [`Error::Value`] if `start` or
+/// As [`fourier`](crate::fourier); [`crate::Error::Length`] if `outputs` is 0, [`crate::Error::Value`] if `start` or
 /// `step` is not finite.
 ///
 /// ```
@@ -224,16 +210,9 @@ pub fn lct_causal_param_vjp(
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn czt(x: &Tensor, outputs: usize, start: f64, step: f64, axis: isize) -> Result<Tensor> {
-    const OP: &str = "czt";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    let key = Key::new(OP, n, &[outputs as f64, start, step], x.dtype());
-    run(OP, x, axis, key, || Ok(zoomed(&CztTables::unit_circle(n, outputs, start, step)?)))
-}
-
-fn zoomed(tables: &CztTables) -> Program {
-    let CztTables { input, filter, output } = tables;
-    let first_lag = 1 - input.len() as isize;
-    Program::convolution(input.clone(), filter, output.clone(), first_lag)
+    zoom("czt", x, axis, outputs, &[start, step], |n| {
+        CztTables::unit_circle(n, outputs, start, step)
+    })
 }
 
 /// The gradient of [`czt`] of a signal of length `n` with respect to it: the adjoint.
@@ -241,45 +220,92 @@ fn zoomed(tables: &CztTables) -> Program {
 /// # Errors
 /// As [`czt`].
 pub fn czt_vjp(g: &Tensor, n: usize, start: f64, step: f64, axis: isize) -> Result<Tensor> {
-    const OP: &str = "czt_vjp";
-    let (_, outputs) = complex_axis(OP, g, axis)?;
-    let key = Key::new(OP, n, &[outputs as f64, start, step], g.dtype());
-    run(OP, g, axis, key, || {
-        Ok(zoomed(&CztTables::unit_circle(n, outputs, start, step)?).adjoint_convolution())
+    zoom_back("czt_vjp", g, axis, n, &[start, step], |outputs| {
+        CztTables::unit_circle(n, outputs, start, step)
     })
 }
 
 /// The gradient of [`czt`] with respect to `(start, step)`, a real tensor of two elements.
 ///
 /// # Errors
-/// As [`czt`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the result's kind.
+/// As [`czt`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the result's kind.
 pub fn czt_param_vjp(x: &Tensor, g: &Tensor, start: f64, step: f64, axis: isize) -> Result<Tensor> {
     const OP: &str = "czt_param_vjp";
     let (_, n) = complex_axis(OP, x, axis)?;
     let (_, outputs) = complex_axis(OP, g, axis)?;
+    check_gradient(OP, x, g, axis, outputs)?;
     let gx = czt_vjp(g, n, start, step, axis)?;
-    check_pair(OP, x, &gx)?;
-    let key = Key::new(OP, n, &[outputs as f64, start, step], x.dtype());
     // ∂/∂step = −2πi k·(transform of n·x).
-    let moved = run(OP, x, axis, key, || {
-        let mut tables = CztTables::unit_circle(n, outputs, start, step)?;
-        for (j, value) in tables.input.iter_mut().enumerate() {
-            *value *= j as f64;
-        }
-        Ok(zoomed(&tables))
+    let moved = zoom(OP, x, axis, outputs, &[start, step], |n| {
+        Ok(weighted(CztTables::unit_circle(n, outputs, start, step)?, |j| j as f64))
     })?;
-    check_pair(OP, &moved, g)?;
     let slopes = |len: usize| (0..len).map(|j| Complex64::new(0.0, -TAU * j as f64)).collect();
     let sums =
         [Sum { y: x, g: &gx, weights: slopes(n) }, Sum { y: &moved, g, weights: slopes(outputs) }];
     gradient(OP, axis, &sums, &[vec![1.0, 0.0], vec![0.0, 1.0]])
 }
 
+/// The chirp-z transform to `outputs` points; `tables` is given the length of the lines.
+fn zoom(
+    op: &'static str,
+    x: &Tensor,
+    axis: isize,
+    outputs: usize,
+    values: &[f64],
+    tables: impl FnOnce(usize) -> Result<CztTables>,
+) -> Result<Tensor> {
+    check_line(op, x, outputs)?;
+    run(op, x, axis, &[&[outputs as f64], values].concat(), |n| zoomed(op, x, tables(n)?))
+}
+
+/// The adjoint of [`zoom`] of lines of length `n`; `tables` is given the number of outputs.
+fn zoom_back(
+    op: &'static str,
+    g: &Tensor,
+    axis: isize,
+    n: usize,
+    values: &[f64],
+    tables: impl FnOnce(usize) -> Result<CztTables>,
+) -> Result<Tensor> {
+    check_line(op, g, n)?;
+    run(op, g, axis, &[&[n as f64], values].concat(), |outputs| {
+        Ok(zoomed(op, g, tables(outputs)?)?.adjoint_convolution())
+    })
+}
+
+fn zoomed(op: &'static str, x: &Tensor, tables: CztTables) -> Result<Program> {
+    let CztTables { input, filter, output } = tables;
+    let first_lag = 1 - input.len() as isize;
+    let program = Program::convolution(input, &filter, output, first_lag);
+    // On the unit circle nothing is larger than the length; powers of other numbers may be.
+    check_fits(op, "w", x, program.tables.iter().flatten())?;
+    Ok(program)
+}
+
+/// The tables of the transform of `weight(n)·x_n`.
+fn weighted(mut tables: CztTables, weight: impl Fn(usize) -> f64) -> CztTables {
+    for (j, value) in tables.input.iter_mut().enumerate() {
+        *value *= weight(j);
+    }
+    tables
+}
+
 /// The z-transform at `a·w^(−k)`, `k < outputs`, for any complex `a` and `w` but zero: [`czt`] on a spiral.
 ///
 /// # Errors
-/// As [`czt`]; [`Error::Value`] if `a` or `w` is zero or not finite, or their powers leave `2^±500` (or
+/// As [`czt`]; [`crate::Error::Value`] if `a` or `w` is zero or not finite, or their powers leave `2^±500` (or
 /// what the compute type holds).
+///
+/// ```
+/// use wavecube::{Complex32, Complex64, Device, Tensor, czt_spiral};
+/// let device = Device::best()?;
+/// let x = Tensor::from_slice(&device, &[Complex32::new(1.0, 0.0); 4], &[4])?;
+/// // Inside the unit circle, at z = 1/2: 1 + 2 + 4 + 8.
+/// let half = Complex64::new(0.5, 0.0);
+/// let y: Vec<Complex32> = czt_spiral(&x, 1, half, Complex64::ONE, -1)?.read()?;
+/// assert!((y[0] - Complex32::new(15.0, 0.0)).norm() < 1e-4);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn czt_spiral(
     x: &Tensor,
     outputs: usize,
@@ -287,13 +313,8 @@ pub fn czt_spiral(
     w: Complex64,
     axis: isize,
 ) -> Result<Tensor> {
-    const OP: &str = "czt_spiral";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    let key = Key::new(OP, n, &[outputs as f64, a.re, a.im, w.re, w.im], x.dtype());
-    run(OP, x, axis, key, || {
-        let program = zoomed(&CztTables::spiral(n, outputs, a, w)?);
-        in_range(OP, &program, x)?;
-        Ok(program)
+    zoom("czt_spiral", x, axis, outputs, &[a.re, a.im, w.re, w.im], |n| {
+        CztTables::spiral(n, outputs, a, w)
     })
 }
 
@@ -308,32 +329,46 @@ pub fn czt_spiral_vjp(
     w: Complex64,
     axis: isize,
 ) -> Result<Tensor> {
-    const OP: &str = "czt_spiral_vjp";
-    let (_, outputs) = complex_axis(OP, g, axis)?;
-    let key = Key::new(OP, n, &[outputs as f64, a.re, a.im, w.re, w.im], g.dtype());
-    run(OP, g, axis, key, || {
-        let program = zoomed(&CztTables::spiral(n, outputs, a, w)?).adjoint_convolution();
-        in_range(OP, &program, g)?;
-        Ok(program)
+    zoom_back("czt_spiral_vjp", g, axis, n, &[a.re, a.im, w.re, w.im], |outputs| {
+        CztTables::spiral(n, outputs, a, w)
     })
 }
 
-fn in_range(op: &'static str, program: &Program, x: &Tensor) -> Result<()> {
-    let largest = match x.dtype().compute() {
-        wavecube_core::Dtype::F64 => f64::MAX,
-        _ => f64::from(f32::MAX),
+/// The gradient of [`czt_spiral`] with respect to `(a, w)`: a real tensor of four elements, real and
+/// imaginary part of the complex gradients `∂ℓ/∂Re + i ∂ℓ/∂Im`.
+///
+/// # Errors
+/// As [`czt_spiral`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the result's kind.
+pub fn czt_spiral_param_vjp(
+    x: &Tensor,
+    g: &Tensor,
+    a: Complex64,
+    w: Complex64,
+    axis: isize,
+) -> Result<Tensor> {
+    const OP: &str = "czt_spiral_param_vjp";
+    let (_, outputs) = complex_axis(OP, g, axis)?;
+    check_gradient(OP, x, g, axis, outputs)?;
+    // X_k = Σ a^(−n) w^(nk) x_n: ∂/∂a = −1/a and ∂/∂w = k/w times the transform of n·x.
+    let moved = zoom(OP, x, axis, outputs, &[a.re, a.im, w.re, w.im], |n| {
+        Ok(weighted(CztTables::spiral(n, outputs, a, w)?, |j| j as f64))
+    })?;
+    // The derivatives are holomorphic: dℓ = Re(s·dp), and the gradient conj(s) has the parts Re s and
+    // −Im s = Re(i s).
+    let sum = |slope: &dyn Fn(f64) -> Complex64| Sum {
+        y: &moved,
+        g,
+        weights: (0..outputs).map(|k| slope(k as f64)).collect(),
     };
-    let values = program.tables.iter().flatten().flat_map(|w| [w.re, w.im]);
-    let found = values.map(f64::abs).fold(0.0, f64::max);
-    if found <= largest {
-        return Ok(());
-    }
-    Err(Error::Value {
-        op,
-        argument: "w",
-        expected: "such that its powers fit the compute type",
-        found,
-    })
+    let (by_a, by_w) = (-a.inv(), w.inv());
+    let sums = [
+        sum(&|_| by_a),
+        sum(&|_| Complex64::I * by_a),
+        sum(&|k| by_w * k),
+        sum(&|k| Complex64::I * by_w * k),
+    ];
+    let unit = |row: usize| (0..4).map(|column| f64::from(u8::from(row == column))).collect();
+    gradient(OP, axis, &sums, &[unit(0), unit(1), unit(2), unit(3)])
 }
 
 /// The transform of `m` from `n` centred points at distance `spacing` to any evenly spaced points: the
@@ -342,7 +377,21 @@ fn in_range(op: &'static str, program: &Program, x: &Tensor) -> Result<()> {
 /// Promises: that sum, on any grid. Cannot: be unitary.
 ///
 /// # Errors
-/// As [`czt`]; [`Error::Value`] if `b` is zero, an argument is not finite, or a phase overflows.
+/// As [`czt`]; [`crate::Error::Value`] if `b` is zero, an argument is not finite, or a phase overflows.
+///
+/// ```
+/// use wavecube::{Abcd, Complex32, Device, OutputGrid, Tensor, lct_czt};
+/// let device = Device::best()?;
+/// let pulse: Vec<Complex32> = (0..64)
+///     .map(|j| Complex32::new((-core::f32::consts::PI * ((j as f32 - 31.5) / 8.0).powi(2)).exp(), 0.0))
+///     .collect();
+/// let x = Tensor::from_slice(&device, &pulse, &[64])?;
+/// // The Gaussian is its own Fourier transform; here are three points of it around zero.
+/// let near = OutputGrid { outputs: 3, first: -0.1, step: 0.1 };
+/// let y: Vec<Complex32> = lct_czt(&x, &Abcd::FOURIER, 0.125, &near, -1)?.read()?;
+/// assert!((y[1].norm() - 1.0).abs() < 1e-5 && (y[0] - y[2]).norm() < 1e-5);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn lct_czt(
     x: &Tensor,
     m: &Abcd,
@@ -350,10 +399,8 @@ pub fn lct_czt(
     output: &OutputGrid,
     axis: isize,
 ) -> Result<Tensor> {
-    const OP: &str = "lct_czt";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    run(OP, x, axis, Key::new(OP, n, &output_entries(m, spacing, output), x.dtype()), || {
-        Ok(zoomed(&CztTables::lct(m, n, spacing, output)?))
+    zoom("lct_czt", x, axis, output.outputs, &output_entries(m, spacing, output), |n| {
+        CztTables::lct(m, n, spacing, output)
     })
 }
 
@@ -370,14 +417,72 @@ pub fn lct_czt_vjp(
     axis: isize,
 ) -> Result<Tensor> {
     const OP: &str = "lct_czt_vjp";
-    complex_axis(OP, g, axis)?;
-    run(OP, g, axis, Key::new(OP, n, &output_entries(m, spacing, output), g.dtype()), || {
-        Ok(zoomed(&CztTables::lct(m, n, spacing, output)?).adjoint_convolution())
+    check_line(OP, g, output.outputs)?;
+    zoom_back(OP, g, axis, n, &output_entries(m, spacing, output), |_| {
+        CztTables::lct(m, n, spacing, output)
     })
 }
 
+/// The gradient of [`lct_czt`] with respect to `(a, b, c, d, first, step)`: the matrix and where the
+/// outputs lie. A real tensor of six elements; the kernel does not contain `c`.
+///
+/// # Errors
+/// As [`lct_czt`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the result's kind.
+pub fn lct_czt_param_vjp(
+    x: &Tensor,
+    g: &Tensor,
+    m: &Abcd,
+    spacing: f64,
+    output: &OutputGrid,
+    axis: isize,
+) -> Result<Tensor> {
+    const OP: &str = "lct_czt_param_vjp";
+    let (_, n) = complex_axis(OP, x, axis)?;
+    check_gradient(OP, x, g, axis, output.outputs)?;
+    let y = lct_czt(x, m, spacing, output, axis)?;
+    let gx = lct_czt_vjp(g, n, m, spacing, output, axis)?;
+    let points: Vec<f64> = centred_grid(n).iter().map(|p| p * spacing).collect();
+    let moved = zoom(OP, x, axis, output.outputs, &output_entries(m, spacing, output), |n| {
+        Ok(weighted(CztTables::lct(m, n, spacing, output)?, |j| points[j]))
+    })?;
+    // The phase is π (a x² − 2xu + d u²)/b and the amplitude |b|^(−1/2).
+    let places = |slope: &dyn Fn(f64, f64) -> f64| -> Vec<Complex64> {
+        (0..output.outputs)
+            .map(|k| k as f64)
+            .map(|k| Complex64::new(0.0, slope(k, output.first + k * output.step)))
+            .collect()
+    };
+    let squares = points.iter().map(|p| Complex64::new(0.0, PI * p * p)).collect();
+    let sums = [
+        Sum { y: x, g: &gx, weights: squares },
+        Sum { y: &y, g, weights: places(&|_, u| PI * u * u) },
+        Sum { y: &moved, g, weights: places(&|_, u| TAU * u) },
+        Sum { y: &y, g, weights: vec![Complex64::ONE; output.outputs] },
+        Sum { y: &y, g, weights: places(&|_, u| TAU * u) },
+        Sum { y: &moved, g, weights: places(&|_, _| TAU) },
+        Sum { y: &y, g, weights: places(&|k, u| TAU * u * k) },
+        Sum { y: &moved, g, weights: places(&|k, _| TAU * k) },
+    ];
+    let [a, b, _, d] = m.entries();
+    let over = b.recip();
+    let square = over * over;
+    gradient(
+        OP,
+        axis,
+        &sums,
+        &[
+            vec![over, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            vec![-a * square, -d * square, square, -0.5 * over, 0.0, 0.0, 0.0, 0.0],
+            vec![0.0; 8],
+            vec![0.0, over, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            vec![0.0, 0.0, 0.0, 0.0, d * over, -over, 0.0, 0.0],
+            vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, d * over, -over],
+        ],
+    )
+}
+
 fn output_entries(m: &Abcd, spacing: f64, output: &OutputGrid) -> Vec<f64> {
-    with_entries(m, &[spacing, output.outputs as f64, output.first, output.step])
+    with_entries(m, &[spacing, output.first, output.step])
 }
 
 fn with_entries(m: &Abcd, more: &[f64]) -> Vec<f64> {

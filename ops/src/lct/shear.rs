@@ -8,9 +8,8 @@ use wavecube_kernels::lct::{
     Factor, Program, adjoint, centred_dft, shear_factors, shear_spectrum_factors,
 };
 
-use super::{
-    cache::Key,
-    run::{Sum, check_pair, complex_axis, gradient, rate_weights, run},
+use super::run::{
+    Sum, check_output, check_pair, complex_axis, gradient, rate_weights, run, run_into,
 };
 use crate::Tensor;
 
@@ -33,9 +32,7 @@ use crate::Tensor;
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn chirp_multiply(x: &Tensor, q: f64, axis: isize) -> Result<Tensor> {
-    const OP: &str = "chirp_multiply";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    run(OP, x, axis, Key::new(OP, n, &[q], x.dtype()), || {
+    run("chirp_multiply", x, axis, &[q], |n| {
         let factors = if q == 0.0 { vec![] } else { vec![Factor::Diagonal(chirp_table(n, q)?)] };
         Ok(Program::of_factors(n, &factors))
     })
@@ -55,8 +52,7 @@ pub fn chirp_multiply_vjp(g: &Tensor, q: f64, axis: isize) -> Result<Tensor> {
 /// As [`chirp_multiply`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
 pub fn chirp_multiply_rate_vjp(x: &Tensor, g: &Tensor, q: f64, axis: isize) -> Result<Tensor> {
     const OP: &str = "chirp_multiply_rate_vjp";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    check_pair(OP, x, g)?;
+    let n = check_pair(OP, x, g, axis)?;
     let y = chirp_multiply(x, q, axis)?;
     gradient(OP, axis, &[Sum { y: &y, g, weights: rate_weights(n) }], &[vec![1.0]])
 }
@@ -77,11 +73,17 @@ pub fn chirp_multiply_rate_vjp(x: &Tensor, g: &Tensor, q: f64, axis: isize) -> R
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn fourier(x: &Tensor, inverse: bool, axis: isize) -> Result<Tensor> {
-    let (_, n) = complex_axis("fourier", x, axis)?;
-    let recipe = if inverse { "fourier inverse" } else { "fourier" };
-    run("fourier", x, axis, Key::new(recipe, n, &[], x.dtype()), || {
+    run("fourier", x, axis, &[f64::from(u8::from(inverse))], |n| {
         Ok(Program::of_factors(n, &centred_dft(n, inverse)))
     })
+}
+
+/// The gradient of [`fourier`] with respect to the signal: the transform back.
+///
+/// # Errors
+/// As [`fourier`].
+pub fn fourier_vjp(g: &Tensor, inverse: bool, axis: isize) -> Result<Tensor> {
+    fourier(g, !inverse, axis)
 }
 
 /// The transform of `m` along `axis` as three shears: chirp, DFT, chirp, inverse DFT, chirp, in one trip
@@ -112,6 +114,40 @@ pub fn lct_shear(x: &Tensor, m: &Abcd, axis: isize) -> Result<Tensor> {
     lct_shear_factored(x, &ShearFactors::new(m)?, axis)
 }
 
+/// [`lct_shear`] into a tensor that exists: of the input's shape, any strides, apart from the input.
+///
+/// # Errors
+/// As [`lct_shear`]; [`Error::Shape`] for another shape; [`Error::Overlap`] if the memory of both meets;
+/// [`Error::Strides`] if two elements of the output share a place.
+///
+/// ```
+/// use wavecube::{Abcd, Complex32, Device, Dtype, Tensor, lct_shear, lct_shear_into};
+/// let device = Device::best()?;
+/// let x = Tensor::from_slice(&device, &[Complex32::new(1.0, 2.0); 64], &[64])?;
+/// let mut y = Tensor::empty(&device, Dtype::F32, true, &[64])?;
+/// let m = Abcd::fractional_fourier(0.6);
+/// lct_shear_into(&x, &mut y, &m, -1)?;
+/// assert_eq!(y.read::<Complex32>()?, lct_shear(&x, &m, -1)?.read::<Complex32>()?);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
+pub fn lct_shear_into(x: &Tensor, output: &mut Tensor, m: &Abcd, axis: isize) -> Result<()> {
+    const OP: &str = "lct_shear";
+    check_output(OP, x, output)?;
+    let factors = ShearFactors::new(m)?;
+    let (passes, phase) = (factors.passes(), factors.phase());
+    run_into(OP, x, output, axis, &values(&passes, phase), |n| {
+        Ok(Program::of_factors(n, &shear_factors(n, &passes, phase)?))
+    })?;
+    count(x, &factors);
+    Ok(())
+}
+
+fn count(x: &Tensor, factors: &ShearFactors) {
+    if factors.degenerate() {
+        x.device().lct().count_degenerate();
+    }
+}
+
 /// The gradient of [`lct_shear`] with respect to the signal: its adjoint, which is its inverse.
 ///
 /// # Errors
@@ -138,11 +174,25 @@ pub fn lct_shear_param_vjp(x: &Tensor, g: &Tensor, m: &Abcd, axis: isize) -> Res
 ///
 /// # Errors
 /// As [`lct_shear`].
+///
+/// ```
+/// use wavecube::{Abcd, Complex32, Device, ShearFactors, Tensor};
+/// use wavecube::{lct_shear_factored, lct_shear_factored_param_vjp, lct_shear_factored_vjp};
+/// let device = Device::best()?;
+/// let x = Tensor::from_slice(&device, &[Complex32::new(1.0, 0.0); 16], &[16])?;
+/// let factors = ShearFactors::smooth(&Abcd::fractional_fourier(0.6))?;
+/// let y = lct_shear_factored(&x, &factors, -1)?;
+/// // Of the loss ½‖y‖² the gradient at y is y. The transform is unitary: it comes back as x, and no
+/// // change of the matrix changes the loss.
+/// let by_signal: Vec<Complex32> = lct_shear_factored_vjp(&y, &factors, -1)?.read()?;
+/// assert!(by_signal.iter().all(|v| (v - Complex32::new(1.0, 0.0)).norm() < 1e-5));
+/// let by_entries: Vec<f32> = lct_shear_factored_param_vjp(&x, &y, &factors, -1)?.read()?;
+/// assert!(by_entries.iter().all(|v| v.abs() < 1e-3));
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn lct_shear_factored(x: &Tensor, factors: &ShearFactors, axis: isize) -> Result<Tensor> {
     let y = lct_shear_passes(x, &factors.passes(), factors.phase(), axis)?;
-    if factors.degenerate() {
-        x.device().lct().count_degenerate();
-    }
+    count(x, factors);
     Ok(y)
 }
 
@@ -165,6 +215,12 @@ pub fn lct_shear_factored_param_vjp(
     factors: &ShearFactors,
     axis: isize,
 ) -> Result<Tensor> {
+    let jacobian = entry_jacobian(factors)?;
+    lct_shear_rate_vjp(x, g, &factors.passes(), factors.phase(), &jacobian, axis)
+}
+
+/// The derivatives of the passes' rates, a row for each entry `(a, b, c, d)`.
+fn entry_jacobian(factors: &ShearFactors) -> Result<[Vec<f64>; 4]> {
     let Some(by_entries) = factors.rate_jacobian() else {
         return Err(Error::Unsupported {
             op: "lct_shear_param_vjp",
@@ -177,10 +233,8 @@ pub fn lct_shear_factored_param_vjp(
         ShearForm::ChirpMiddleConvolution => [1.0, -1.0, 1.0],
         ShearForm::ConvolutionMiddleChirp => [-1.0, 1.0, -1.0],
     };
-    let jacobian: Vec<Vec<f64>> = (0..4)
-        .map(|entry| by_entries.iter().zip(signs).map(|(row, sign)| sign * row[entry]).collect())
-        .collect();
-    lct_shear_rate_vjp(x, g, &factors.passes(), factors.phase(), &jacobian, axis)
+    Ok([0, 1, 2, 3]
+        .map(|entry| by_entries.iter().zip(signs).map(|(row, sign)| sign * row[entry]).collect()))
 }
 
 /// The passes themselves: powers of the centred DFT around chirp, DFT, chirp, inverse DFT, chirp, times
@@ -188,15 +242,27 @@ pub fn lct_shear_factored_param_vjp(
 ///
 /// # Errors
 /// As [`lct_shear`].
+///
+/// ```
+/// use wavecube::{Complex32, Complex64, Device, ShearPasses, Tensor};
+/// use wavecube::{lct_shear_passes, lct_shear_rate_vjp};
+/// let device = Device::best()?;
+/// let x = Tensor::from_slice(&device, &[Complex32::new(1.0, 0.0); 16], &[16])?;
+/// let passes =
+///     ShearPasses { before: 0, first: 0.3, forward: true, middle: -0.8, last: 0.1, after: 0 };
+/// let y = lct_shear_passes(&x, &passes, Complex64::ONE, -1)?;
+/// let unit = [vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0], vec![0.0, 0.0, 1.0]];
+/// let by_rates = lct_shear_rate_vjp(&x, &y, &passes, Complex64::ONE, &unit, -1)?;
+/// assert_eq!(by_rates.shape(), [3]);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn lct_shear_passes(
     x: &Tensor,
     passes: &ShearPasses,
     phase: Complex64,
     axis: isize,
 ) -> Result<Tensor> {
-    const OP: &str = "lct_shear";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    run(OP, x, axis, key(OP, n, passes, phase, x), || {
+    run("lct_shear", x, axis, &values(passes, phase), |n| {
         Ok(Program::of_factors(n, &shear_factors(n, passes, phase)?))
     })
 }
@@ -211,9 +277,7 @@ pub fn lct_shear_passes_vjp(
     phase: Complex64,
     axis: isize,
 ) -> Result<Tensor> {
-    const OP: &str = "lct_shear_vjp";
-    let (_, n) = complex_axis(OP, g, axis)?;
-    run(OP, g, axis, key(OP, n, passes, phase, g), || {
+    run("lct_shear_vjp", g, axis, &values(passes, phase), |n| {
         let there = shear_factors(n, passes, phase)?;
         Ok(Program::of_factors(n, &adjoint(n, &there)))
     })
@@ -236,8 +300,7 @@ pub fn lct_shear_rate_vjp(
     axis: isize,
 ) -> Result<Tensor> {
     const OP: &str = "lct_shear_rate_vjp";
-    let (_, n) = complex_axis(OP, x, axis)?;
-    check_pair(OP, x, g)?;
+    let n = check_pair(OP, x, g, axis)?;
     if let Some(row) = jacobian.iter().find(|row| row.len() != 3) {
         return Err(Error::Length {
             op: OP,
@@ -255,7 +318,7 @@ pub fn lct_shear_rate_vjp(
         _ => Ok(x.clone()),
     };
     let spectrum = |x: &Tensor| {
-        run(OP, x, axis, key(OP, n, passes, Complex64::ONE, x), || {
+        run(OP, x, axis, &values(passes, Complex64::ONE), |n| {
             Ok(Program::of_factors(n, &shear_spectrum_factors(n, passes)?))
         })
     };
@@ -275,17 +338,29 @@ pub fn lct_shear_rate_vjp(
     )
 }
 
-fn key(op: &'static str, n: usize, passes: &ShearPasses, phase: Complex64, x: &Tensor) -> Key {
+/// The numbers that the tables of the passes are made from.
+fn values(passes: &ShearPasses, phase: Complex64) -> [f64; 6] {
     let ShearPasses { before, first, forward, middle, last, after } = *passes;
     let powers =
         f64::from(before % 4) + 4.0 * f64::from(after % 4) + 16.0 * f64::from(u8::from(forward));
-    Key::new(op, n, &[powers, first, middle, last, phase.re, phase.im], x.dtype())
+    [powers, first, middle, last, phase.re, phase.im]
 }
 
 /// [`lct_shear`] by the matrix of free propagation, `U(b)`: a convolution by a chirp.
 ///
 /// # Errors
 /// As [`lct_shear`].
+///
+/// ```
+/// use wavecube::{Complex32, Device, Tensor, fresnel};
+/// let device = Device::best()?;
+/// let signal: Vec<Complex32> = (0..20).map(|j| Complex32::new((j % 3) as f32, 1.0)).collect();
+/// let x = Tensor::from_slice(&device, &signal, &[20])?;
+/// let twice: Vec<Complex32> = fresnel(&fresnel(&x, 0.5, -1)?, 0.75, -1)?.read()?;
+/// let once: Vec<Complex32> = fresnel(&x, 1.25, -1)?.read()?;
+/// assert!(twice.iter().zip(&once).all(|(a, b)| (a - b).norm() < 1e-5));
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn fresnel(x: &Tensor, b: f64, axis: isize) -> Result<Tensor> {
     // F, chirp, F⁻¹ for every b: the group law holds on every vector.
     lct_shear_passes(x, &fresnel_passes(b), Complex64::ONE, axis)
@@ -316,8 +391,44 @@ const fn fresnel_passes(b: f64) -> ShearPasses {
 ///
 /// # Errors
 /// As [`lct_shear`]; [`Error::Value`] if `m` is zero or not finite.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Tensor, scaling, scaling_vjp};
+/// let device = Device::best()?;
+/// let pulse: Vec<Complex32> =
+///     (0..65).map(|j| Complex32::new((-((j as f32 - 32.0) / 6.0).powi(2)).exp(), 0.0)).collect();
+/// let x = Tensor::from_slice(&device, &pulse, &[65])?;
+/// let wide = scaling(&x, 2.0, -1)?;
+/// // Twice as wide and 1/√2 as high: three samples out is where 1.5 were.
+/// let y: Vec<Complex32> = wide.read()?;
+/// let expected = (-(1.5f32 / 6.0).powi(2)).exp() / 2f32.sqrt();
+/// assert!((y[35].norm() - expected).abs() < 1e-3);
+/// let back: Vec<Complex32> = scaling_vjp(&wide, 2.0, -1)?.read()?;
+/// assert!(back.iter().zip(&pulse).all(|(a, b)| (a - b).norm() < 1e-5));
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn scaling(x: &Tensor, m: f64, axis: isize) -> Result<Tensor> {
     lct_shear(x, &Abcd::scaling(m)?, axis)
+}
+
+/// The gradient of [`scaling`] with respect to the signal: its adjoint, which is its inverse.
+///
+/// # Errors
+/// As [`scaling`].
+pub fn scaling_vjp(g: &Tensor, m: f64, axis: isize) -> Result<Tensor> {
+    lct_shear_vjp(g, &Abcd::scaling(m)?, axis)
+}
+
+/// The gradient of [`scaling`] with respect to `m`, a real tensor of one element.
+///
+/// # Errors
+/// As [`scaling`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
+pub fn scaling_param_vjp(x: &Tensor, g: &Tensor, m: f64, axis: isize) -> Result<Tensor> {
+    let factors = ShearFactors::smooth(&Abcd::scaling(m)?)?;
+    let [by_a, _, _, by_d] = entry_jacobian(&factors)?;
+    // The matrix is diag(m, 1/m).
+    let by_m = by_a.iter().zip(&by_d).map(|(a, d)| a - d / (m * m)).collect();
+    lct_shear_rate_vjp(x, g, &factors.passes(), factors.phase(), &[by_m], axis)
 }
 
 /// The separable transform of a plane: [`lct_shear`] of `m[0]` along `axes[0]` and of `m[1]` along
@@ -325,9 +436,21 @@ pub fn scaling(x: &Tensor, m: f64, axis: isize) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`lct_shear`]; [`Error::Unsupported`] if both name one axis.
+///
+/// ```
+/// use wavecube::{Abcd, Complex32, Device, Tensor, lct2, lct2_vjp};
+/// let device = Device::best()?;
+/// let image: Vec<Complex32> = (0..8 * 12).map(|j| Complex32::new((j % 5) as f32, 0.0)).collect();
+/// let x = Tensor::from_slice(&device, &image, &[8, 12])?;
+/// let m = [&Abcd::fractional_fourier(0.5), &Abcd::fresnel(0.3)];
+/// let back: Vec<Complex32> = lct2_vjp(&lct2(&x, m, [0, 1])?, m, [0, 1])?.read()?;
+/// assert!(back.iter().zip(&image).all(|(a, b)| (a - b).norm() < 1e-4));
+/// # Ok::<(), wavecube::Error>(())
+/// ```
 pub fn lct2(x: &Tensor, m: [&Abcd; 2], axes: [isize; 2]) -> Result<Tensor> {
-    let factors = plane(x, m, axes)?;
-    lct_shear_factored(&lct_shear_factored(x, &factors[0], axes[0])?, &factors[1], axes[1])
+    check_plane(x, axes)?;
+    let [first, second] = [ShearFactors::new(m[0])?, ShearFactors::new(m[1])?];
+    lct_shear_factored(&lct_shear_factored(x, &first, axes[0])?, &second, axes[1])
 }
 
 /// The gradient of [`lct2`] with respect to the signal.
@@ -335,19 +458,38 @@ pub fn lct2(x: &Tensor, m: [&Abcd; 2], axes: [isize; 2]) -> Result<Tensor> {
 /// # Errors
 /// As [`lct2`].
 pub fn lct2_vjp(g: &Tensor, m: [&Abcd; 2], axes: [isize; 2]) -> Result<Tensor> {
-    let factors = plane(g, m, axes)?;
-    lct_shear_factored_vjp(&lct_shear_factored_vjp(g, &factors[1], axes[1])?, &factors[0], axes[0])
+    check_plane(g, axes)?;
+    let [first, second] = [ShearFactors::new(m[0])?, ShearFactors::new(m[1])?];
+    lct_shear_factored_vjp(&lct_shear_factored_vjp(g, &second, axes[1])?, &first, axes[0])
 }
 
-fn plane(x: &Tensor, m: [&Abcd; 2], axes: [isize; 2]) -> Result<[ShearFactors; 2]> {
+/// The gradients with respect to the entries of both matrices, each as that of [`lct_shear_param_vjp`]: of
+/// the transform in the factorisations `ShearFactors::smooth(m)`.
+///
+/// # Errors
+/// As [`lct2`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
+pub fn lct2_param_vjp(
+    x: &Tensor,
+    g: &Tensor,
+    m: [&Abcd; 2],
+    axes: [isize; 2],
+) -> Result<[Tensor; 2]> {
+    check_plane(x, axes)?;
+    check_pair("lct2_param_vjp", x, g, axes[0])?;
+    let [first, second] = [ShearFactors::smooth(m[0])?, ShearFactors::smooth(m[1])?];
+    // Each matrix sees the signal before it and the gradient behind it.
+    let between = lct_shear_factored_vjp(g, &second, axes[1])?;
+    let by_first = lct_shear_factored_param_vjp(x, &between, &first, axes[0])?;
+    let between = lct_shear_factored(x, &first, axes[0])?;
+    let by_second = lct_shear_factored_param_vjp(&between, g, &second, axes[1])?;
+    Ok([by_first, by_second])
+}
+
+fn check_plane(x: &Tensor, axes: [isize; 2]) -> Result<()> {
     let (first, _) = complex_axis("lct2", x, axes[0])?;
     let (second, _) = complex_axis("lct2", x, axes[1])?;
-    if first == second {
-        return Err(Error::Unsupported {
-            op: "lct2",
-            argument: "axes",
-            reason: "name two different axes",
-        });
+    if first != second {
+        return Ok(());
     }
-    Ok([ShearFactors::new(m[0])?, ShearFactors::new(m[1])?])
+    Err(Error::Unsupported { op: "lct2", argument: "axes", reason: "name two different axes" })
 }

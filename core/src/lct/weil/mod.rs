@@ -33,6 +33,7 @@
 
 use core::ops::Mul;
 
+use super::table_length;
 use crate::{Error, Result};
 
 mod plan;
@@ -71,14 +72,7 @@ impl WeilMatrix {
     /// [`Error::Length`] if `n` is 0 or more than [`Self::MAX_LENGTH`], [`Error::Value`] if the
     /// determinant is not 1 modulo `n` or `2n`.
     pub fn new(n: usize, entries: [i64; 4]) -> Result<Self> {
-        if n == 0 || n > Self::MAX_LENGTH {
-            return Err(Error::Length {
-                op: OP,
-                argument: "n",
-                expected: "from 1 to 2^31",
-                found: n,
-            });
-        }
+        table_length(OP, "n", n)?;
         let ring = Residues::of_length(n as u64);
         let entries = entries.map(|entry| entry.rem_euclid(ring.modulus as i64) as u64);
         let [a, b, c, d] = entries;
