@@ -11,7 +11,10 @@ use wavecube_core::{
     Dtype, Error, Layout, Limits,
     fft::{Direction, Normalization},
 };
-use wavecube_kernels::fft::{Algorithm, FftPlan, FftProblem, Kind, Strategy};
+use wavecube_kernels::fft::{Algorithm, FftPlan, FftProblem, Kind, Pass, Strategy};
+
+#[path = "../../tests/src/reach.rs"]
+mod reach;
 
 /// A length: mostly small enough to be planned, sometimes beyond every limit.
 #[derive(Arbitrary, Debug)]
@@ -144,7 +147,13 @@ fuzz_target!(|input: Input| {
     let Some(problem) = problem(&input) else { return };
     let limits = input.limits.limits();
     match FftPlan::new(&problem, &limits) {
-        Ok(plan) => check_plan(&problem, &plan, &limits),
+        Ok(plan) => {
+            check_plan(&problem, &plan, &limits);
+            let points = |pass: &Pass| pass.rows().saturating_mul(pass.config.n);
+            if plan.passes.iter().all(|pass| points(pass) <= 1 << 12) {
+                reach::check(&plan, &[]).expect("every index is within its buffer");
+            }
+        }
         Err(error) => check_error(&error),
     }
 });

@@ -17,7 +17,7 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::{Device, Tensor, TensorData},
 };
-use safetensors::{Dtype, SafeTensors, View, tensor::TensorView};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -176,22 +176,16 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path)
             .with_context(|| format!("cannot read the checkpoint {}", path.display()))?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| {
+        let damaged = |error: SafeTensorError| {
             anyhow::anyhow!(
                 "the checkpoint {} is cut short or damaged ({} bytes: {error}); take an earlier \
                  one or train again",
                 path.display(),
                 bytes.len()
             )
-        })?;
-        SafeTensors::deserialize(&bytes).map_err(|error| {
-            anyhow::anyhow!(
-                "the checkpoint {} is cut short or damaged ({} bytes: {error}); take an earlier \
-                 one or train again",
-                path.display(),
-                bytes.len()
-            )
-        })?;
+        };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+        SafeTensors::deserialize(&bytes).map_err(damaged)?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let entry = |key: &str| {
             metadata.get(key).with_context(|| {

@@ -4,6 +4,7 @@ pub mod catalogue;
 #[cfg(feature = "codegen")]
 pub mod codegen;
 mod harness;
+pub mod reach;
 pub mod reference;
 
 pub use harness::{

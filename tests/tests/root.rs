@@ -1,7 +1,9 @@
 //! All tests of the operations, in one binary.
 
 mod convolution;
+mod device;
 mod fft;
+mod fft_plan;
 mod lct;
 mod lct_gradients;
 mod tidy;

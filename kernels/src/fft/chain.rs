@@ -202,7 +202,7 @@ pub struct Chain {
 /// Points a unit aims to hold in single precision: enough to hide latency, few enough for the
 /// register file.
 const POINTS_PER_UNIT: usize = 16;
-/// No unit may hold more where it takes one butterfly at a time.
+/// No unit may hold more, but for the butterflies that it takes at once.
 const MAX_POINTS_PER_UNIT: usize = 26;
 /// Units a cube aims to have.
 const UNITS_PER_CUBE: usize = 128;
@@ -216,10 +216,10 @@ const BANKS: usize = 128;
 fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype) -> usize {
     let points =
         |units| radices.iter().map(|&r| points_per_unit(n, r, units, lanes)).max().unwrap_or(1);
-    let single = Dtype::F32.size();
-    let aim = POINTS_PER_UNIT * lanes * single / compute.size();
-    let most = if lanes == 1 { MAX_POINTS_PER_UNIT * single / compute.size() } else { aim };
-    let most = most.max(radices.iter().copied().max().unwrap_or(1) * lanes);
+    let in_single = |points: usize| points * Dtype::F32.size() / compute.size();
+    let aim = in_single(POINTS_PER_UNIT);
+    let radix = radices.iter().copied().max().unwrap_or(1);
+    let most = in_single(MAX_POINTS_PER_UNIT).max(radix * lanes);
     (n.div_ceil(most)..=n.div_ceil(aim / 2))
         .filter(|&units| points(units) <= most)
         .min_by_key(|&units| {
@@ -244,7 +244,7 @@ fn side_by_side(n: usize, radices: &mut [usize], compute: Dtype) -> usize {
     2
 }
 
-/// The shape of a pass over transforms of `n` points, or `None` if `n` does not fit.
+/// The shape of a pass.
 struct Shape {
     radices: Vec<usize>,
     units: usize,
@@ -256,20 +256,40 @@ struct Shape {
     pad: usize,
 }
 
-fn shape(n: usize, rows: usize, across: bool, compute: Dtype, limits: &Limits) -> Option<Shape> {
-    let mut radices = factorize(n, 16)?;
+/// The shape of a pass over transforms of `n` points, or what of the device is too small for one.
+fn shape(
+    op: &'static str,
+    n: usize,
+    rows: usize,
+    across: bool,
+    compute: Dtype,
+    limits: &Limits,
+) -> Result<Shape> {
+    let mut radices = factorize(n, 16).ok_or(Error::Length {
+        op,
+        argument: "n_fft",
+        expected: "a product of primes up to 13 in one pass",
+        found: n,
+    })?;
     if radices.is_empty() {
         radices.push(1);
     }
-    let single = radices.len() == 1;
-    let fits = |numbers: Option<usize>| {
-        single
-            || numbers
-                .and_then(|numbers| numbers.checked_mul(compute.size()))
-                .is_some_and(|bytes| bytes <= limits.shared_bytes)
+    // A single stage exchanges nothing.
+    let shared = if radices.len() == 1 { 0 } else { compute.size() };
+    let holds = |numbers: usize| numbers.saturating_mul(shared) <= limits.shared_bytes;
+    let too_little_memory = |numbers: usize| Error::Limit {
+        op,
+        resource: "bytes of shared memory in a cube",
+        available: limits.shared_bytes as u64,
+        required: numbers.saturating_mul(shared) as u64,
     };
-    if limits.serial {
-        return fits(n.checked_mul(4)).then_some(Shape {
+    // Where a cube has one unit, no other unit is there to share a transform with.
+    if limits.serial || limits.units_per_cube == 1 {
+        let numbers = n.saturating_mul(4);
+        if !holds(numbers) {
+            return Err(too_little_memory(numbers));
+        }
+        return Ok(Shape {
             radices,
             units: 1,
             lanes: 1,
@@ -282,28 +302,34 @@ fn shape(n: usize, rows: usize, across: bool, compute: Dtype, limits: &Limits) -
     }
     let lanes = side_by_side(n, &mut radices, compute);
     let units = units_for(n, &radices, lanes, compute);
-    if units > limits.units_per_cube {
-        return None;
-    }
-    let holds = |exchange: Exchange, pad: usize, rows: usize| {
-        let cell = exchange.parts() * lanes;
-        fits(room(n / lanes, pad).checked_mul(cell).and_then(|numbers| numbers.checked_mul(rows)))
+    let numbers = |exchange: Exchange, pad: usize, rows: usize| {
+        room(n / lanes, pad).saturating_mul(exchange.parts() * lanes).saturating_mul(rows)
     };
-    let exchange =
-        [Exchange::Whole, Exchange::InTurn].into_iter().find(|&exchange| holds(exchange, 0, 1))?;
+    let exchange = [Exchange::Whole, Exchange::InTurn]
+        .into_iter()
+        .find(|&exchange| holds(numbers(exchange, 0, 1)))
+        .ok_or_else(|| too_little_memory(numbers(Exchange::InTurn, 0, 1)))?;
+    if units > limits.units_per_cube {
+        return Err(Error::Limit {
+            op,
+            resource: "units in a cube",
+            available: limits.units_per_cube as u64,
+            required: units as u64,
+        });
+    }
     let pad = BANKS / (exchange.parts() * lanes * compute.size());
-    let pad = if holds(exchange, pad, 1) { pad } else { 0 };
+    let pad = if holds(numbers(exchange, pad, 1)) { pad } else { 0 };
     let wanted =
         if across { ACROSS_ROWS.max(UNITS_PER_CUBE / units) } else { UNITS_PER_CUBE / units };
     let mut per_cube = 1;
     while per_cube * 2 <= wanted
         && per_cube < rows
         && per_cube * 2 * units <= limits.units_per_cube
-        && holds(exchange, pad, per_cube * 2)
+        && holds(numbers(exchange, pad, per_cube * 2))
     {
         per_cube *= 2;
     }
-    Some(Shape {
+    Ok(Shape {
         radices,
         units,
         lanes,
@@ -404,7 +430,8 @@ impl Chain {
     /// Lays the chain over passes.
     ///
     /// # Errors
-    /// [`Error::Limit`] if the transform is longer than two passes reach, or the grid too large.
+    /// [`Error::Limit`] if the transform is longer than two passes reach: a cube has not the shared memory
+    /// or the units for one of them; or if the grid is too large.
     pub fn passes(&self, limits: &Limits) -> Result<Vec<Pass>> {
         if self.rows() == 0 {
             return Ok(Vec::new());
@@ -413,34 +440,25 @@ impl Chain {
         if chain.strategy == Strategy::Naive && !chain.round_trip {
             return Ok(vec![chain.naive(limits)?]);
         }
-        if let Some(shape) = chain.shape(limits) {
-            return Ok(vec![chain.single(&shape, limits)?.widened()]);
-        }
         if factorize(chain.n, 16).is_none() {
             return chain.bluestein(limits);
+        }
+        if let Ok(shape) = chain.shape(limits) {
+            return Ok(vec![chain.single(&shape, limits)?.widened()]);
         }
         let compute = chain.dtype.compute();
         let (first, second) = balanced_split(chain.n);
         let rows = chain.rows();
-        match (
-            shape(first, rows * second, true, compute, limits),
-            shape(second, rows * first, !chain.round_trip, compute, limits),
-        ) {
-            (Some(outer), Some(inner)) => chain.four_step(&outer, &inner, limits),
-            _ => Err(Error::Limit {
-                op: chain.op,
-                resource: "points in two passes through shared memory",
-                available: (limits.shared_bytes / compute.size()).pow(2) as u64,
-                required: chain.n as u64,
-            }),
-        }
+        let outer = shape(chain.op, first, rows * second, true, compute, limits)?;
+        let inner = shape(chain.op, second, rows * first, !chain.round_trip, compute, limits)?;
+        chain.four_step(&outer, &inner, limits)
     }
 
-    fn shape(&self, limits: &Limits) -> Option<Shape> {
+    fn shape(&self, limits: &Limits) -> Result<Shape> {
         let across = self.batch.last().is_some_and(|axis| {
             axis.len > 1 && axis.source < self.source.stride && axis.target < self.target.stride
         });
-        shape(self.n, self.rows(), across, self.dtype.compute(), limits)
+        shape(self.op, self.n, self.rows(), across, self.dtype.compute(), limits)
     }
 
     /// One pass of `shape` that does the whole chain.
