@@ -439,6 +439,24 @@ fn every_parameter_gradient_is_that_of_the_reference() {
         ];
         assert_values(&name("framed"), &found, &want, dtype);
 
+        // Samples on the frame's own grid and on the fixed one, by the frame.
+        let chirped = |q: f64, values: Vec<Complex64>| r::apply(&r::chirp(n, q), &values);
+        let want = differences(&[frame_q, frame_m], &gs, |p| {
+            let samples = (0..n).map(|j| (0..n).map(|k| xs[k] * basis[k * n + j]).sum()).collect();
+            chirped(p[0] * p[1] * p[1], samples)
+        });
+        assert_gradient(&name("samples"), &state.to_samples_frame_vjp(&g).unwrap(), &want, dtype);
+        let want = differences(&[frame_q, frame_m], &gs, |p| {
+            let step = (n as f64).sqrt() * p[1];
+            let sample = |point: &f64| {
+                let terms =
+                    xs.iter().enumerate().map(|(k, v)| v * r::hermite_gauss(k, point / step));
+                terms.sum::<Complex64>() / step.sqrt()
+            };
+            chirped(p[0], r::grid(n).iter().map(sample).collect())
+        });
+        assert_gradient(&name("resample"), &state.resample_frame_vjp(&g).unwrap(), &want, dtype);
+
         let parts = |p: &[f64]| {
             [Complex64::new(p[0], p[1]), Complex64::new(p[2], p[3]), Complex64::new(p[4], p[5])]
         };

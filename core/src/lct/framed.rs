@@ -222,6 +222,29 @@ impl Frame {
     /// [`Error::Length`] if `n` is 0 or more than [`super::Eigenbasis::MAX_LENGTH`], [`Error::Value`] if
     /// the phases overflow.
     pub fn resampling(&self, n: usize) -> Result<Vec<Complex64>> {
+        self.resampled(n, |_, _, function, _| function)
+    }
+
+    /// The derivative of [`Self::resampling`] by the scale `m`: with `s = x_j/m`, `h_k(s)` becomes
+    /// `−(h_k(s)/2 + s h_k'(s))/m`, `h_k' = √(πk) h_{k−1} − √(π(k+1)) h_{k+1}`. The one by `q` is
+    /// `iπ n_j²/N` times the matrix itself.
+    ///
+    /// # Errors
+    /// As [`Self::resampling`].
+    pub fn resampling_by_scale(&self, n: usize) -> Result<Vec<Complex64>> {
+        self.resampled(n, |k, s, function, [below, above]| {
+            let slope = (PI * k as f64).sqrt() * below - (PI * (k as f64 + 1.0)).sqrt() * above;
+            -(0.5 * function + s * slope) / self.m
+        })
+    }
+
+    /// `N^(−1/4) m^(−1/2) exp(iπ q n_j²/N)` times what `of` makes of the order `k`, the point `x_j/m`,
+    /// `h_k` there, and the orders below and above.
+    fn resampled(
+        &self,
+        n: usize,
+        of: impl Fn(usize, f64, f64, [f64; 2]) -> f64,
+    ) -> Result<Vec<Complex64>> {
         if n > super::Eigenbasis::MAX_LENGTH {
             return Err(Error::Length {
                 op: OP,
@@ -233,12 +256,14 @@ impl Frame {
         let chirp = chirp_table(n, self.q)?;
         let root = (n as f64).sqrt();
         let points = centred_grid(n).iter().map(|p| p / (root * self.m)).collect::<Vec<_>>();
-        let functions = hermite::table(n, &points);
+        let functions = hermite::table(n + 1, &points);
         let scale = (root * self.m).sqrt().recip();
         Ok((0..n * n)
             .map(|entry| {
                 let (j, k) = (entry / n, entry % n);
-                chirp[j] * (scale * functions[k * n + j])
+                let below = if k == 0 { 0.0 } else { functions[(k - 1) * n + j] };
+                let around = [below, functions[(k + 1) * n + j]];
+                chirp[j] * (scale * of(k, points[j], functions[k * n + j], around))
             })
             .collect())
     }

@@ -313,6 +313,29 @@ impl FramedSignal {
         dense("lct_framed_vjp", g, self.axis, &self.resampling(g)?, how)
     }
 
+    /// The gradient of [`Self::resample`] with respect to the frame's `(q, m)`, for the next
+    /// [`Self::apply_vjp`]: a real tensor of two elements.
+    ///
+    /// # Errors
+    /// As [`Self::resample`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the samples' kind.
+    pub fn resample_frame_vjp(&self, g: &Tensor) -> Result<Tensor> {
+        const OP: &str = "lct_framed_vjp";
+        let v = &self.coefficients;
+        let n = check_pair(OP, v, g, self.axis)?;
+        let values = [self.frame.q(), self.frame.m()];
+        let slope =
+            kept_matrix(OP, v, ("resampling by scale", &values), n, true, |client, compute| {
+                Ok(upload_complex(client, &self.frame.resampling_by_scale(n)?, compute))
+            })?;
+        let y = self.resample()?;
+        let by_m = dense(OP, v, self.axis, &slope, Applied::default())?;
+        let sums = [
+            Sum { y: &y, g, weights: rate_weights(n) },
+            Sum { y: &by_m, g, weights: vec![Complex64::ONE; n] },
+        ];
+        gradient(OP, self.axis, &sums, &[vec![1.0, 0.0], vec![0.0, 1.0]])
+    }
+
     fn resampling(&self, x: &Tensor) -> Result<Matrix> {
         const OP: &str = "lct_framed";
         let (_, n) = complex_axis(OP, x, self.axis)?;
