@@ -56,12 +56,18 @@ part() {
     printf '%s\t%s\t%s\n' "$name" "$status" "$((SECONDS - start))" >> "$work/parts.tsv"
 }
 
-# Both run on every device there is: the GPU through CUDA, then through Vulkan.
+# Both run on every device there is: the GPU through CUDA, then through Vulkan. The benches share what
+# is left of nine minutes, the last one is for cuFFT: what one leaves over the next may have.
 for program in "$work"/bin/tests-*; do
     part "$(basename "$program")" 270 "$program" --skip tidy
 done
-for program in "$work"/bin/benches-*; do
-    part "$(basename "$program")" 130 env WAVECUBE_BENCH_JSON="$work/records.json" "$program" --bench
+benches=("$work"/bin/benches-*)
+left=${#benches[@]}
+for program in "${benches[@]}"; do
+    limit=$(((540 - SECONDS) / left))
+    part "$(basename "$program")" "$limit" \
+        env WAVECUBE_BENCH_JSON="$work/records.json" "$program" --bench
+    left=$((left - 1))
 done
 
 # cuFFT through PyTorch and CuPy on the sizes that were just benched, and one file of it all.

@@ -1,7 +1,6 @@
-//! `cargo bench --bench fft`: Fourier transforms of 2²⁰ points beside cubek-fft and rustfft.
+//! `cargo bench --bench fft`: Fourier transforms of 2²⁰ points beside cubek-fft and rustfft, other lengths beside our own
+//! power of two.
 
 fn main() {
-    let mut criterion = wavecube_benches::criterion();
-    wavecube_benches::run(&mut criterion, "fft/", &wavecube_testing::catalogue::cases());
-    criterion.final_summary();
+    wavecube_benches::run("fft/");
 }

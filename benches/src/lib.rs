@@ -1,5 +1,6 @@
 //! Timing beside peers: check, warm up, time, then report the fraction of the copy bandwidth and the
-//! ratio to the peer, both measured in the same run.
+//! ratio to the peer, both measured in the same run. The program `wavecube-check` does the first half
+//! for one case an operation, in about a minute.
 
 mod copy;
 mod peer;
@@ -9,13 +10,19 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use cubecl::future::block_on;
-use wavecube::{Device, Tensor};
-use wavecube_testing::{catalogue::Case, devices, has};
+use wavecube::{Device, Result, Tensor};
+use wavecube_testing::{
+    catalogue::{Case, Prepared, cases},
+    devices, has,
+};
 
-pub use record::Record;
+pub use record::{Record, header, write};
 
-/// Runs of which the median counts.
+/// Runs of which the median counts, and those before them that warm up. Slow ones get fewer: both kinds
+/// end early when they have taken this many seconds.
 const RUNS: usize = 15;
+const WARM_UP: usize = 2;
+const LONG: f64 = 1.0;
 
 /// Seconds of one run: the median of several after two to warm up. `run` returns what was written
 /// last; waiting for that buffer also reports a kernel that failed.
@@ -23,84 +30,130 @@ const RUNS: usize = 15;
 /// # Panics
 /// If the device reports a fault: a time of nothing is no time.
 pub fn median_seconds(mut run: impl FnMut() -> Tensor) -> f64 {
-    let mut once = || {
-        let start = Instant::now();
-        let last = run();
-        block_on(last.device().client().sync_buffers([last.handle()])).expect("the kernel ran");
-        start.elapsed().as_secs_f64()
+    let mut times = |most: usize| {
+        let mut times = Vec::new();
+        while times.len() < most && times.iter().sum::<f64>() < LONG {
+            let start = Instant::now();
+            let last = run();
+            block_on(last.device().client().sync_buffers([last.handle()])).expect("the kernel ran");
+            times.push(start.elapsed().as_secs_f64());
+        }
+        times
     };
-    once();
-    once();
-    let mut times: Vec<f64> = (0..RUNS).map(|_| once()).collect();
+    times(WARM_UP);
+    let mut times = times(RUNS);
     times.sort_by(f64::total_cmp);
-    times[RUNS / 2]
+    times[times.len() / 2]
 }
 
-/// Benches the cases whose id begins with `prefix` on every device: each is checked against its
-/// reference, timed by criterion, and recorded beside the copy and its peer.
+/// A device, and what a copy reaches on it.
+pub struct Bench<'a> {
+    device: &'a Device,
+    copy: f64,
+}
+
+impl<'a> Bench<'a> {
+    /// Measures the copy, and says so.
+    pub fn on(device: &'a Device) -> Self {
+        let copy = copy::bytes_per_second(device);
+        println!("{device}: a copy moves {:.2} GB/s", copy / 1e9);
+        Self { device, copy }
+    }
+
+    /// Checks a case against its reference and times it; `None` if the device lacks its type.
+    ///
+    /// # Errors
+    /// Whatever the operation rejects.
+    pub fn check(&self, case: &Case) -> Result<Option<Record>> {
+        if !has(self.device, case.dtype) {
+            return Ok(None);
+        }
+        let prepared = case.prepare(self.device)?;
+        let error = prepared.error()?;
+        Ok(Some(self.time(case, &prepared, error)))
+    }
+
+    /// The record of a case that has been checked, beside no peer yet.
+    fn time(&self, case: &Case, prepared: &Prepared, error: f64) -> Record {
+        let seconds = median_seconds(|| prepared.call().expect("it ran before"));
+        Record {
+            id: self.id(case),
+            device: self.device.to_string(),
+            error,
+            gate: case.gate,
+            ms: seconds * 1e3,
+            bytes: case.bytes,
+            copy_fraction: case.bytes as f64 / seconds / self.copy,
+            peer: None,
+            peer_ms: None,
+            ratio: None,
+        }
+    }
+
+    fn id(&self, case: &Case) -> String {
+        format!("{}/{}", case.id(), record::runtime(self.device))
+    }
+
+    /// Checks a case, hands it to criterion, and records it beside its peer; `None` if criterion's
+    /// filter leaves it out.
+    fn bench(&self, criterion: &mut Criterion, case: &Case) -> Option<Record> {
+        let id = self.id(case);
+        let prepared = case.prepare(self.device).expect("the case fits the device");
+        let mut error = None;
+        criterion.bench_function(&id, |bencher| {
+            error.get_or_insert_with(|| {
+                let error = prepared.error().expect("the case fits the device");
+                assert!(error <= case.gate, "{id}: error {error:e} exceeds {:e}", case.gate);
+                error
+            });
+            bencher.iter_custom(|runs| {
+                let start = Instant::now();
+                for _ in 0..runs {
+                    let last = prepared.call().expect("it ran before");
+                    let synced = block_on(self.device.client().sync_buffers([last.handle()]));
+                    synced.expect("the kernel ran");
+                }
+                start.elapsed()
+            });
+        });
+        let record = self.time(case, &prepared, error?);
+        let peer = peer::of(self.device, case);
+        Some(Record {
+            peer_ms: peer.as_ref().map(|(_, seconds)| seconds * 1e3),
+            ratio: peer.as_ref().map(|(_, seconds)| seconds * 1e3 / record.ms),
+            peer: peer.map(|(name, _)| name),
+            ..record
+        })
+    }
+}
+
+/// Benches the cases of a family on every device: each is checked against its reference, timed by
+/// criterion, and recorded beside the copy and its peer.
 ///
 /// # Panics
 /// If a case is wrong, or the records cannot be written.
-pub fn run(criterion: &mut Criterion, prefix: &str, cases: &[Case]) {
-    let mut records = Vec::new();
+pub fn run(family: &str) {
+    let mut criterion = criterion();
     for device in devices() {
-        let copy = copy::bytes_per_second(device);
-        println!("{device}: a copy moves {:.2} GB/s", copy / 1e9);
-        for case in cases.iter().filter(|case| case.id().starts_with(prefix)) {
+        let bench = Bench::on(device);
+        let mut records = Vec::new();
+        for case in cases().iter().filter(|case| case.op.starts_with(family)) {
             if has(device, case.dtype) {
-                records.extend(bench_case(criterion, device, case, copy));
+                records.extend(bench.bench(&mut criterion, case));
             }
         }
-    }
-    record::print(&records);
-    record::write(&records).expect("the records can be written");
-}
-
-fn bench_case(
-    criterion: &mut Criterion,
-    device: &Device,
-    case: &Case,
-    copy: f64,
-) -> Option<Record> {
-    let id = format!("{}/{}", case.id(), record::runtime(device));
-    let prepared = case.prepare(device).expect("the case fits the device");
-    let call = || prepared.call().expect("the case fits the device");
-    let mut ran = false;
-    criterion.bench_function(&id, |bencher| {
-        if !ran {
-            let error = prepared.error().expect("the case fits the device");
-            assert!(error <= case.gate, "{id}: error {error:e} exceeds {:e}", case.gate);
-            ran = true;
+        println!("{}", header());
+        for record in &records {
+            println!("{record}");
         }
-        bencher.iter_custom(|runs| {
-            let start = Instant::now();
-            for _ in 0..runs {
-                let last = call();
-                block_on(device.client().sync_buffers([last.handle()])).expect("the kernel ran");
-            }
-            start.elapsed()
-        });
-    });
-    // Criterion leaves out what its filter does not name.
-    if !ran {
-        return None;
+        // Device by device: a run that is cut short keeps what it has.
+        record::merge(&records).expect("the records can be written");
     }
-    let seconds = median_seconds(call);
-    let peer = peer::of(device, case);
-    Some(Record {
-        id,
-        device: device.to_string(),
-        ms: seconds * 1e3,
-        bytes: case.bytes,
-        copy_fraction: case.bytes as f64 / seconds / copy,
-        peer: peer.as_ref().map(|(name, _)| (*name).to_owned()),
-        peer_ms: peer.as_ref().map(|(_, seconds)| seconds * 1e3),
-        ratio: peer.as_ref().map(|(_, peer)| peer / seconds),
-    })
+    criterion.final_summary();
 }
 
 /// Criterion with little to wait for: the cases are long and many.
-pub fn criterion() -> Criterion {
+fn criterion() -> Criterion {
     Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(200))

@@ -1,38 +1,68 @@
-//! What others need for the same work: cubek-fft on the same device, rustfft on the same cores.
+//! What the same work takes otherwise: cubek-fft on the same device, rustfft on the same cores, our own
+//! transforms where an operation replaces them.
 
 use std::{hint::black_box, time::Instant};
 
 use cubecl::{prelude::*, std::tensor::TensorHandle, zspace::Shape};
 use cubek_fft::{CfftBindings, FftMode, cfft_launch_any_size};
 use rustfft::{FftPlanner, num_complex::Complex32};
-use wavecube::{Device, Dtype, Tensor};
-use wavecube_testing::catalogue::Case;
+use wavecube::{Device, Dtype, Normalization, Tensor};
+use wavecube_testing::catalogue::{Case, Peer};
 
 use crate::median_seconds;
 
-/// The peer of a case and the seconds it takes, where there is one: complex transforms in single
-/// precision.
-pub(crate) fn of(device: &Device, case: &Case) -> Option<(&'static str, f64)> {
-    let plain = case.op.starts_with("fft/forward")
-        || case.op.starts_with("fft/smooth")
-        || case.op.starts_with("fft/prime");
-    if !plain || case.dtype != Dtype::F32 {
-        return None;
-    }
-    let (rows, n) = parse(&case.size)?;
-    if device.limits().serial {
-        Some(("rustfft, one core", rustfft_seconds(rows, n)))
-    } else if n.is_power_of_two() {
-        Some(("cubek-fft", cubek_seconds(device, rows, n)))
-    } else {
-        None
+/// The peer of a case and the seconds it takes, where there is one.
+pub(crate) fn of(device: &Device, case: &Case) -> Option<(String, f64)> {
+    let Case { rows, n, peer, .. } = *case;
+    match peer {
+        Peer::Nothing => None,
+        Peer::Fft if device.limits().serial => {
+            Some(("rustfft, one core".into(), rustfft_seconds(rows, n)))
+        }
+        Peer::Fft if n.is_power_of_two() => {
+            Some(("cubek-fft".into(), cubek_seconds(device, rows, n)))
+        }
+        // cubek-fft has powers of two alone: ours says what the odd length costs.
+        Peer::Fft => {
+            let near = 1 << (n as f64).log2().round() as u32;
+            let seconds =
+                own_seconds(device, &[rows * n / near, near], true, |x| wavecube::fft(x, -1, NORM));
+            Some((format!("our own fft of {near}"), seconds))
+        }
+        Peer::RoundTrip { n, real: false } => {
+            let seconds = own_seconds(device, &[rows, n], true, |x| {
+                wavecube::ifft(&wavecube::fft(x, -1, NORM)?, -1, NORM)
+            });
+            Some((format!("our own fft and ifft of {n}"), seconds))
+        }
+        Peer::RoundTrip { n, real: true } => {
+            let seconds = own_seconds(device, &[rows, n], false, |x| {
+                wavecube::irfft(&wavecube::rfft(x, -1, NORM)?, n, -1, NORM)
+            });
+            Some((format!("our own rfft and irfft of {n}"), seconds))
+        }
     }
 }
 
-/// `b16_n4096` as 16 and 4096.
-fn parse(size: &str) -> Option<(usize, usize)> {
-    let (rows, n) = size.strip_prefix('b')?.split_once("_n")?;
-    Some((rows.parse().ok()?, n.parse().ok()?))
+const NORM: Normalization = Normalization::Ortho;
+
+/// Another of our operations, on waves.
+fn own_seconds(
+    device: &Device,
+    shape: &[usize],
+    complex: bool,
+    run: impl Fn(&Tensor) -> wavecube::Result<Tensor>,
+) -> f64 {
+    let wave = |i: usize| (i as f32 * 0.37).sin();
+    let len = shape.iter().product();
+    let x = if complex {
+        let values: Vec<_> = (0..len).map(|i| Complex32::new(wave(i), -0.5)).collect();
+        Tensor::from_slice(device, &values, shape)
+    } else {
+        Tensor::from_slice(device, &(0..len).map(wave).collect::<Vec<_>>(), shape)
+    };
+    let x = x.expect("as large as the case");
+    median_seconds(|| run(&x).expect("the peer fits the device"))
 }
 
 /// cubek-fft keeps real and imaginary parts in tensors of their own.

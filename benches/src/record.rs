@@ -1,11 +1,15 @@
 //! What a bench leaves behind: a table to read and a JSON file to keep.
 
-use std::{collections::BTreeMap, env, fs, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env, fmt, fs, io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use wavecube::Device;
 
-/// The environment variable that names the JSON file.
+/// The environment variable that names the benches' JSON file.
 const FILE: &str = "WAVECUBE_BENCH_JSON";
 
 /// One case on one device.
@@ -15,6 +19,10 @@ pub struct Record {
     pub id: String,
     /// The device's name.
     pub device: String,
+    /// The relative L2 error against the `f64` reference.
+    pub error: f64,
+    /// The largest error that passes.
+    pub gate: f64,
     /// Milliseconds of one call, the median.
     pub ms: f64,
     /// Bytes that must move at least.
@@ -29,6 +37,40 @@ pub struct Record {
     pub ratio: Option<f64>,
 }
 
+impl Record {
+    /// Whether the error is within its gate.
+    pub fn passes(&self) -> bool {
+        self.error <= self.gate
+    }
+}
+
+/// The table's first line.
+pub fn header() -> String {
+    format!(
+        "{:48} {:>8} {:>8} {:>9} {:>7} {:>7} {:>9} {:>6}",
+        "id", "error", "gate", "ms", "GB/s", "copy", "peer ms", "ratio"
+    )
+}
+
+/// A line of the table.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v:.2}"));
+        write!(
+            f,
+            "{:48} {:>8.1e} {:>8.1e} {:>9.3} {:>7.2} {:>6.1}% {:>9} {:>6}",
+            self.id,
+            self.error,
+            self.gate,
+            self.ms,
+            self.bytes as f64 / self.ms / 1e6,
+            100.0 * self.copy_fraction,
+            number(self.peer_ms),
+            number(self.ratio),
+        )
+    }
+}
+
 /// The runtime's part of a bench id.
 pub(crate) fn runtime(device: &Device) -> &'static str {
     let name = device.name();
@@ -39,24 +81,8 @@ pub(crate) fn runtime(device: &Device) -> &'static str {
         .map_or("device", |(_, id)| id)
 }
 
-/// Prints the table.
-pub(crate) fn print(records: &[Record]) {
-    println!("{:44} {:>10} {:>7} {:>10} {:>7}", "id", "ms", "copy", "peer ms", "ratio");
-    for record in records {
-        let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |v| format!("{v:.2}"));
-        println!(
-            "{:44} {:>10.3} {:>6.1}% {:>10} {:>7}",
-            record.id,
-            record.ms,
-            100.0 * record.copy_fraction,
-            number(record.peer_ms),
-            number(record.ratio),
-        );
-    }
-}
-
-/// Merges the records into the JSON file, by id, if one is named. The file is replaced whole.
-pub(crate) fn write(records: &[Record]) -> io::Result<()> {
+/// Merges the records into the benches' JSON file, by id, if one is named.
+pub(crate) fn merge(records: &[Record]) -> io::Result<()> {
     let Some(file) = env::var_os(FILE).map(PathBuf::from) else { return Ok(()) };
     let mut all: BTreeMap<String, Record> = match fs::read_to_string(&file) {
         Ok(text) => {
@@ -66,8 +92,18 @@ pub(crate) fn write(records: &[Record]) -> io::Result<()> {
         Err(_) => BTreeMap::new(),
     };
     all.extend(records.iter().map(|record| (record.id.clone(), record.clone())));
-    let text = serde_json::to_string_pretty(&all.into_values().collect::<Vec<_>>())?;
+    write(&file, &all.into_values().collect::<Vec<_>>())
+}
+
+/// Writes the records as JSON. The file is replaced whole.
+///
+/// # Errors
+/// If its folder cannot be made, or it cannot be written there.
+pub fn write(file: &Path, records: &[Record]) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let partial = file.with_extension("partial");
-    fs::write(&partial, text + "\n")?;
-    fs::rename(&partial, &file)
+    fs::write(&partial, serde_json::to_string_pretty(records)? + "\n")?;
+    fs::rename(&partial, file)
 }

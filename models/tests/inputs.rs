@@ -112,7 +112,7 @@ fn a_grid_has_every_distinct_combination_once() {
 
 #[test]
 fn the_report_is_one_page_without_references() {
-    let report = demo::Report {
+    let mut report = demo::Report {
         date: "2000-01-01".to_owned(),
         commit: None,
         device: "flex <one>".to_owned(),
@@ -139,11 +139,12 @@ fn the_report_is_one_page_without_references() {
         prompt: "fn ".to_owned(),
         sample: "<script>".to_owned(),
         kernels: vec![KernelRow {
-            op: "fft".to_owned(),
-            shape: "[4, 8]".to_owned(),
+            id: "fft/forward".to_owned(),
+            device: "flex".to_owned(),
             error: 1e-7,
             gate: 1e-6,
-            gbps: 1.5,
+            ms: 2.0,
+            bytes: 3_000_000,
             copy_fraction: 0.5,
         }],
     };
@@ -151,5 +152,36 @@ fn the_report_is_one_page_without_references() {
     assert!(page.contains("flex &lt;one&gt;") && page.contains("&lt;script&gt;"));
     assert!(page.contains("order 1: 3.500") && page.contains("<polyline"));
     assert!(!page.contains("http") && !page.contains("src="), "nothing is fetched");
-    assert!(page.contains("1.0e-7"));
+    assert!(page.contains("1.0e-7") && page.contains("<td class=\"n\">1.50</td>"));
+    report.kernels.clear();
+    assert!(demo::html(&report).contains("None were measured"));
+}
+
+#[test]
+fn a_kernel_table_is_read_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("kernels.json");
+    let refused = || format!("{:#}", demo::read_kernels(&path).unwrap_err());
+    let missing = refused();
+    assert!(missing.contains("kernels.json") && missing.contains("wavecube-check"), "{missing}");
+    for (text, expected) in [
+        ("", "not a table"),
+        ("{}", "not a table"),
+        (r#"[{"id": "fft/forward", "device": "flex"}]"#, "missing field"),
+        // JSON has no NaN: an error that is none becomes null.
+        (
+            r#"[{"id": "a", "device": "b", "error": null, "gate": 1, "ms": 1, "bytes": 1,
+                "copy_fraction": 1}]"#,
+            "not a table",
+        ),
+        ("[]", "no operation"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let message = refused();
+        assert!(message.contains(expected) && message.contains("kernels.json"), "{message}");
+    }
+    let row = r#"[{"id": "a", "device": "b", "error": 1e-7, "gate": 1e-6, "ms": 2, "bytes": 8,
+        "copy_fraction": 0.5, "peer": null, "peer_ms": null, "ratio": null}]"#;
+    fs::write(&path, row).unwrap();
+    assert_eq!(demo::read_kernels(&path).unwrap()[0].bytes, 8);
 }

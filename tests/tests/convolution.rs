@@ -4,7 +4,7 @@ use wavecube::{
     Complex64, Dtype, Error, causal_convolution, causal_convolution_filter_vjp,
     causal_convolution_vjp,
 };
-use wavecube_testing::{Rng, assert_close, devices, has, read, tensor};
+use wavecube_testing::{Rng, assert_close, catalogue, devices, has, read, tensor};
 
 /// Shape of the signal, and of the filter, along the last axis.
 struct Case {
@@ -74,6 +74,11 @@ fn check(rng: &mut Rng, dtype: Dtype, case: &Case) {
         assert_eq!(found.shape(), filter);
         assert_close(&format!("{what} filter"), &read(&found), &gh, bound);
     }
+}
+
+#[test]
+fn the_catalogue_is_right() {
+    catalogue::assert_right("convolution/");
 }
 
 #[test]

@@ -118,15 +118,7 @@ fn double_and_half_precision() {
 
 #[test]
 fn the_catalogue_is_right() {
-    for device in devices() {
-        for case in catalogue::cases() {
-            if !has(device, case.dtype) {
-                continue;
-            }
-            let error = case.prepare(device).and_then(|case| case.error()).unwrap();
-            assert!(error <= case.gate, "{device} {}: {error:e} > {:e}", case.id(), case.gate);
-        }
-    }
+    catalogue::assert_right("fft/");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use wavecube::{
 };
 use wavecube_kernels::lct::{LctPlan, LctProblem, Program, centred_dft};
 use wavecube_testing::{
-    Rng, assert_close, devices, has, nan_filled, read,
+    Rng, assert_close, catalogue, devices, has, nan_filled, read,
     reference::{self, lct::Shear},
     relative_l2, tensor,
 };
@@ -63,17 +63,12 @@ pub(crate) fn scaled_by(factor: Complex64, values: &[Complex64]) -> Vec<Complex6
 
 /// The shears of a factorisation by their definition.
 pub(crate) fn shear_reference(x: &[Complex64], factors: &ShearFactors) -> Vec<Complex64> {
-    let [r0, r1, r2] = factors.rates();
-    let shears = match factors.form() {
-        ShearForm::ChirpMiddleConvolution => {
-            [Shear::Chirp(r0), Shear::Fresnel(r1), Shear::Chirp(r2)]
-        }
-        ShearForm::ConvolutionMiddleChirp => {
-            [Shear::Fresnel(r0), Shear::Chirp(r1), Shear::Fresnel(r2)]
-        }
-    };
-    let y = reference::lct::lct_shear(x, usize::from(factors.power()), &shears);
-    scaled_by(factors.phase(), &y)
+    reference::lct::lct_shear_factored(x.len(), x, factors)
+}
+
+#[test]
+fn the_catalogue_is_right() {
+    catalogue::assert_right("lct/");
 }
 
 #[test]
@@ -83,7 +78,7 @@ fn chirp_and_fourier_are_their_definitions() {
             let (x, values) = line(device, rng, dtype, n);
             let q = rng.uniform(-2.0, 2.0);
             let y = read(&wavecube::chirp_multiply(&x, q, 0).unwrap());
-            let want = reference::lct::apply(&reference::lct::chirp(n, q), &values);
+            let want = reference::lct::chirp(n, q, &values);
             assert_close(&format!("{what} chirp {n}"), &y, &want, bound(dtype, n, 1.0));
             for (inverse, power) in [(false, 1), (true, 3)] {
                 let y = read(&wavecube::fourier(&x, inverse, -1).unwrap());

@@ -240,7 +240,7 @@ fn every_parameter_gradient_is_that_of_the_reference() {
         let (x, xs) = line(device, rng, dtype, n);
         let (g, gs) = line(device, rng, dtype, n);
         let name = |op: &str| format!("{what} gradient of {op}");
-        let want = differences(&[0.8], &gs, |p| r::apply(&r::chirp(n, p[0]), &xs));
+        let want = differences(&[0.8], &gs, |p| r::chirp(n, p[0], &xs));
         assert_gradient(
             &name("chirp"),
             &wavecube::chirp_multiply_rate_vjp(&x, &g, 0.8, 0).unwrap(),
@@ -255,9 +255,9 @@ fn every_parameter_gradient_is_that_of_the_reference() {
                 let f =
                     |power: u8, x: &[Complex64]| r::apply(&r::dft_power(n, usize::from(power)), x);
                 let (there, back) = if forward { (1, 3) } else { (3, 1) };
-                let y = r::apply(&r::chirp(n, p[0]), &f(before, &xs));
-                let y = f(back, &r::apply(&r::chirp(n, p[1]), &f(there, &y)));
-                scaled_by(Complex64::I, &f(after, &r::apply(&r::chirp(n, p[2]), &y)))
+                let y = r::chirp(n, p[0], &f(before, &xs));
+                let y = f(back, &r::chirp(n, p[1], &f(there, &y)));
+                scaled_by(Complex64::I, &f(after, &r::chirp(n, p[2], &y)))
             });
             let unit = [vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0], vec![0.0, 0.0, 1.0]];
             let found =
@@ -322,7 +322,7 @@ fn every_parameter_gradient_is_that_of_the_reference() {
             dtype,
         );
 
-        let want = differences(&[0.9], &gs, |p| r::lct_shear(&xs, 0, &[Shear::Fresnel(p[0])]));
+        let want = differences(&[0.9], &gs, |p| r::lct_shear(n, &xs, 0, &[Shear::Fresnel(p[0])]));
         assert_gradient(
             &name("fresnel"),
             &wavecube::fresnel_param_vjp(&x, &g, 0.9, 0).unwrap(),

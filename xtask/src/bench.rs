@@ -15,7 +15,7 @@ const JSON: &str = "WAVECUBE_BENCH_JSON";
 /// What `cargo xtask bench` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write the records here: `{id, device, ms, bytes, copy_fraction, peer, peer_ms, ratio}`
+    /// Write the records here: `{id, device, error, gate, ms, bytes, copy_fraction, peer, …}`
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Bench the CPU runtime too; needs LLVM

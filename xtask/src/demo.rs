@@ -24,12 +24,20 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     // the demo itself is spent in the device's driver. `--workspace` resolves the same features
     // as `cargo xtask test`, so that the one reuses what the other built.
     say("demo", "building; the first time takes a few minutes");
-    run(&mut cargo(&["build", "--workspace", "--bin", "wavecube"]))?;
+    run(&mut cargo(&["build", "--workspace", "--bin", "wavecube", "--bin", "wavecube-check"]))?;
     // In the caller's folder, so that `--text FILE` means what they think it does.
     let mut demo = Command::new(built("wavecube")?);
     demo.arg("demo");
-    if !args.demo.iter().any(|argument| argument.starts_with("--out")) {
-        demo.arg("--out").arg(root().join("target/demo"));
+    let given = |flag: &str| args.demo.iter().any(|argument| argument.starts_with(flag));
+    let folder = root().join("target/demo");
+    if !given("--out") {
+        demo.arg("--out").arg(&folder);
+    }
+    if !given("--kernels") && !given("--help") {
+        say("demo", "checking every operation against its definition, about a minute");
+        let kernels = folder.join("kernels.json");
+        run(Command::new(built("wavecube-check")?).arg("--json").arg(&kernels))?;
+        demo.arg("--kernels").arg(kernels);
     }
     run(demo.args(&args.demo))
 }

@@ -8,7 +8,7 @@ use wavecube_core::lct::{
 };
 use wavecube_core::{Complex64, Error};
 
-use crate::reference::{self, Shear};
+use crate::reference;
 use crate::sampling;
 
 /// The radius within which the unit Gaussian is above 1e-16 of its peak: exp(−π r²), r = 3.45.
@@ -95,17 +95,7 @@ fn the_passes_are_the_shears() {
             for form in FORMS {
                 for power in 0..4 {
                     let Ok(factors) = ShearFactors::pinned(&m, power, form) else { continue };
-                    let [r0, r1, r2] = factors.rates();
-                    let shears = match form {
-                        ShearForm::ChirpMiddleConvolution => {
-                            [Shear::Chirp(r0), Shear::Fresnel(r1), Shear::Chirp(r2)]
-                        }
-                        ShearForm::ConvolutionMiddleChirp => {
-                            [Shear::Fresnel(r0), Shear::Chirp(r1), Shear::Fresnel(r2)]
-                        }
-                    };
-                    let want = reference::lct_shear(&x, usize::from(power), &shears);
-                    let want = want.iter().map(|w| factors.phase() * w).collect::<Vec<_>>();
+                    let want = reference::lct_shear_factored(n, &x, &factors);
                     let got = dfts.apply(&factors, &x);
                     // Phases of the reference, π·rate·n/4, are rounded to ε of themselves.
                     let rates = factors.rates().iter().fold(1.0, |sum: f64, r| sum + r.abs());

@@ -4,15 +4,16 @@ mod page;
 mod text;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::AtomicBool,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use burn::module::Module as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     checkpoint::write_atomically,
@@ -29,21 +30,44 @@ use crate::{
 pub use page::html;
 pub use text::{cargo_sources, describe_sources};
 
-/// One line of the kernel table: an operation against its `f64` reference.
-#[derive(Debug, Clone, Serialize)]
+/// One line of the kernel table, an operation against its `f64` reference: what of `wavecube-check
+/// --json` the report shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KernelRow {
-    /// The operation.
-    pub op: String,
-    /// The shape it ran on.
-    pub shape: String,
+    /// Operation, storage type, batch, length and runtime: `fft/forward/f32/b1024_n1024/wgpu`.
+    pub id: String,
+    /// The device it ran on.
+    pub device: String,
     /// Its relative error.
     pub error: f64,
     /// The largest error that passes.
     pub gate: f64,
-    /// GB/s of the bytes it has to move.
-    pub gbps: f64,
-    /// That as a share of the copy bandwidth measured in the same run.
+    /// Milliseconds of one call.
+    pub ms: f64,
+    /// Bytes that it has to move.
+    pub bytes: u64,
+    /// Those bytes a second, as a share of the copy bandwidth measured in the same run.
     pub copy_fraction: f64,
+}
+
+/// Reads what `wavecube-check --json` wrote.
+///
+/// # Errors
+///
+/// When there is no such file, or something else is in it.
+pub fn read_kernels(path: &Path) -> Result<Vec<KernelRow>> {
+    let text = fs::read_to_string(path).with_context(|| {
+        format!(
+            "cannot read the kernel table {}; `wavecube-check --json {}` writes it",
+            path.display(),
+            path.display()
+        )
+    })?;
+    let rows: Vec<KernelRow> = serde_json::from_str(&text).with_context(|| {
+        format!("{} is not a table that `wavecube-check --json` wrote", path.display())
+    })?;
+    ensure!(!rows.is_empty(), "the kernel table {} has no operation in it", path.display());
+    Ok(rows)
 }
 
 /// What the demonstration found, as written to `report.json`.
@@ -83,7 +107,7 @@ pub struct Report {
     pub prompt: String,
     /// What it made of it.
     pub sample: String,
-    /// Every operation against its reference; empty where the caller measured none.
+    /// Every operation against its reference; empty where none was measured.
     pub kernels: Vec<KernelRow>,
 }
 
@@ -140,7 +164,7 @@ pub fn configuration(seed: u64) -> Config {
 
 /// Trains, generates and writes `report.json` and `report.html` into the output directory.
 ///
-/// `kernels` is called once after training and its rows become the kernel table.
+/// `kernels` becomes the report's kernel table.
 ///
 /// # Errors
 ///
@@ -149,7 +173,7 @@ pub fn demo(
     options: &DemoOptions,
     selected: &Selected,
     interrupted: &AtomicBool,
-    kernels: impl FnOnce() -> Result<Vec<KernelRow>>,
+    kernels: Vec<KernelRow>,
 ) -> Result<Report> {
     let mut config = configuration(options.seed);
     let (corpus, text) = if let Some(path) = &options.text {
@@ -208,7 +232,7 @@ pub fn demo(
         records: metrics.records().to_vec(),
         prompt,
         sample,
-        kernels: kernels()?,
+        kernels,
     };
     write(&report, &options.out)?;
     Ok(report)

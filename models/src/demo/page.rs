@@ -1,6 +1,6 @@
 //! `report.html`: one file, nothing to fetch.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{KernelRow, Report};
 
@@ -71,25 +71,30 @@ pub fn html(report: &Report) -> String {
 
 fn kernels(rows: &[KernelRow]) -> String {
     if rows.is_empty() {
-        return String::new();
-    }
-    let mut table =
-        "<h2>Kernels</h2><p>Each operation against its definition in f64, on the device \
-                     named above or as its row says.</p><table><tr><th>Operation</th><th>Shape</th>\
-                     <th class=\"n\">Error</th><th class=\"n\">Gate</th><th class=\"n\">GB/s</th>\
-                     <th class=\"n\">of a copy</th></tr>"
+        return "<h2>Kernels</h2><p>None were measured; <code>cargo xtask demo</code> measures them \
+                first.</p>"
             .to_owned();
+    }
+    let devices: BTreeSet<&str> = rows.iter().map(|row| row.device.as_str()).collect();
+    let devices: Vec<&str> = devices.into_iter().collect();
+    let mut table = format!(
+        "<h2>Kernels</h2><p>Each operation against its definition in f64, on {}: relative error, the \
+         largest that passes, the median time, and the bytes that must move a second beside a plain \
+         copy.</p><table><tr><th>Operation</th><th class=\"n\">Error</th><th class=\"n\">Gate</th>\
+         <th class=\"n\">ms</th><th class=\"n\">GB/s</th><th class=\"n\">of a copy</th></tr>",
+        escape(&devices.join(", "))
+    );
     for row in rows {
         let class = if row.error <= row.gate { "good" } else { "bad" };
         let _ = write!(
             table,
-            "<tr><td>{}</td><td>{}</td><td class=\"n {class}\">{:.1e}</td><td class=\"n\">{:.1e}\
-             </td><td class=\"n\">{:.2}</td><td class=\"n\">{:.0} %</td></tr>",
-            escape(&row.op),
-            escape(&row.shape),
+            "<tr><td>{}</td><td class=\"n {class}\">{:.1e}</td><td class=\"n\">{:.1e}</td>\
+             <td class=\"n\">{:.3}</td><td class=\"n\">{:.2}</td><td class=\"n\">{:.0} %</td></tr>",
+            escape(&row.id),
             row.error,
             row.gate,
-            row.gbps,
+            row.ms,
+            row.bytes as f64 / row.ms / 1e6,
             100.0 * row.copy_fraction
         );
     }

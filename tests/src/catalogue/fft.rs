@@ -1,23 +1,24 @@
-//! Fourier transforms of about 2²⁰ points.
+//! Fourier transforms.
 
-use wavecube::{Device, Direction, Dtype, Normalization, Tensor};
+use wavecube::{Complex64, Direction, Dtype, Normalization, Tensor};
 
-use super::{Case, Prepared};
-use crate::{Rng, reference, tensor};
+use super::{Case, Lines, POINTS, Peer, dense_lines};
+use crate::reference;
 
-const POINTS: usize = 1 << 20;
+const NORM: Normalization = Normalization::Ortho;
 
 pub(super) fn cases() -> Vec<Case> {
+    let forward = |op, n| c2c(op, Direction::Forward, Dtype::F32, n);
     let mut cases = Vec::new();
     for n in (6..=14).map(|bits| 1 << bits) {
-        cases.push(c2c("fft/forward", Direction::Forward, Dtype::F32, n));
+        cases.push(forward("fft/forward", n));
     }
-    cases.push(c2c("fft/forward", Direction::Forward, Dtype::F32, POINTS));
+    cases.push(forward("fft/forward", POINTS));
     for n in [60, 105, 243, 1000, 1001, 1536, 3000, 10_000] {
-        cases.push(c2c("fft/smooth", Direction::Forward, Dtype::F32, n));
+        cases.push(forward("fft/smooth", n));
     }
     for n in [127, 1009, 4099] {
-        cases.push(c2c("fft/prime", Direction::Forward, Dtype::F32, n));
+        cases.push(forward("fft/prime", n));
     }
     cases.push(c2c("fft/inverse", Direction::Inverse, Dtype::F32, 4096));
     for dtype in [Dtype::F16, Dtype::F64] {
@@ -28,6 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(c2r(n));
         cases.push(strided(n));
     }
+    cases.push(naive(64));
     cases
 }
 
@@ -38,110 +40,68 @@ fn gate(dtype: Dtype, n: usize) -> f64 {
     if dtype == Dtype::F16 { arithmetic + dtype.epsilon() } else { arithmetic }
 }
 
-fn size(rows: usize, n: usize) -> String {
-    format!("b{rows}_n{n}")
-}
-
 fn transform(x: &Tensor, axis: isize, direction: Direction) -> wavecube::Result<Tensor> {
     match direction {
-        Direction::Forward => wavecube::fft(x, axis, Normalization::Ortho),
-        Direction::Inverse => wavecube::ifft(x, axis, Normalization::Ortho),
+        Direction::Forward => wavecube::fft(x, axis, NORM),
+        Direction::Inverse => wavecube::ifft(x, axis, NORM),
     }
 }
 
 fn c2c(op: &'static str, direction: Direction, dtype: Dtype, n: usize) -> Case {
-    let rows = (POINTS / n).max(1);
-    Case {
-        op,
-        dtype,
-        size: size(rows, n),
-        bytes: 4 * rows * n * dtype.size(),
-        gate: gate(dtype, n),
-        prepare: Box::new(move |device: &Device, rng: &mut Rng| {
-            let (x, exact) = tensor(device, &rng.complex(rows * n), dtype, true, &[rows, n])?;
-            Ok(Prepared {
-                call: Box::new(move || transform(&x, -1, direction)),
-                expected: Box::new(move || {
-                    reference::fft::rows(&exact, n, direction, Normalization::Ortho)
-                }),
-            })
-        }),
-    }
+    // Others have single precision forwards.
+    let others = dtype == Dtype::F32 && direction == Direction::Forward;
+    let peer = if others { Peer::Fft } else { Peer::Nothing };
+    Lines { peer, ..Lines::complex(op, dtype, n, gate(dtype, n)) }.case(
+        move |x, axis| transform(x, axis, direction),
+        move |x| reference::fft::rows(x, n, direction, NORM),
+    )
 }
 
 fn strided(n: usize) -> Case {
-    let rows = POINTS / n;
-    Case {
-        op: "fft/strided",
-        dtype: Dtype::F32,
-        size: size(rows, n),
-        bytes: 16 * rows * n,
-        gate: gate(Dtype::F32, n),
-        prepare: Box::new(move |device: &Device, rng: &mut Rng| {
-            let (x, exact) = tensor(device, &rng.complex(rows * n), Dtype::F32, true, &[n, rows])?;
-            Ok(Prepared {
-                call: Box::new(move || transform(&x, 0, Direction::Forward)),
-                expected: Box::new(move || {
-                    let turned: Vec<_> =
-                        (0..rows * n).map(|i| exact[(i % n) * rows + i / n]).collect();
-                    let spectrum =
-                        reference::fft::rows(&turned, n, Direction::Forward, Normalization::Ortho);
-                    (0..rows * n).map(|i| spectrum[(i % rows) * n + i / rows]).collect()
-                }),
-            })
-        }),
-    }
+    Lines { axis: 0, ..Lines::complex("fft/strided", Dtype::F32, n, gate(Dtype::F32, n)) }.case(
+        |x, axis| wavecube::fft(x, axis, NORM),
+        move |x| reference::fft::rows(x, n, Direction::Forward, NORM),
+    )
 }
 
 fn r2c(n: usize) -> Case {
-    let rows = POINTS / n;
     let bins = n / 2 + 1;
-    Case {
-        op: "fft/r2c",
-        dtype: Dtype::F32,
-        size: size(rows, n),
-        bytes: 4 * rows * (n + 2 * bins),
-        gate: gate(Dtype::F32, n),
-        prepare: Box::new(move |device: &Device, rng: &mut Rng| {
-            let (x, exact) = tensor(device, &rng.real(rows * n), Dtype::F32, false, &[rows, n])?;
-            Ok(Prepared {
-                call: Box::new(move || wavecube::rfft(&x, -1, Normalization::Ortho)),
-                expected: Box::new(move || {
-                    reference::fft::rows(&exact, n, Direction::Forward, Normalization::Ortho)
-                        .chunks(n)
-                        .flat_map(|row| row[..bins].to_vec())
-                        .collect()
-                }),
-            })
-        }),
-    }
+    let lines = Lines::complex("fft/r2c", Dtype::F32, n, gate(Dtype::F32, n));
+    Lines { ends: [(n, false), (bins, true)], ..lines }.case(
+        |x, axis| wavecube::rfft(x, axis, NORM),
+        move |x| {
+            reference::fft::rows(x, n, Direction::Forward, NORM)
+                .chunks(n)
+                .flat_map(|row| row[..bins].to_vec())
+                .collect()
+        },
+    )
 }
 
 fn c2r(n: usize) -> Case {
-    let rows = POINTS / n;
     let bins = n / 2 + 1;
-    Case {
-        op: "fft/c2r",
-        dtype: Dtype::F32,
-        size: size(rows, n),
-        bytes: 4 * rows * (n + 2 * bins),
-        gate: gate(Dtype::F32, n),
-        prepare: Box::new(move |device: &Device, rng: &mut Rng| {
-            let (x, exact) =
-                tensor(device, &rng.complex(rows * bins), Dtype::F32, true, &[rows, bins])?;
-            Ok(Prepared {
-                call: Box::new(move || wavecube::irfft(&x, n, -1, Normalization::Ortho)),
-                expected: Box::new(move || {
-                    let full: Vec<_> = exact
-                        .chunks(bins)
-                        .flat_map(|row| reference::fft::hermitian(row, n))
-                        .collect();
-                    reference::fft::rows(&full, n, Direction::Inverse, Normalization::Ortho)
-                        .iter()
-                        .map(|v| wavecube::Complex64::new(v.re, 0.0))
-                        .collect()
-                }),
-            })
-        }),
-    }
+    let lines = Lines::complex("fft/c2r", Dtype::F32, n, gate(Dtype::F32, n));
+    Lines { ends: [(bins, true), (n, false)], ..lines }.case(
+        move |x, axis| wavecube::irfft(x, n, axis, NORM),
+        move |x| {
+            let full: Vec<_> =
+                x.chunks(bins).flat_map(|row| reference::fft::hermitian(row, n)).collect();
+            reference::fft::rows(&full, n, Direction::Inverse, NORM)
+                .iter()
+                .map(|v| Complex64::new(v.re, 0.0))
+                .collect()
+        },
+    )
+}
+
+fn naive(n: usize) -> Case {
+    // A sum of N terms in one accumulator: c ε √N.
+    let gate = 4.0 * Dtype::F32.epsilon() * (n as f64).sqrt();
+    let lines = Lines::complex("fft/naive", Dtype::F32, n, gate);
+    Lines { covered: dense_lines(n), ..lines }.case(
+        |x, axis| wavecube::dft_naive(x, axis, Direction::Forward, NORM),
+        move |x| {
+            x.chunks(n).flat_map(|row| reference::fft::dft(row, Direction::Forward, NORM)).collect()
+        },
+    )
 }

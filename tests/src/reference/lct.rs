@@ -8,6 +8,7 @@
 use core::f64::consts::PI;
 
 use num_complex::Complex64;
+use wavecube_core::lct::{ShearFactors, ShearForm};
 
 /// `exp(iπ t)`.
 fn half_turns(t: f64) -> Complex64 {
@@ -17,6 +18,11 @@ fn half_turns(t: f64) -> Complex64 {
 /// The points of the centred grid.
 pub fn grid(n: usize) -> Vec<f64> {
     (0..n).map(|j| j as f64 - (n as f64 - 1.0) / 2.0).collect()
+}
+
+/// `matrix · x` for every line of `n` points.
+pub fn lines(matrix: &[Complex64], n: usize, x: &[Complex64]) -> Vec<Complex64> {
+    x.chunks_exact(n).flat_map(|line| apply(matrix, line)).collect()
 }
 
 /// `matrix · x`.
@@ -37,9 +43,10 @@ pub fn product(n: usize, left: &[Complex64], right: &[Complex64]) -> Vec<Complex
     out
 }
 
-/// The diagonal matrix of the chirp `L(q)`: `exp(iπ q n²/N)`.
-pub fn chirp(n: usize, q: f64) -> Vec<Complex64> {
-    diagonal(&grid(n).iter().map(|p| half_turns(q * p * p / n as f64)).collect::<Vec<_>>())
+/// The chirp `L(q)`, `exp(iπ q n²/N)`, times every line of `n` points.
+pub fn chirp(n: usize, q: f64, x: &[Complex64]) -> Vec<Complex64> {
+    let values: Vec<_> = grid(n).iter().map(|p| half_turns(q * p * p / n as f64)).collect();
+    x.iter().zip(values.iter().cycle()).map(|(x, chirp)| x * chirp).collect()
 }
 
 /// The centred unitary DFT, `N^(−1/2) exp(−2πi n_j n_l/N)`; its power 0 to 3.
@@ -68,16 +75,28 @@ pub enum Shear {
     Fresnel(f64),
 }
 
-/// `lct_shear`: the power of the DFT, then the shears in their order.
-pub fn lct_shear(x: &[Complex64], power: usize, shears: &[Shear]) -> Vec<Complex64> {
-    let n = x.len();
-    shears.iter().fold(apply(&dft_power(n, power), x), |x, shear| match *shear {
-        Shear::Chirp(q) => apply(&chirp(n, q), &x),
-        Shear::Fresnel(b) => {
-            let spectrum = apply(&dft_power(n, 1), &x);
-            apply(&dft_power(n, 3), &apply(&chirp(n, -b), &spectrum))
-        }
+/// `lct_shear` of every line of `n` points: the power of the DFT, then the shears in their order.
+pub fn lct_shear(n: usize, x: &[Complex64], power: usize, shears: &[Shear]) -> Vec<Complex64> {
+    let (forward, inverse) = (dft_power(n, 1), dft_power(n, 3));
+    shears.iter().fold(lines(&dft_power(n, power), n, x), |x, shear| match *shear {
+        Shear::Chirp(q) => chirp(n, q, &x),
+        Shear::Fresnel(b) => lines(&inverse, n, &chirp(n, -b, &lines(&forward, n, &x))),
     })
+}
+
+/// `lct_shear_factored` of every line of `n` points: the shears of a factorisation, and its phase.
+pub fn lct_shear_factored(n: usize, x: &[Complex64], factors: &ShearFactors) -> Vec<Complex64> {
+    let [r0, r1, r2] = factors.rates();
+    let shears = match factors.form() {
+        ShearForm::ChirpMiddleConvolution => {
+            [Shear::Chirp(r0), Shear::Fresnel(r1), Shear::Chirp(r2)]
+        }
+        ShearForm::ConvolutionMiddleChirp => {
+            [Shear::Fresnel(r0), Shear::Chirp(r1), Shear::Fresnel(r2)]
+        }
+    };
+    let y = lct_shear(n, x, usize::from(factors.power()), &shears);
+    y.iter().map(|v| factors.phase() * v).collect()
 }
 
 /// The eigenvectors of the DFT nearest the Hermite–Gauss functions, row `k` the one of order `k`:

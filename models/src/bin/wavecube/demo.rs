@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use wavecube_models::demo::{DemoOptions, demo};
+use wavecube_models::demo::{DemoOptions, demo, read_kernels};
 
 use crate::{DeviceArgs, train::interruption};
 
@@ -24,6 +24,9 @@ pub(crate) struct DemoArgs {
     /// Train on this file or directory instead of the sources in Cargo's registry
     #[arg(long, value_name = "PATH")]
     text: Option<PathBuf>,
+    /// The kernel table for the report, as `wavecube-check --json FILE` writes it
+    #[arg(long, value_name = "FILE")]
+    kernels: Option<PathBuf>,
     /// Minutes of training
     #[arg(long, default_value_t = 2.5)]
     minutes: f64,
@@ -40,6 +43,8 @@ pub(crate) fn main(args: &DemoArgs) -> Result<()> {
         "--minutes must be positive, it is {}",
         args.minutes
     );
+    // Before training: a table that cannot be read is better known now.
+    let kernels = args.kernels.as_deref().map(read_kernels).transpose()?.unwrap_or_default();
     let selected = args.device.select()?;
     let options = DemoOptions {
         out: args.out.clone(),
@@ -48,7 +53,7 @@ pub(crate) fn main(args: &DemoArgs) -> Result<()> {
         seed: args.seed,
     };
     let interrupted = interruption()?;
-    let report = demo(&options, &selected, &interrupted, || Ok(Vec::new()))?;
+    let report = demo(&options, &selected, &interrupted, kernels)?;
     println!("report: {}", args.out.join("report.html").display());
     ensure!(
         report.beats_order1 || args.minutes < 2.0 || args.text.is_some(),
