@@ -18,16 +18,12 @@ test -d "$pack" || { echo "there is no $pack: run \`cargo xtask gpu-pack\` first
 mkdir -p "$(dirname "$out")" "$work/bin"
 
 # Programs: `tests-root`, `benches-fft`, … Python unpacks where there is no xz.
-for archive in "$pack"/*.xz; do
-    program=$work/bin/$(basename "$archive" .xz)
-    if command -v xz > /dev/null; then
-        xz --decompress --stdout "$archive" > "$program"
-    else
-        python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' \
-            "$archive" > "$program"
-    fi
-    chmod +x "$program"
-done
+if command -v xz > /dev/null; then
+    tar --extract --xz --file "$pack/programs.tar.xz" --directory "$work/bin"
+else
+    python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])' \
+        "$pack/programs.tar.xz" "$work/bin"
+fi
 
 # Vulkan: the loader travels with the pack, the driver's own file may lie in an odd place.
 if ! ldconfig -p | grep -q 'libvulkan\.so\.1' && test -e "$pack/libvulkan.so.1"; then

@@ -29,11 +29,13 @@ pub(crate) fn main() -> Result<()> {
 
     let tests = ["test", "--release", "--package", "wavecube-testing", "--test", "root"];
     let benches = ["bench", "--package", "wavecube-benches", "--benches"];
+    let mut programs = Vec::new();
     for (kind, arguments) in [("tests", &tests[..]), ("benches", &benches[..])] {
         for program in build(arguments)? {
-            pack(kind, &program, &folder)?;
+            programs.push(strip(kind, &program, &folder)?);
         }
     }
+    compress(&programs, &folder)?;
     // What the record of a run names: the machine it runs on has no history to ask.
     let commit = output_of(Command::new("git").current_dir(root()).args(["rev-parse", "HEAD"]))
         .context("git does not say which commit this is")?;
@@ -82,14 +84,25 @@ fn executables(listing: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Copies, strips and compresses one program: `fft-0123abcd` becomes `benches-fft.xz`.
-fn pack(kind: &str, program: &Path, folder: &Path) -> Result<()> {
+/// Copies and strips one program: `fft-0123abcd` becomes `benches-fft`. Returns that name.
+fn strip(kind: &str, program: &Path, folder: &Path) -> Result<String> {
     let name = program.file_name().context("a program without a name")?.to_string_lossy();
     let stem = name.rsplit_once('-').map_or(name.as_ref(), |(stem, _)| stem);
-    let copy = folder.join(format!("{kind}-{stem}"));
+    let name = format!("{kind}-{stem}");
+    let copy = folder.join(&name);
     fs::copy(program, &copy).with_context(|| format!("cannot copy {}", program.display()))?;
     run(Command::new("strip").arg(&copy))?;
-    run(Command::new("xz").args(["--force", "--threads=0", "-6"]).arg(&copy))
+    Ok(name)
+}
+
+/// One archive of the programs. They link the same libraries: a window that reaches from one to the
+/// next makes every further one nearly free.
+fn compress(programs: &[String], folder: &Path) -> Result<()> {
+    run(Command::new("tar")
+        .current_dir(folder)
+        .env("XZ_OPT", "--lzma2=preset=6,dict=256MiB")
+        .args(["--create", "--xz", "--remove-files", "--file", "programs.tar.xz"])
+        .args(programs))
 }
 
 /// The Vulkan loader: a machine with a driver may still lack the library that finds it.
