@@ -8,9 +8,7 @@ use wavecube::{
 };
 use wavecube_kernels::lct::{LctPlan, LctProblem, Program, centred_dft};
 use wavecube_testing::{
-    Rng, assert_close, catalogue, devices, has, nan_filled, read,
-    reference::{self, lct::Shear},
-    relative_l2, tensor,
+    Rng, assert_close, catalogue, devices, has, nan_filled, read, reference, relative_l2, tensor,
 };
 
 /// Runs a check on every device in every type it computes with.

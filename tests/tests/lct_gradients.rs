@@ -440,7 +440,7 @@ fn every_parameter_gradient_is_that_of_the_reference() {
         assert_values(&name("framed"), &found, &want, dtype);
 
         // Samples on the frame's own grid and on the fixed one, by the frame.
-        let chirped = |q: f64, values: Vec<Complex64>| r::apply(&r::chirp(n, q), &values);
+        let chirped = |q: f64, values: Vec<Complex64>| r::chirp(n, q, &values);
         let want = differences(&[frame_q, frame_m], &gs, |p| {
             let samples = (0..n).map(|j| (0..n).map(|k| xs[k] * basis[k * n + j]).sum()).collect();
             chirped(p[0] * p[1] * p[1], samples)
