@@ -221,7 +221,7 @@ mod tests {
         for n in 1..5000usize {
             let m = padded_len(n);
             assert!(m >= n && 2 * m <= 3 * n.max(3), "{n} -> {m}");
-            assert!(m.is_power_of_two() || (m % 3 == 0 && (m / 3).is_power_of_two()));
+            assert!(m.is_power_of_two() || (m.is_multiple_of(3) && (m / 3).is_power_of_two()));
         }
     }
 
