@@ -1,5 +1,7 @@
 //! Transforms in the Hermite–Gauss-like eigenbasis of the DFT.
 
+#[cfg(doc)]
+use wavecube_core::Error;
 use wavecube_core::{
     Complex64, Result,
     lct::{Abcd, Eigenbasis, Frame, ZeroPoint, rotation_phases},
