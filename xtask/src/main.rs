@@ -45,7 +45,7 @@ enum Verb {
     Bench(bench::Args),
     /// Compile and assemble every kernel for NVIDIA GPUs; fails when one spills
     Codegen(codegen::Args),
-    /// What CI runs: format and the tests on wgpu; with --full every lint and gate besides
+    /// What CI runs: every lint and the tests on wgpu; with --full also what links LLVM
     Ready(ready::Args),
     /// Pack stripped binaries for a GPU machine that has no Rust and no network
     GpuPack,

