@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
+    io::{self, Write as _},
     sync::OnceLock,
 };
 
@@ -9,8 +10,8 @@ use rand::{Rng as _, SeedableRng, rngs::StdRng};
 use rand_distr::StandardNormal;
 use wavecube::{Complex32, Complex64, Device, Dtype, Element, Result, Tensor};
 
-/// Every device that this build and this machine have. A build that finds none fails loudly: a test
-/// without a device would prove nothing.
+/// Every device that this build and this machine have, and the types each has: what a device lacks is
+/// not tested on it. A build that finds none fails loudly: a test without a device would prove nothing.
 ///
 /// # Panics
 /// If there is none.
@@ -23,7 +24,10 @@ pub fn devices() -> &'static [Device] {
             "no device: `cargo xtask setup` installs a software Vulkan driver"
         );
         for device in &devices {
-            eprintln!("testing on {device}");
+            let types = [Dtype::F16, Dtype::F32, Dtype::F64].into_iter();
+            let types: Vec<_> = types.filter(|&dtype| has(device, dtype)).collect();
+            // The test runner keeps back what `eprintln!` says in a test that passes.
+            let _ = writeln!(io::stderr(), "testing on {device} with {types:?}");
         }
         devices
     })
