@@ -199,11 +199,18 @@ pub struct Chain {
     pub strategy: Strategy,
 }
 
-/// Points a unit aims to hold in single precision: enough to hide latency, few enough for the
-/// register file.
-const POINTS_PER_UNIT: usize = 16;
-/// No unit may hold more, but for the butterflies that it takes at once.
-const MAX_POINTS_PER_UNIT: usize = 26;
+/// Points a unit aims to hold, which is its largest power-of-two radix too: enough to hide latency,
+/// few enough for the register file. A point of `f64` takes four registers, two of `f32`.
+const fn points_aim(compute: Dtype) -> usize {
+    if matches!(compute, Dtype::F64) { 8 } else { 16 }
+}
+
+/// No unit may hold more, but for the butterflies that it takes at once. With 26 points of `f32`, two butterflies of radix 13, `ptxas` spills for the
+/// sake of occupancy (length 1001 on `sm_90a`).
+const fn points_max(compute: Dtype) -> usize {
+    if matches!(compute, Dtype::F64) { 16 } else { 24 }
+}
+
 /// Units a cube aims to have.
 const UNITS_PER_CUBE: usize = 128;
 /// Neighbouring transforms that one cube should carry when they, not the points, are adjacent.
@@ -216,10 +223,8 @@ const BANKS: usize = 128;
 fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype) -> usize {
     let points =
         |units| radices.iter().map(|&r| points_per_unit(n, r, units, lanes)).max().unwrap_or(1);
-    let in_single = |points: usize| points * Dtype::F32.size() / compute.size();
-    let aim = in_single(POINTS_PER_UNIT);
     let radix = radices.iter().copied().max().unwrap_or(1);
-    let most = in_single(MAX_POINTS_PER_UNIT).max(radix * lanes);
+    let (aim, most) = (points_aim(compute), points_max(compute).max(radix * lanes));
     (n.div_ceil(most)..=n.div_ceil(aim / 2))
         .filter(|&units| points(units) <= most)
         .min_by_key(|&units| {
@@ -265,7 +270,7 @@ fn shape(
     compute: Dtype,
     limits: &Limits,
 ) -> Result<Shape> {
-    let mut radices = factorize(n, 16).ok_or(Error::Length {
+    let mut radices = factorize(n, points_aim(compute)).ok_or(Error::Length {
         op,
         argument: "n_fft",
         expected: "a product of primes up to 13 in one pass",

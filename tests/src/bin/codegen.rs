@@ -8,7 +8,7 @@ use std::{
     fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
-    process::ExitCode,
+    process::{Command, ExitCode},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         }
     };
     let (rows, refused) = rows(&options);
-    let table = table(&rows);
+    let table = table(&rows, &version(&options.ptxas));
     println!("{table}");
     if let Some(file) = &options.table
         && let Err(error) = write(file, &table)
@@ -179,13 +179,21 @@ fn assemble_all(options: &Options, launched: Vec<Launch>) -> Vec<Row> {
         .collect()
 }
 
+/// The assembler's version, as it names itself: `V13.5.37`.
+fn version(ptxas: &Path) -> String {
+    let said = Command::new(ptxas).arg("--version").output().map(|output| output.stdout);
+    let said = String::from_utf8_lossy(&said.unwrap_or_default()).into_owned();
+    let version = said.split_whitespace().find(|word| word.starts_with('V') && word.contains('.'));
+    version.unwrap_or("of an unknown version").to_owned()
+}
+
 /// The rows as Markdown.
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row], version: &str) -> String {
     let names: BTreeSet<&str> = rows.iter().map(|row| row.kernel.name.as_str()).collect();
     let mut text = format!(
         "# Generated code\n\n\
          {} variants of {} kernels, each compiled and assembled with no GPU by `cargo xtask \
-         codegen`: registers, stack and spills a unit, shared memory a cube. A variant stands \
+         codegen` with ptxas {version}: registers, stack and spills a unit, shared memory a cube. A variant stands \
          beside the first case that launches it. Stack is local memory for arrays that found no \
          registers.\n\n\
          | GPU | case | kernel | units | registers | shared bytes | stack bytes | spilled bytes |\n\
