@@ -22,9 +22,18 @@ pub(crate) fn built(binary: &str) -> Result<PathBuf> {
     Ok(me.with_file_name(format!("{binary}{}", env::consts::EXE_SUFFIX)))
 }
 
-/// `cargo` with the given arguments, in the root of the workspace.
+/// `cargo` with the given arguments, in the root of the workspace. It does not see the variables that
+/// describe xtask's own package: build scripts of dependencies watch them (ring's does), so a build
+/// from here and one from the command line would each start anew.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let is_ours =
+            |name: &str| ["CARGO_MANIFEST_", "CARGO_PKG_"].iter().any(|p| name.starts_with(p));
+        if name.to_str().is_some_and(is_ours) {
+            command.env_remove(name);
+        }
+    }
     command.current_dir(root()).args(args);
     command
 }
