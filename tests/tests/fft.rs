@@ -5,6 +5,7 @@ use wavecube::{
     Normalization, Tensor, fft, fft_in_place, fft_into, fft_vjp, fftn, fftn_vjp, ifft, ifft_vjp,
     irfft, irfft_vjp, rfft, rfft_vjp,
 };
+use wavecube_kernels::fft::{FftBindings, fft_launch, upload_tables};
 use wavecube_testing::{
     Rng, assert_close, catalogue, devices, has, nan_filled, read, reference, relative_l2, tensor,
 };
@@ -338,6 +339,41 @@ fn the_naive_strategy_agrees() {
         let expected = reference::fft::rows(&values, 77, direction, Normalization::Ortho);
         // A sum of N terms in one accumulator: c ε √N.
         assert_close("naive", &read(&y), &expected, 4.0 * Dtype::F32.epsilon() * 77f64.sqrt());
+    }
+}
+
+/// Several passes, Bluestein in several passes and one unit a cube, at lengths that compile quickly: what a
+/// smaller device would be given, run on this one.
+#[test]
+fn plans_for_smaller_devices_run_on_larger_ones() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        let less = |units, shared| Limits {
+            units_per_cube: device.limits().units_per_cube.min(units),
+            shared_bytes: device.limits().shared_bytes.min(shared),
+            ..*device.limits()
+        };
+        for limits in [less(1, 4096), less(256, 256)] {
+            for n in [96, 127] {
+                let (direction, norm) = (DIRECTIONS[rng.int(0, 1)], NORMS[rng.int(0, 2)]);
+                let shape = [3, n];
+                let values = rng.complex(3 * n);
+                let (x, values) = tensor(device, &values, Dtype::F32, true, &shape).unwrap();
+                let y = nan_filled(device, Dtype::F32, true, &shape).unwrap();
+                let problem = FftProblem::c2c(&shape, -1, direction, norm);
+                let plan = FftPlan::new(&problem, &limits).unwrap();
+                let bindings = FftBindings {
+                    input: x.handle().clone(),
+                    output: y.handle().clone(),
+                    tables: upload_tables(device.client(), &plan),
+                    bound: Vec::new(),
+                };
+                fft_launch(device.client(), &bindings, &plan).unwrap();
+                let what = format!("{device} seed {}\n{}", rng.seed, plan.describe());
+                let expected = reference::fft::rows(&values, n, direction, norm);
+                assert_close(&what, &read(&y), &expected, bound(Dtype::F32, n));
+            }
+        }
     }
 }
 

@@ -199,6 +199,24 @@ fn library_code_returns_errors() {
     assert_none(&offences, "library code never panics on input:");
 }
 
+/// A gradient is shown beside its op, or by one of the kind; every other op shows itself.
+#[test]
+fn every_op_has_an_example() {
+    let mut offences = Vec::new();
+    for source in sources(&["ops"]) {
+        let mut docs = String::new();
+        for (i, line) in source.lines() {
+            let name = line.strip_prefix("pub fn ").and_then(|rest| rest.split('(').next());
+            if let Some(name) = name.filter(|name| !name.ends_with("_vjp") && !docs.contains("```"))
+            {
+                offences.push(format!("{}:{i}: {name}", source.path));
+            }
+            if line.starts_with("///") { docs.push_str(line) } else { docs.clear() }
+        }
+    }
+    assert_none(&offences, "a public op without an example that runs:");
+}
+
 #[test]
 fn unchecked_launches_say_why_they_are_safe() {
     /// How far a launch may be from the comment that covers it.

@@ -32,8 +32,8 @@
 //! adjacent in memory, neighbouring units take neighbouring transforms. A length that does not fit
 //! splits as `N = N₁ N₂` into two passes with the twiddles and the transpose folded in; a prime
 //! factor above 13 makes it a convolution with a chirp, one pass while `2N − 1` padded points fit.
-//! On processor cores one unit carries a transform, between two halves of its work space, without a
-//! barrier. Load, filter and store hooks multiply points by tables on their way, so that chirps,
+//! On processor cores, and where a cube has but one unit, one unit carries a transform between two halves
+//! of its work space, without a barrier. Load, filter and store hooks multiply points by tables on their way, so that chirps,
 //! filters and padding cost no pass of their own: a [`Chain`] is all of these, and a round trip
 //! (transform, filter, transform back) moves `16N` bytes while it fits and `48N` beyond.
 //!

@@ -277,8 +277,8 @@ fn zoomed(op: &'static str, x: &Tensor, tables: CztTables) -> Result<Program> {
     let CztTables { input, filter, output } = tables;
     let first_lag = 1 - input.len() as isize;
     let program = Program::convolution(input, &filter, output, first_lag);
-    // On the unit circle nothing is larger than the length; powers of other numbers may be.
-    check_fits(op, "w", x, program.tables.iter().flatten())?;
+    // Powers of `a` and `w`, or the amplitude of a matrix.
+    check_fits(op, "a, w, m", x, program.tables.iter().flatten())?;
     Ok(program)
 }
 
