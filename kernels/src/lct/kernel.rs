@@ -154,7 +154,7 @@ pub(crate) fn combine<E: Float, F: Float, N: Size>(
 /// `y = after · A · before · x` for every line. Sums run over blocks of `config.block` terms, then
 /// over the blocks: the rounding error grows with the root of both lengths, not with their product's.
 #[cube(launch_unchecked)]
-pub(crate) fn dense<I: Float, O: Float, F: Float, NI: Size, NO: Size, NM: Size>(
+pub(crate) fn dense<I: Float, O: Float, F: Float, NI: Size, NO: Size, NM: Size, NR: Size>(
     source: &[Vector<I, NI>],
     target: &mut [Vector<O, NO>],
     matrix: &[Vector<F, NM>],
@@ -165,7 +165,9 @@ pub(crate) fn dense<I: Float, O: Float, F: Float, NI: Size, NO: Size, NM: Size>(
     #[define(I, O, F)] _dtypes: [ElemType; 3],
 ) {
     if comptime!(config.tile > 1) {
-        dense_tiled::<I, O, F, NI, NO, NM>(source, target, matrix, lines, shape, factors, config);
+        dense_tiled::<I, O, F, NI, NO, NM, NR>(
+            source, target, matrix, lines, shape, factors, config,
+        );
     } else {
         dense_naive::<I, O, F, NI, NO, NM>(source, target, matrix, lines, shape, factors, config);
     }
@@ -267,10 +269,10 @@ fn dense_naive<I: Float, O: Float, F: Float, NI: Size, NO: Size, NM: Size>(
     }
 }
 
-/// A cube computes `tile` outputs of `tile` lines; matrix and lines pass through shared memory in
-/// blocks of `tile × tile`.
+/// A cube computes `reach` outputs of `reach` lines, a unit `side` of both in registers; matrix and
+/// lines pass through shared memory in blocks of `tile` terms, `side` neighbours in an element.
 #[cube]
-fn dense_tiled<I: Float, O: Float, F: Float, NI: Size, NO: Size, NM: Size>(
+fn dense_tiled<I: Float, O: Float, F: Float, NI: Size, NO: Size, NM: Size, NR: Size>(
     source: &[Vector<I, NI>],
     target: &mut [Vector<O, NO>],
     matrix: &[Vector<F, NM>],
@@ -280,76 +282,117 @@ fn dense_tiled<I: Float, O: Float, F: Float, NI: Size, NO: Size, NM: Size>(
     #[comptime] config: DenseConfig,
 ) {
     let tile = comptime!(config.tile);
-    let size = comptime!(tile * tile);
-    // Rows of the tiles are one element longer than they must be: columns fall into different banks.
+    let side = comptime!(config.side);
+    // Rows of a block are one element longer than they must be: columns fall into different banks.
     let pitch = comptime!(tile + 1);
-    let mut matrix_re = Shared::<[F]>::new_slice(comptime!(tile * (tile + 1)));
-    let mut matrix_im =
-        Shared::<[F]>::new_slice(comptime!(if config.complex { tile * (tile + 1) } else { 1 }));
-    let mut x_re = Shared::<[F]>::new_slice(size);
-    let mut x_im = Shared::<[F]>::new_slice(size);
+    let room = comptime!(tile * (tile + 1));
+    let imaginary = comptime!(if config.complex { room } else { 1 });
+    let mut matrix_re = Shared::<[Vector<F, NR>]>::new_slice(room);
+    let mut matrix_im = Shared::<[Vector<F, NR>]>::new_slice(imaginary);
+    let mut x_re = Shared::<[Vector<F, NR>]>::new_slice(room);
+    let mut x_im = Shared::<[Vector<F, NR>]>::new_slice(room);
 
     let unit = UNIT_POS as usize;
     let low = unit % tile;
     let high = unit / tile;
-    let tiles = shape.outputs.div_ceil(tile);
-    let first_output = (CUBE_POS % tiles) * tile;
-    let first_row = (CUBE_POS / tiles) * tile;
+    let reach = comptime!(config.reach());
+    let tiles = shape.outputs.div_ceil(reach);
+    let first_output = (CUBE_POS % tiles) * reach;
+    // This unit computes the outputs from `first_output + low · side` on of the lines from here on.
+    let first_row = (CUBE_POS / tiles) * reach + high * side;
 
-    // This unit computes output `first_output + low` of line `first_row + high`.
-    let row = first_row + high;
-    let i = first_output + low;
-    let known_row = min(row, lines.rows - 1);
-    let from = line(lines, known_row, 0usize);
-    let mut re = F::new(0.0);
-    let mut im = F::new(0.0);
+    let mut begins = Sequence::<usize>::new();
+    let mut re = Array::<Vector<F, NR>>::new(side);
+    let mut im = Array::<Vector<F, NR>>::new(side);
+    #[unroll]
+    for r in 0..side {
+        begins.push(line(lines, min(first_row + r, lines.rows - 1), 0usize));
+        re[r] = Vector::new(F::new(0.0));
+        im[r] = Vector::new(F::new(0.0));
+    }
 
     for b in 0..shape.inputs.div_ceil(tile) {
         let first = b * tile;
         let k = min(first + low, shape.inputs - 1);
         let inside = first + low < shape.inputs;
-        let (p_re, p_im) =
-            load_point::<I, F, NI>(source, from + k * lines.strides[0usize], k, factors, config);
-        x_re[high * tile + low] = select(inside, p_re, F::new(0.0));
-        x_im[high * tile + low] = select(inside, p_im, F::new(0.0));
-
+        let mut points_re = Vector::<F, NR>::empty();
+        let mut points_im = Vector::<F, NR>::empty();
         // Neighbouring units read neighbouring entries, whichever way the matrix lies.
         let (a_output, a_input) =
             if comptime!(config.transposed) { (low, high) } else { (high, low) };
-        let a_i = min(first_output + a_output, shape.outputs - 1);
         let a_k = min(first + a_input, shape.inputs - 1);
-        let a = matrix[a_i * shape.row_step + a_k * shape.column_step];
-        matrix_re[a_input * pitch + a_output] = a.extract(0usize);
+        let mut entries_re = Vector::<F, NR>::empty();
+        let mut entries_im = Vector::<F, NR>::empty();
+        #[unroll]
+        for r in 0..side {
+            let at = begins[r] + k * lines.strides[0usize];
+            let (p_re, p_im) = load_point::<I, F, NI>(source, at, k, factors, config);
+            points_re.insert(r, select(inside, p_re, F::new(0.0)));
+            points_im.insert(r, select(inside, p_im, F::new(0.0)));
+            let a_i = min(first_output + a_output * side + r, shape.outputs - 1);
+            let a = matrix[a_i * shape.row_step + a_k * shape.column_step];
+            entries_re.insert(r, a.extract(0usize));
+            if comptime!(config.complex) {
+                entries_im.insert(r, a.extract(1usize));
+            }
+        }
+        x_re[low * pitch + high] = points_re;
+        x_im[low * pitch + high] = points_im;
+        matrix_re[a_input * pitch + a_output] = entries_re;
         if comptime!(config.complex) {
-            matrix_im[a_input * pitch + a_output] = a.extract(1usize);
+            matrix_im[a_input * pitch + a_output] = entries_im;
         }
         sync_cube();
 
-        let mut block_re = F::new(0.0);
-        let mut block_im = F::new(0.0);
+        let mut block_re = Array::<Vector<F, NR>>::new(side);
+        let mut block_im = Array::<Vector<F, NR>>::new(side);
         #[unroll]
+        for r in 0..side {
+            block_re[r] = Vector::new(F::new(0.0));
+            block_im[r] = Vector::new(F::new(0.0));
+        }
         for k in 0..tile {
-            let v_re = x_re[high * tile + k];
-            let v_im = x_im[high * tile + k];
+            let v_re = x_re[k * pitch + high];
+            let v_im = x_im[k * pitch + high];
             let a_re = matrix_re[k * pitch + low];
-            block_re += a_re * v_re;
-            block_im += a_re * v_im;
+            #[unroll]
+            for r in 0..side {
+                block_re[r] += a_re * Vector::new(v_re.extract(r));
+                block_im[r] += a_re * Vector::new(v_im.extract(r));
+            }
             if comptime!(config.complex) {
-                let mut a_im = matrix_im[k * pitch + low];
-                if comptime!(config.conjugate) {
-                    a_im = -a_im;
+                let a_im = matrix_im[k * pitch + low];
+                let a_im = if comptime!(config.conjugate) { -a_im } else { a_im };
+                #[unroll]
+                for r in 0..side {
+                    block_re[r] -= a_im * Vector::new(v_im.extract(r));
+                    block_im[r] += a_im * Vector::new(v_re.extract(r));
                 }
-                block_re -= a_im * v_im;
-                block_im += a_im * v_re;
             }
         }
-        re += block_re;
-        im += block_im;
+        #[unroll]
+        for r in 0..side {
+            re[r] += block_re[r];
+            im[r] += block_im[r];
+        }
         sync_cube();
     }
-    if row < lines.rows && i < shape.outputs {
-        let at = line(lines, row, 1usize) + i * lines.strides[1usize];
-        store_point::<O, F, NO>(target, at, i, re, im, factors, config);
+    #[unroll]
+    for r in 0..side {
+        if first_row + r < lines.rows {
+            let at = line(lines, first_row + r, 1usize);
+            let values_re = re[r];
+            let values_im = im[r];
+            #[unroll]
+            for c in 0..side {
+                let i = first_output + low * side + c;
+                if i < shape.outputs {
+                    let (y_re, y_im) = (values_re.extract(c), values_im.extract(c));
+                    let at = at + i * lines.strides[1usize];
+                    store_point::<O, F, NO>(target, at, i, y_re, y_im, factors, config);
+                }
+            }
+        }
     }
 }
 

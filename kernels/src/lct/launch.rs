@@ -259,6 +259,7 @@ pub fn dense_launch(client: &Client, bindings: &DenseBindings, plan: &DensePlan)
             2,
             2,
             parts,
+            plan.config.side,
             buffer(&bindings.input, dtype, 2),
             buffer(&bindings.output, dtype, 2),
             buffer(&bindings.matrix, compute, parts),

@@ -73,11 +73,16 @@ pub struct PointConfig {
     pub parts: [usize; 2],
 }
 
+/// Cubes that a product with a dense matrix should have before its units take several results each.
+const CUBES: usize = 16;
+
 /// What is compiled into the dense kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DenseConfig {
-    /// The side of the tiles, or 1 for one unit an output without shared memory.
+    /// Units along each side of a cube, or 1 for one unit an output without shared memory.
     pub tile: usize,
+    /// A unit computes `side` outputs of `side` lines.
+    pub side: usize,
     /// The terms of the inner sum.
     pub block: usize,
     /// The matrix is complex.
@@ -93,28 +98,41 @@ pub struct DenseConfig {
 }
 
 impl DenseConfig {
-    /// The largest tile that the device has units and shared memory for.
+    /// The largest tile that the device has units and shared memory for, with as many results a unit
+    /// as leave work for several cubes. Sums run over blocks of 16 terms, whatever the number of lines.
     #[must_use]
-    pub fn fit(mut self, compute: Dtype, limits: &Limits) -> Self {
-        let planes = if self.complex { 2 } else { 1 };
-        let fits = |tile: usize| {
-            let elements = planes * tile * (tile + 1) + 2 * tile * tile;
-            !limits.serial
-                && tile * tile <= limits.units_per_cube
-                && elements * compute.size() <= limits.shared_bytes
+    pub fn fit(self, [rows, outputs]: [usize; 2], compute: Dtype, limits: &Limits) -> Self {
+        let widest = if compute == Dtype::F64 { 2 } else { 4 };
+        let tile = [16, 8].into_iter().find(|&tile| {
+            let shape = Self { tile, side: widest, ..self };
+            tile * tile <= limits.units_per_cube
+                && shape.shared_bytes(compute) <= limits.shared_bytes
+        });
+        let Some(tile) = tile.filter(|_| !limits.serial) else {
+            return Self { tile: 1, side: 1, block: 16, ..self };
         };
-        self.tile = [16, 8].into_iter().find(|&tile| fits(tile)).unwrap_or(1);
-        self.block = if self.tile > 1 { self.tile } else { 16 };
-        self
+        let cubes = |reach: usize| rows.div_ceil(reach).saturating_mul(outputs.div_ceil(reach));
+        let side = [4, 2]
+            .into_iter()
+            .find(|&side| side <= widest && cubes(tile * side) >= CUBES)
+            .unwrap_or(1);
+        Self { tile, side, block: tile, ..self }
     }
 
-    /// The bytes of shared memory that a cube needs.
+    /// The outputs of a cube, and its lines.
+    pub fn reach(&self) -> usize {
+        self.tile * self.side
+    }
+
+    /// The bytes of shared memory that a cube needs: a block of the matrix and one of the lines, their
+    /// rows one element longer than they must be.
     pub fn shared_bytes(&self, compute: Dtype) -> usize {
         if self.tile == 1 {
             return 0;
         }
-        let imaginary = if self.complex { self.tile * (self.tile + 1) } else { 1 };
-        (self.tile * (self.tile + 1) + imaginary + 2 * self.tile * self.tile) * compute.size()
+        let block = self.tile * (self.tile + 1) * self.side;
+        let imaginary = if self.complex { block } else { self.side };
+        (3 * block + imaginary) * compute.size()
     }
 }
 

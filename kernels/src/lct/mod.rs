@@ -27,8 +27,9 @@
 //! axis, other shapes, outputs with shared places, types the device lacks, buffers or grids beyond it.
 //!
 //! **Work mapping.** Chains as in [`crate::fft`]. Pointwise kernels: one unit a point, 256 a cube. Dense:
-//! cubes of `t × t` units make `t` outputs of `t` lines, `t` = 16, or 8, or one unit an output where the
-//! device has too few units or is serial; shared memory `(2t² + (1 or 2)·t(t + 1))` elements. Sums: at most
+//! cubes of `t × t` units make `rt` outputs of `rt` lines, a unit `r × r` of them in registers: `t` = 16,
+//! or 8, or one unit an output where the device has too few units or is serial; `r` = 4 (2 in f64), or less
+//! where that leaves few cubes; shared memory `(3 or 4)·rt(t + 1)` elements. Sums: at most
 //! 64 cubes, a tree in each, then one unit adds the partial sums in order: the same bits every time.
 //!
 //! **Bytes and flop** (`f32`, a point): a chain in one pass 16, a pointwise factor 16, weighted 16 + 24; a

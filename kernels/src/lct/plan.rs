@@ -348,8 +348,10 @@ impl DensePlan {
         let bytes = rows.checked_mul(columns).and_then(|entries| entries.checked_mul(entry));
         limits.check_buffer(op, bytes.map_or(u64::MAX, |bytes| bytes as u64))?;
 
+        let lines = LinesOf::new(&[input, output], axis, outputs);
         let config = DenseConfig {
             tile: 1,
+            side: 1,
             block: 1,
             complex: problem.complex,
             transposed: problem.transposed,
@@ -357,12 +359,11 @@ impl DensePlan {
             before: problem.before,
             after: problem.after,
         }
-        .fit(compute, limits);
-        let lines = LinesOf::new(&[input, output], axis, outputs);
+        .fit([lines.rows, outputs], compute, limits);
         let (units, work) = if config.tile > 1 {
-            let tiles = outputs.div_ceil(config.tile);
+            let tiles = outputs.div_ceil(config.reach());
             let squared = config.tile * config.tile;
-            let cubes = tiles.saturating_mul(lines.rows.div_ceil(config.tile));
+            let cubes = tiles.saturating_mul(lines.rows.div_ceil(config.reach()));
             (squared, cubes.saturating_mul(squared))
         } else {
             (units(limits), lines.rows.saturating_mul(outputs))
