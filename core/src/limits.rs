@@ -17,6 +17,9 @@ pub struct Limits {
     /// Whether the units of a cube run on processor cores: such a device is best served by cubes of
     /// one unit, without barriers.
     pub serial: bool,
+    /// Whether a driver runs the units in software: what a GPU keeps in registers then lies in a
+    /// processor's cache, and a unit may hold more of it.
+    pub emulated: bool,
     /// Whether buffers of [`Dtype::F16`] can be read and written.
     pub f16: bool,
     /// Whether [`Dtype::F64`] can be stored and computed with.
@@ -31,6 +34,7 @@ impl Limits {
         shared_bytes: 32 * 1024,
         buffer_bytes: 1 << 27,
         serial: false,
+        emulated: true,
         f16: true,
         f64: true,
     };
@@ -42,6 +46,7 @@ impl Limits {
         shared_bytes: 48 * 1024,
         buffer_bytes: 1 << 36,
         serial: false,
+        emulated: false,
         f16: true,
         f64: true,
     };
@@ -54,6 +59,7 @@ impl Limits {
             shared_bytes: 512 * 1024,
             buffer_bytes: 1 << 36,
             serial: true,
+            emulated: true,
             f16: true,
             f64: true,
         }

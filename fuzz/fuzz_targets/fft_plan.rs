@@ -63,6 +63,7 @@ enum Device {
         shared: u32,
         buffer: u64,
         serial: bool,
+        emulated: bool,
         f16: bool,
         f64: bool,
     },
@@ -75,12 +76,13 @@ impl Device {
             Self::Lavapipe => Limits::LAVAPIPE,
             Self::Hopper => Limits::HOPPER,
             Self::Cpu(cores) => Limits::cpu(usize::from(cores.max(1))),
-            Self::Odd { units, cubes, shared, buffer, serial, f16, f64 } => Limits {
+            Self::Odd { units, cubes, shared, buffer, serial, emulated, f16, f64 } => Limits {
                 units_per_cube: usize::from(units.max(1)),
                 cube_count: cubes.map(|count| usize::from(count.max(1))),
                 shared_bytes: shared as usize,
                 buffer_bytes: buffer,
                 serial,
+                emulated,
                 f16,
                 f64,
                 ..Limits::HOPPER

@@ -27,6 +27,7 @@ pub fn limits(client: &Client) -> Limits {
         shared_bytes: hardware.max_shared_memory_size,
         buffer_bytes: properties.memory.max_page_size,
         serial: hardware.num_cpu_cores.is_some(),
+        emulated: properties.identity.physical.is_none(),
         f16: has(Dtype::F16),
         f64: has(Dtype::F64),
     }

@@ -27,8 +27,8 @@ use cubecl_core::{
     environment::stream::StreamId,
     future::DynFut,
     ir::{
-        DeviceIdentity, DeviceProperties, HardwareProperties, MemoryDeviceProperties, VectorSize,
-        features::Plane, nvidia::SmArch,
+        DeviceIdentity, DeviceProperties, HardwareProperties, MemoryDeviceProperties,
+        PhysicalDevice, VectorSize, features::Plane, nvidia::SmArch,
     },
     profile::{Instant, ProfileDuration, TimingMethod},
 };
@@ -126,7 +126,7 @@ impl Target {
             DeviceIdentity {
                 name: format!("{} (compile only)", self.gpu),
                 fingerprint: format!("ptx_{}", self.arch),
-                physical: None,
+                physical: Some(PhysicalDevice::default()),
             },
         );
         cubecl_cpp::register_supported_types(&mut properties);

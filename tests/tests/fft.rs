@@ -472,7 +472,11 @@ fn plans_explain_themselves_and_fit_their_device() {
                         assert!(config.units * config.rows <= limits.units_per_cube);
                         let cubes: usize = pass.cubes.iter().product();
                         assert!(cubes * config.rows >= pass.rows(), "every transform has a unit");
-                        let most = if config.lanes == 1 { 26 } else { 32 };
+                        let most = match (dtype, limits.emulated) {
+                            (Dtype::F64, _) => 16,
+                            (_, false) => 24,
+                            (_, true) => 32,
+                        };
                         assert!(limits.serial || config.registers() <= most, "{n} {config:?}");
                         let before: usize = config.stages.iter().map(|s| s.radix).product();
                         let trips = if config.filter_after.is_some() { 2 } else { 1 };

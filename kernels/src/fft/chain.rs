@@ -205,10 +205,15 @@ const fn points_aim(compute: Dtype) -> usize {
     if matches!(compute, Dtype::F64) { 8 } else { 16 }
 }
 
-/// No unit may hold more, but for the butterflies that it takes at once. With 26 points of `f32`, two butterflies of radix 13, `ptxas` spills for the
-/// sake of occupancy (length 1001 on `sm_90a`).
-const fn points_max(compute: Dtype) -> usize {
-    if matches!(compute, Dtype::F64) { 16 } else { 24 }
+/// No unit may hold more, but for one butterfly of a large radix. With 26 points of `f32`, two butterflies
+/// of radix 13, `ptxas` spills for the sake of occupancy (length 1001 on `sm_90a`), and with two of
+/// radix 16 it does (4096 on both).
+const fn points_max(compute: Dtype, limits: &Limits) -> usize {
+    match (compute, limits.emulated) {
+        (Dtype::F64, _) => 16,
+        (_, false) => 24,
+        (_, true) => 32,
+    }
 }
 
 /// Units a cube aims to have.
@@ -220,11 +225,10 @@ const ACROSS_ROWS: usize = 8;
 const BANKS: usize = 128;
 
 /// Units for a transform of `n` points: the fewest wasted slots, then the fewest units.
-fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype) -> usize {
+fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype, limits: &Limits) -> usize {
     let points =
         |units| radices.iter().map(|&r| points_per_unit(n, r, units, lanes)).max().unwrap_or(1);
-    let radix = radices.iter().copied().max().unwrap_or(1);
-    let (aim, most) = (points_aim(compute), points_max(compute).max(radix * lanes));
+    let (aim, most) = (points_aim(compute), points_max(compute, limits));
     (n.div_ceil(most)..=n.div_ceil(aim / 2))
         .filter(|&units| points(units) <= most)
         .min_by_key(|&units| {
@@ -236,10 +240,14 @@ fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype) -> usize
 
 /// Puts an even radix first and one last, so that neighbouring butterflies touch neighbouring points
 /// in every stage, and returns how many a unit takes side by side: two, where each stage has an even
-/// number and two points are no more than 16 bytes.
-fn side_by_side(n: usize, radices: &mut [usize], compute: Dtype) -> usize {
+/// number, two points are no more than 16 bytes and two butterflies not too many points.
+fn side_by_side(n: usize, radices: &mut [usize], compute: Dtype, limits: &Limits) -> usize {
     let even = |r: &usize| r.is_multiple_of(2);
-    if compute.size() > 4 || radices.iter().filter(|r| even(r)).count() < 2 {
+    let largest = radices.iter().copied().max().unwrap_or(1);
+    if compute == Dtype::F64
+        || 2 * largest > points_max(compute, limits)
+        || radices.iter().filter(|r| even(r)).count() < 2
+    {
         return 1;
     }
     radices.sort_by_key(|r| (!even(r), core::cmp::Reverse(*r)));
@@ -305,8 +313,8 @@ fn shape(
             pad: 0,
         });
     }
-    let lanes = side_by_side(n, &mut radices, compute);
-    let units = units_for(n, &radices, lanes, compute);
+    let lanes = side_by_side(n, &mut radices, compute, limits);
+    let units = units_for(n, &radices, lanes, compute, limits);
     let numbers = |exchange: Exchange, pad: usize, rows: usize| {
         room(n / lanes, pad).saturating_mul(exchange.parts() * lanes).saturating_mul(rows)
     };
