@@ -342,10 +342,10 @@ fn the_naive_strategy_agrees() {
     }
 }
 
-/// Several passes, Bluestein in several passes and one unit a cube, at lengths that compile quickly: what a
-/// smaller device would be given, run on this one.
+/// Several passes, Bluestein in several passes, one unit a cube and the registers of a GPU, at lengths that
+/// compile quickly: what another device would be given, run on this one.
 #[test]
-fn plans_for_smaller_devices_run_on_larger_ones() {
+fn plans_for_other_devices_run_on_this_one() {
     for device in devices() {
         let mut rng = Rng::fresh();
         let less = |units, shared| Limits {
@@ -353,8 +353,9 @@ fn plans_for_smaller_devices_run_on_larger_ones() {
             shared_bytes: device.limits().shared_bytes.min(shared),
             ..*device.limits()
         };
-        for limits in [less(1, 4096), less(256, 256)] {
-            for n in [96, 127] {
+        let hardware = Limits { emulated: false, ..*device.limits() };
+        for limits in [less(1, 4096), less(256, 256), hardware] {
+            for n in [96, 127, 256] {
                 let (direction, norm) = (DIRECTIONS[rng.int(0, 1)], NORMS[rng.int(0, 2)]);
                 let shape = [3, n];
                 let values = rng.complex(3 * n);
@@ -472,7 +473,8 @@ fn plans_explain_themselves_and_fit_their_device() {
                         assert!(config.units * config.rows <= limits.units_per_cube);
                         let cubes: usize = pass.cubes.iter().product();
                         assert!(cubes * config.rows >= pass.rows(), "every transform has a unit");
-                        let most = match (dtype, limits.emulated) {
+                        let many = config.n > 512 * if dtype == Dtype::F64 { 8 } else { 16 };
+                        let most = match (dtype, limits.emulated || many) {
                             (Dtype::F64, _) => 16,
                             (_, false) => 24,
                             (_, true) => 32,

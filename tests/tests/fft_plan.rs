@@ -17,7 +17,8 @@ fn small_devices() -> Vec<Limits> {
         ..Limits::LAVAPIPE
     };
     let cpu = |shared| Limits { shared_bytes: shared, ..Limits::cpu(2) };
-    vec![with(256, 256), with(64, 1024), with(1, 4096), cpu(512), cpu(4096), Limits::LAVAPIPE]
+    let hardware = Limits { emulated: false, ..with(256, 256) };
+    vec![with(256, 256), with(64, 1024), with(1, 4096), cpu(512), cpu(4096), hardware]
 }
 
 /// A batch of random rank around an axis of `points` elements: the layout and that axis.

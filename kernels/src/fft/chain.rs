@@ -205,9 +205,8 @@ const fn points_aim(compute: Dtype) -> usize {
     if matches!(compute, Dtype::F64) { 8 } else { 16 }
 }
 
-/// No unit may hold more, but for one butterfly of a large radix. With 26 points of `f32`, two butterflies
-/// of radix 13, `ptxas` spills for the sake of occupancy (length 1001 on `sm_90a`), and with two of
-/// radix 16 it does (4096 on both).
+/// No unit may hold more while few units suffice. With 26 points of `f32`, two butterflies of radix 13,
+/// `ptxas` spills for the sake of occupancy (length 1001 on `sm_90a`).
 const fn points_max(compute: Dtype, limits: &Limits) -> usize {
     match (compute, limits.emulated) {
         (Dtype::F64, _) => 16,
@@ -216,6 +215,9 @@ const fn points_max(compute: Dtype, limits: &Limits) -> usize {
     }
 }
 
+/// More units than this leave each of them fewer than 128 registers of a GPU; they hold more points
+/// instead.
+const UNITS_MAX: usize = 512;
 /// Units a cube aims to have.
 const UNITS_PER_CUBE: usize = 128;
 /// Neighbouring transforms that one cube should carry when they, not the points, are adjacent.
@@ -228,8 +230,11 @@ const BANKS: usize = 128;
 fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype, limits: &Limits) -> usize {
     let points =
         |units| radices.iter().map(|&r| points_per_unit(n, r, units, lanes)).max().unwrap_or(1);
-    let (aim, most) = (points_aim(compute), points_max(compute, limits));
-    (n.div_ceil(most)..=n.div_ceil(aim / 2))
+    let aim = points_aim(compute);
+    let many = n.div_ceil(aim) > UNITS_MAX;
+    let most = points_max(compute, limits).max(if many { 2 * aim } else { 0 });
+    let fewest = n.div_ceil(most);
+    (fewest..=n.div_ceil(aim / 2).min(UNITS_MAX.max(fewest)))
         .filter(|&units| points(units) <= most)
         .min_by_key(|&units| {
             let points = points(units);
@@ -240,14 +245,12 @@ fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype, limits: 
 
 /// Puts an even radix first and one last, so that neighbouring butterflies touch neighbouring points
 /// in every stage, and returns how many a unit takes side by side: two, where each stage has an even
-/// number, two points are no more than 16 bytes and two butterflies not too many points.
+/// number, two points are no more than 16 bytes and the registers of two butterflies are to be had:
+/// on `sm_80` and `sm_90a` a tenth of the kernels spilled.
 fn side_by_side(n: usize, radices: &mut [usize], compute: Dtype, limits: &Limits) -> usize {
     let even = |r: &usize| r.is_multiple_of(2);
-    let largest = radices.iter().copied().max().unwrap_or(1);
-    if compute == Dtype::F64
-        || 2 * largest > points_max(compute, limits)
-        || radices.iter().filter(|r| even(r)).count() < 2
-    {
+    let evens = radices.iter().filter(|r| even(r)).count();
+    if !limits.emulated || compute == Dtype::F64 || evens < 2 {
         return 1;
     }
     radices.sort_by_key(|r| (!even(r), core::cmp::Reverse(*r)));

@@ -26,8 +26,9 @@
 //! registers, and the points change places through shared memory between two butterfly stages:
 //! `8N` bytes of it a transform in f32 and a sixteenth more so that strided writes meet different
 //! banks, or half of it with real and imaginary parts in turn. Radices 2 to 16, so that 4096 points
-//! take three stages. A unit takes two neighbouring butterflies side by side where a length has two
-//! even radices, and so moves two points in one access of 16 bytes, in shared memory and, where they
+//! take three stages. Where units are emulated, one takes two neighbouring butterflies side by side if
+//! a length has two even radices, and so moves two points in one access of 16 bytes, in shared memory
+//! and, where they
 //! lie next to each other, in global memory. Where neighbouring transforms rather than points are
 //! adjacent in memory, neighbouring units take neighbouring transforms. A length that does not fit
 //! splits as `N = N₁ N₂` into two passes with the twiddles and the transpose folded in; a prime
