@@ -216,7 +216,7 @@ const fn points_max(compute: Dtype, limits: &Limits) -> usize {
 }
 
 /// More units than this leave each of them fewer than 128 registers of a GPU; they hold more points
-/// instead.
+/// instead, about twice as many as they aim at.
 const UNITS_MAX: usize = 512;
 /// Units a cube aims to have.
 const UNITS_PER_CUBE: usize = 128;
@@ -232,7 +232,7 @@ fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype, limits: 
         |units| radices.iter().map(|&r| points_per_unit(n, r, units, lanes)).max().unwrap_or(1);
     let aim = points_aim(compute);
     let many = n.div_ceil(aim) > UNITS_MAX;
-    let most = points_max(compute, limits).max(if many { 2 * aim } else { 0 });
+    let most = points_max(compute, limits).max(if many { 2 * aim + 2 } else { 0 });
     let fewest = n.div_ceil(most);
     (fewest..=n.div_ceil(aim / 2).min(UNITS_MAX.max(fewest)))
         .filter(|&units| points(units) <= most)
