@@ -216,7 +216,7 @@ const fn points_max(compute: Dtype, limits: &Limits) -> usize {
 }
 
 /// More units than this leave each of them fewer than 128 registers of a GPU; they hold more points
-/// instead, about twice as many as they aim at.
+/// instead, up to twice as many as they aim at.
 const UNITS_MAX: usize = 512;
 /// Units a cube aims to have.
 const UNITS_PER_CUBE: usize = 128;
@@ -232,7 +232,7 @@ fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype, limits: 
         |units| radices.iter().map(|&r| points_per_unit(n, r, units, lanes)).max().unwrap_or(1);
     let aim = points_aim(compute);
     let many = n.div_ceil(aim) > UNITS_MAX;
-    let most = points_max(compute, limits).max(if many { 2 * aim + 2 } else { 0 });
+    let most = points_max(compute, limits).max(if many { 2 * aim } else { 0 });
     let fewest = n.div_ceil(most);
     (fewest..=n.div_ceil(aim / 2).min(UNITS_MAX.max(fewest)))
         .filter(|&units| points(units) <= most)
@@ -270,91 +270,6 @@ struct Shape {
     algorithm: Algorithm,
     exchange: Exchange,
     pad: usize,
-}
-
-/// The shape of a pass over transforms of `n` points, or what of the device is too small for one.
-fn shape(
-    op: &'static str,
-    n: usize,
-    rows: usize,
-    across: bool,
-    compute: Dtype,
-    limits: &Limits,
-) -> Result<Shape> {
-    let mut radices = factorize(n, points_aim(compute)).ok_or(Error::Length {
-        op,
-        argument: "n_fft",
-        expected: "a product of primes up to 13 in one pass",
-        found: n,
-    })?;
-    if radices.is_empty() {
-        radices.push(1);
-    }
-    // A single stage exchanges nothing.
-    let shared = if radices.len() == 1 { 0 } else { compute.size() };
-    let holds = |numbers: usize| numbers.saturating_mul(shared) <= limits.shared_bytes;
-    let too_little_memory = |numbers: usize| Error::Limit {
-        op,
-        resource: "bytes of shared memory in a cube",
-        available: limits.shared_bytes as u64,
-        required: numbers.saturating_mul(shared) as u64,
-    };
-    // Where a cube has one unit, no other unit is there to share a transform with.
-    if limits.serial || limits.units_per_cube == 1 {
-        let numbers = n.saturating_mul(4);
-        if !holds(numbers) {
-            return Err(too_little_memory(numbers));
-        }
-        return Ok(Shape {
-            radices,
-            units: 1,
-            lanes: 1,
-            rows: 1,
-            across: false,
-            algorithm: Algorithm::Serial,
-            exchange: Exchange::Whole,
-            pad: 0,
-        });
-    }
-    let lanes = side_by_side(n, &mut radices, compute, limits);
-    let units = units_for(n, &radices, lanes, compute, limits);
-    let numbers = |exchange: Exchange, pad: usize, rows: usize| {
-        room(n / lanes, pad).saturating_mul(exchange.parts() * lanes).saturating_mul(rows)
-    };
-    let exchange = [Exchange::Whole, Exchange::InTurn]
-        .into_iter()
-        .find(|&exchange| holds(numbers(exchange, 0, 1)))
-        .ok_or_else(|| too_little_memory(numbers(Exchange::InTurn, 0, 1)))?;
-    if units > limits.units_per_cube {
-        return Err(Error::Limit {
-            op,
-            resource: "units in a cube",
-            available: limits.units_per_cube as u64,
-            required: units as u64,
-        });
-    }
-    let pad = BANKS / (exchange.parts() * lanes * compute.size());
-    let pad = if holds(numbers(exchange, pad, 1)) { pad } else { 0 };
-    let wanted =
-        if across { ACROSS_ROWS.max(UNITS_PER_CUBE / units) } else { UNITS_PER_CUBE / units };
-    let mut per_cube = 1;
-    while per_cube * 2 <= wanted
-        && per_cube < rows
-        && per_cube * 2 * units <= limits.units_per_cube
-        && holds(numbers(exchange, pad, per_cube * 2))
-    {
-        per_cube *= 2;
-    }
-    Ok(Shape {
-        radices,
-        units,
-        lanes,
-        rows: per_cube,
-        across,
-        algorithm: Algorithm::Registers,
-        exchange,
-        pad,
-    })
 }
 
 /// The stages of one transform in `direction`.
@@ -462,11 +377,10 @@ impl Chain {
         if let Ok(shape) = chain.shape(limits) {
             return Ok(vec![chain.single(&shape, limits)?.widened()]);
         }
-        let compute = chain.dtype.compute();
         let (first, second) = balanced_split(chain.n);
         let rows = chain.rows();
-        let outer = shape(chain.op, first, rows * second, true, compute, limits)?;
-        let inner = shape(chain.op, second, rows * first, !chain.round_trip, compute, limits)?;
+        let outer = chain.shape_of(first, rows * second, true, limits)?;
+        let inner = chain.shape_of(second, rows * first, !chain.round_trip, limits)?;
         chain.four_step(&outer, &inner, limits)
     }
 
@@ -474,7 +388,89 @@ impl Chain {
         let across = self.batch.last().is_some_and(|axis| {
             axis.len > 1 && axis.source < self.source.stride && axis.target < self.target.stride
         });
-        shape(self.op, self.n, self.rows(), across, self.dtype.compute(), limits)
+        self.shape_of(self.n, self.rows(), across, limits)
+    }
+
+    /// The shape of a pass over transforms of `n` points, or what of the device is too small for one.
+    fn shape_of(&self, n: usize, rows: usize, across: bool, limits: &Limits) -> Result<Shape> {
+        let (op, compute) = (self.op, self.dtype.compute());
+        // A round trip in which units hold many points spilled on `sm_80` with radix 16.
+        let many = n.div_ceil(points_aim(compute)) > UNITS_MAX && !limits.serial;
+        let largest = if self.round_trip && many { 8 } else { points_aim(compute) };
+        let mut radices = factorize(n, largest).ok_or(Error::Length {
+            op,
+            argument: "n_fft",
+            expected: "a product of primes up to 13 in one pass",
+            found: n,
+        })?;
+        if radices.is_empty() {
+            radices.push(1);
+        }
+        // A single stage exchanges nothing.
+        let shared = if radices.len() == 1 { 0 } else { compute.size() };
+        let holds = |numbers: usize| numbers.saturating_mul(shared) <= limits.shared_bytes;
+        let too_little_memory = |numbers: usize| Error::Limit {
+            op,
+            resource: "bytes of shared memory in a cube",
+            available: limits.shared_bytes as u64,
+            required: numbers.saturating_mul(shared) as u64,
+        };
+        // Where a cube has one unit, no other unit is there to share a transform with.
+        if limits.serial || limits.units_per_cube == 1 {
+            let numbers = n.saturating_mul(4);
+            if !holds(numbers) {
+                return Err(too_little_memory(numbers));
+            }
+            return Ok(Shape {
+                radices,
+                units: 1,
+                lanes: 1,
+                rows: 1,
+                across: false,
+                algorithm: Algorithm::Serial,
+                exchange: Exchange::Whole,
+                pad: 0,
+            });
+        }
+        let lanes = side_by_side(n, &mut radices, compute, limits);
+        let units = units_for(n, &radices, lanes, compute, limits);
+        let numbers = |exchange: Exchange, pad: usize, rows: usize| {
+            room(n / lanes, pad).saturating_mul(exchange.parts() * lanes).saturating_mul(rows)
+        };
+        let exchange = [Exchange::Whole, Exchange::InTurn]
+            .into_iter()
+            .find(|&exchange| holds(numbers(exchange, 0, 1)))
+            .ok_or_else(|| too_little_memory(numbers(Exchange::InTurn, 0, 1)))?;
+        if units > limits.units_per_cube {
+            return Err(Error::Limit {
+                op,
+                resource: "units in a cube",
+                available: limits.units_per_cube as u64,
+                required: units as u64,
+            });
+        }
+        let pad = BANKS / (exchange.parts() * lanes * compute.size());
+        let pad = if holds(numbers(exchange, pad, 1)) { pad } else { 0 };
+        let wanted =
+            if across { ACROSS_ROWS.max(UNITS_PER_CUBE / units) } else { UNITS_PER_CUBE / units };
+        let mut per_cube = 1;
+        while per_cube * 2 <= wanted
+            && per_cube < rows
+            && per_cube * 2 * units <= limits.units_per_cube
+            && holds(numbers(exchange, pad, per_cube * 2))
+        {
+            per_cube *= 2;
+        }
+        Ok(Shape {
+            radices,
+            units,
+            lanes,
+            rows: per_cube,
+            across,
+            algorithm: Algorithm::Registers,
+            exchange,
+            pad,
+        })
     }
 
     /// One pass of `shape` that does the whole chain.
