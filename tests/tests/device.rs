@@ -32,7 +32,7 @@ fn a_machine_without_devices_is_told_what_to_do() {
 fn without_a_device() {
     match Device::wgpu() {
         Err(Error::Device { op, reason: DeviceFault::NotFound(_) }) => {
-            assert_eq!(op, "Device::wgpu")
+            assert_eq!(op, "Device::wgpu");
         }
         Err(Error::Device { reason: DeviceFault::NotLinked(_), .. }) if !cfg!(feature = "wgpu") => {
         }

@@ -21,9 +21,9 @@ impl<F: Float> Registers<F> {
         let mut re = Sequence::<F>::new();
         let mut im = Sequence::<F>::new();
         #[unroll]
-        for _i in 0..len {
-            re.push(F::new(0.0));
-            im.push(F::new(0.0));
+        for i in 0..len {
+            re.insert(i, F::new(0.0));
+            im.insert(i, F::new(0.0));
         }
         Registers::<F> { re, im }
     }

@@ -226,5 +226,5 @@ pub(super) fn points_per_unit(n: usize, radix: usize, units: usize, lanes: usize
 /// The room of `cells` cells with a free one after every `pad`. An odd number then, so that
 /// neighbouring transforms begin in different banks.
 pub(super) fn room(cells: usize, pad: usize) -> usize {
-    if pad == 0 { cells } else { cells.saturating_add(cells / pad) | 1 }
+    cells.checked_div(pad).map_or(cells, |free| cells.saturating_add(free) | 1)
 }
