@@ -1,5 +1,5 @@
 //! What the same work takes otherwise: cubek-fft on the same device, rustfft on the same cores, our own
-//! transforms where an operation replaces them.
+//! transforms where an operation replaces them, the serial recursion where a scan does.
 
 use std::{hint::black_box, time::Instant};
 
@@ -7,7 +7,10 @@ use cubecl::{prelude::*, std::tensor::TensorHandle, zspace::Shape};
 use cubek_fft::{CfftBindings, FftMode, cfft_launch_any_size};
 use rustfft::{FftPlanner, num_complex::Complex32};
 use wavecube::{Device, Dtype, Normalization, Tensor};
-use wavecube_testing::catalogue::{Case, Peer};
+use wavecube_testing::{
+    Rng,
+    catalogue::{self, Case, Peer},
+};
 
 use crate::median_seconds;
 
@@ -16,6 +19,7 @@ pub(crate) fn of(device: &Device, case: &Case) -> Option<(String, f64)> {
     let Case { rows, n, peer, .. } = *case;
     match peer {
         Peer::Nothing => None,
+        Peer::Serial => Some(("serial, one unit a sequence".into(), serial_seconds(device, case))),
         Peer::Fft if device.limits().serial => {
             Some(("rustfft, one core".into(), rustfft_seconds(rows, n)))
         }
@@ -98,6 +102,22 @@ fn cubek_seconds(device: &Device, rows: usize, n: usize) -> f64 {
     let written = last.read::<f32>().expect("the peer ran");
     assert!(written.iter().all(|v| v.is_finite()), "the peer wrote every element");
     seconds
+}
+
+/// Our own recursion with one unit a sequence: what the published kernel of the model does.
+fn serial_seconds(device: &Device, case: &Case) -> f64 {
+    let mut rng = Rng::fresh();
+    let Case { dtype, rows, n, .. } = *case;
+    let (operators, g, ..) = catalogue::tridiag::operators(device, &mut rng, dtype, rows, n)
+        .expect("the case fits the device");
+    let operators = operators.serially();
+    median_seconds(|| {
+        if case.op == "tridiag/vjp" {
+            operators.resolvent_diagonal_vjp(&g).expect("as the case").a
+        } else {
+            operators.resolvent_diagonal().expect("as the case").diagonal
+        }
+    })
 }
 
 fn rustfft_seconds(rows: usize, n: usize) -> f64 {

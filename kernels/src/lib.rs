@@ -5,6 +5,7 @@ mod device;
 
 pub mod fft;
 pub mod lct;
+pub mod tridiag;
 
 pub(crate) use constants::constant;
 pub use device::{elem_type, limits};

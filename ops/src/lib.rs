@@ -20,6 +20,7 @@ mod device;
 mod fft;
 mod lct;
 mod tensor;
+mod tridiag;
 
 pub use convolution::{causal_convolution, causal_convolution_filter_vjp, causal_convolution_vjp};
 pub use device::Device;
@@ -40,6 +41,10 @@ pub use lct::{
     lct_weil_vjp, lct2, lct2_param_vjp, lct2_vjp, scaling, scaling_param_vjp, scaling_vjp,
 };
 pub use tensor::{Element, Tensor};
+pub use tridiag::{
+    Pivots, Resolvent, Tridiagonal, TridiagonalGradients, resolvent_diagonal,
+    resolvent_diagonal_vjp,
+};
 pub use wavecube_core::{
     Complex32, Complex64, DeviceFault, Dtype, Error, Layout, Limits, Result,
     fft::{Direction, Normalization},

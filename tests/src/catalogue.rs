@@ -3,6 +3,7 @@
 mod convolution;
 mod fft;
 mod lct;
+pub mod tridiag;
 
 use wavecube::{Complex64, Device, Dtype, Result, Tensor};
 
@@ -45,6 +46,8 @@ pub enum Peer {
         /// Whether the signal is real.
         real: bool,
     },
+    /// The same recursion with one unit a sequence.
+    Serial,
 }
 
 type Prepare = dyn Fn(&Device, &mut Rng) -> Result<Prepared> + Send + Sync;
@@ -112,6 +115,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = fft::cases();
     cases.extend(lct::cases());
     cases.extend(convolution::cases());
+    cases.extend(tridiag::cases());
     cases
 }
 

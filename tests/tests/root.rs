@@ -7,3 +7,4 @@ mod fft_plan;
 mod lct;
 mod lct_gradients;
 mod tidy;
+mod tridiag;

@@ -3,3 +3,4 @@
 pub mod convolution;
 pub mod fft;
 pub mod lct;
+pub mod tridiag;

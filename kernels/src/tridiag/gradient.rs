@@ -1,0 +1,362 @@
+//! Device code of the gradient: the forward recomputed, then two affine scans.
+
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::used_underscore_binding,
+    clippy::too_many_arguments,
+    reason = "values known at compile time pass by value, the macro reads the types' argument, and \
+              buffers are arguments of their own"
+)]
+
+use cubecl::prelude::*;
+
+use super::{
+    kernel::{
+        Geometry, Pairs, Row, Segment, chunk, composite, diagonal, element, locate, off_diagonal,
+        product, resumed, share,
+    },
+    plan::TileConfig,
+    scan::{
+        Complex, Values, add, choose, complex, fall, four, get, load_four, mul, nothing, put, real,
+        reciprocal, rise, scale, store_four, sub, times,
+    },
+};
+
+/// `conj(g_k) G_k²`, the source of both recursions.
+#[cube]
+fn source<F: Float>(g: &Pairs<F>, at: usize, diagonal: Complex<F>) -> Complex<F> {
+    let value = element::<F, Const<2>>(g, at, true);
+    let conjugate = complex::<F>(value.re, -value.im);
+    mul::<F>(mul::<F>(conjugate, diagonal), diagonal)
+}
+
+/// Stores a gradient in the usual convention: the conjugate for a complex parameter, the real part
+/// for a real one.
+#[cube]
+fn store<F: Float, N: Size>(
+    target: &mut [Vector<F, N>],
+    at: usize,
+    value: Complex<F>,
+    #[comptime] is_complex: bool,
+) {
+    let mut stored = Vector::<F, N>::empty();
+    stored.insert(0usize, value.re);
+    if comptime!(is_complex) {
+        stored.insert(1usize, -value.im);
+    }
+    target[at] = stored;
+}
+
+/// Stores the gradients of `b_k` and `c_k`, or of `p_k`, from that of `p_k`.
+#[cube]
+fn store_off_diagonal<F: Float, NB: Size>(
+    b: &[Vector<F, NB>],
+    c: &[Vector<F, NB>],
+    db: &mut [Vector<F, NB>],
+    dc: &mut [Vector<F, NB>],
+    row: &Row<F>,
+    at: usize,
+    k: usize,
+    value: Complex<F>,
+    geometry: &Geometry,
+    #[comptime] config: TileConfig,
+) {
+    let is_complex = comptime!(config.complex[1]);
+    if comptime!(config.product) {
+        store::<F, NB>(db, at, value, is_complex);
+    } else {
+        let upper = off_diagonal::<F, NB>(b, row.b, k, geometry, 1usize, config);
+        let lower = off_diagonal::<F, NB>(c, row.c, k, geometry, 2usize, config);
+        store::<F, NB>(db, at, times::<F>(value, lower, is_complex), is_complex);
+        store::<F, NB>(dc, at, times::<F>(value, upper, is_complex), is_complex);
+    }
+}
+
+/// The gradient, a chunk of each sequence a unit. For long sequences it runs twice: first for what
+/// every tile does to the affine recursions (`config.partial`), then for the gradients.
+///
+/// With `s_k = conj(g_k) G_k²`, `w_k = 1/v_{k+1}` and `h_k = 1/u_k`, `X` goes right and `Y` left:
+/// `X_{k+1} = p_k w_k² (s_k + X_k)`, `Y_{k−1} = s_k + p_k h_k² Y_k`; then `∂d_k = −(X_k + Y_{k−1})` and
+/// `∂p_k = (s_k + X_k) w_k + Y_k h_k`.
+#[cube(launch_unchecked)]
+pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
+    a: &[Vector<F, NA>],
+    b: &[Vector<F, NB>],
+    c: &[Vector<F, NB>],
+    z: &Pairs<F>,
+    g: &Pairs<F>,
+    entering: &[F],
+    affine_entering: &[F],
+    tiles: &mut [F],
+    da: &mut [Vector<F, NA>],
+    db: &mut [Vector<F, NB>],
+    dc: &mut [Vector<F, NB>],
+    dz: &mut Pairs<F>,
+    geometry: &Geometry,
+    #[comptime] config: TileConfig,
+    #[define(F)] _dtype: ElemType,
+) {
+    let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
+    let share = share(geometry, config);
+    let row = locate::<F>(geometry, z, share.row);
+    let n = geometry.n;
+    let elements = comptime!(config.elements);
+    let is_complex = comptime!(config.complex[1]);
+    let leaf = share.nodes + comptime!(config.units) + share.unit;
+    let tile = share.row * geometry.tiles + share.tile;
+
+    let chunk = chunk::<F, NA, NB>(a, b, c, &row, share.first, geometry, config);
+    let mine = composite::<F>(&chunk, share.first, n, config);
+    put::<F>(&mut cells, leaf, mine, config);
+    rise::<F>(&mut cells, share.nodes, share.unit, false, config);
+    let root =
+        if comptime!(config.carried) { load_four::<F>(entering, tile) } else { nothing::<F>() };
+    let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, false, config);
+
+    // L, then 1/u, then 1/v of the right neighbour and the source, element by element.
+    let mut l = Values::<F>::new(comptime!(elements + 1));
+    let mut h = Values::<F>::new(elements);
+    l.set(0usize, mul::<F>(enters.a, reciprocal::<F>(enters.b)));
+    #[unroll]
+    for e in 0..elements {
+        let inverse = reciprocal::<F>(sub::<F>(chunk.d.get(e), l.get(e)));
+        h.set(e, inverse);
+        l.set(comptime!(e + 1), times::<F>(inverse, chunk.p.get(e), is_complex));
+    }
+    let mut w = Values::<F>::new(comptime!(elements + 1));
+    let mut s = Values::<F>::new(elements);
+    w.set(elements, mul::<F>(enters.p, reciprocal::<F>(enters.q)));
+    #[unroll]
+    for i in 0..elements {
+        let e = comptime!(elements - 1 - i);
+        let k = share.first + e;
+        let inside = k < n;
+        let d = chunk.d.get(e);
+        let right = w.get(comptime!(e + 1));
+        let r = times::<F>(right, chunk.p.get(e), is_complex);
+        w.set(e, choose::<F>(inside, reciprocal::<F>(sub::<F>(d, r)), right));
+        let value = reciprocal::<F>(sub::<F>(sub::<F>(d, l.get(e)), r));
+        let at = row.g + min(k, n - 1) * geometry.strides[4usize];
+        s.set(e, choose::<F>(inside, source::<F>(g, at, value), real::<F>(0.0f32)));
+    }
+
+    // The chunk as an affine map of X, and of Y.
+    let mut xa = Values::<F>::new(1usize);
+    let mut xb = Values::<F>::new(1usize);
+    let mut ya = Values::<F>::new(1usize);
+    let mut yb = Values::<F>::new(1usize);
+    xa.set(0usize, real::<F>(1.0f32));
+    ya.set(0usize, real::<F>(1.0f32));
+    #[unroll]
+    for e in 0..elements {
+        let inside = share.first + e < n;
+        let p = chunk.p.get(e);
+        let right = w.get(comptime!(e + 1));
+        let factor = times::<F>(mul::<F>(right, right), p, is_complex);
+        let moved = mul::<F>(factor, xa.get(0usize));
+        let added = mul::<F>(factor, add::<F>(s.get(e), xb.get(0usize)));
+        xa.set(0usize, choose::<F>(inside, moved, xa.get(0usize)));
+        xb.set(0usize, choose::<F>(inside, added, xb.get(0usize)));
+    }
+    #[unroll]
+    for i in 0..elements {
+        let e = comptime!(elements - 1 - i);
+        let inside = share.first + e < n;
+        let own = h.get(e);
+        let factor = times::<F>(mul::<F>(own, own), chunk.p.get(e), is_complex);
+        let moved = mul::<F>(factor, ya.get(0usize));
+        let added = add::<F>(s.get(e), mul::<F>(factor, yb.get(0usize)));
+        ya.set(0usize, choose::<F>(inside, moved, ya.get(0usize)));
+        yb.set(0usize, choose::<F>(inside, added, yb.get(0usize)));
+    }
+    let mine = four::<F>(xa.get(0usize), xb.get(0usize), ya.get(0usize), yb.get(0usize));
+    // Every unit has read its leaf of the first tree.
+    sync_cube();
+    put::<F>(&mut cells, leaf, mine, config);
+    rise::<F>(&mut cells, share.nodes, share.unit, true, config);
+    if comptime!(config.partial) {
+        if share.unit == 0 && share.active {
+            let root = get::<F>(&mut cells, share.nodes + 1, config);
+            store_four::<F>(tiles, tile, root);
+        }
+    } else {
+        let root = if comptime!(config.carried) {
+            load_four::<F>(affine_entering, tile)
+        } else {
+            let zero = real::<F>(0.0f32);
+            four::<F>(zero, zero, zero, zero)
+        };
+        let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, true, config);
+
+        // y.get(e + 1) enters element e from the right, and y.get(e) leaves it.
+        let mut y = Values::<F>::new(comptime!(elements + 1));
+        y.set(elements, enters.p);
+        #[unroll]
+        for i in 0..elements {
+            let e = comptime!(elements - 1 - i);
+            let inside = share.first + e < n;
+            let own = h.get(e);
+            let right = y.get(comptime!(e + 1));
+            let factor = times::<F>(mul::<F>(own, own), chunk.p.get(e), is_complex);
+            let left = add::<F>(s.get(e), mul::<F>(factor, right));
+            y.set(e, choose::<F>(inside, left, right));
+        }
+        let mut x = Values::<F>::new(1usize);
+        let mut shift = Values::<F>::new(1usize);
+        x.set(0usize, enters.a);
+        #[unroll]
+        for e in 0..elements {
+            let k = share.first + e;
+            let inside = k < n;
+            let p = chunk.p.get(e);
+            let right = w.get(comptime!(e + 1));
+            let whole = add::<F>(s.get(e), x.get(0usize));
+            let by_d = add::<F>(x.get(0usize), y.get(e));
+            let by_p =
+                add::<F>(mul::<F>(whole, right), mul::<F>(y.get(comptime!(e + 1)), h.get(e)));
+            if inside && share.active {
+                let minus = scale::<F>(by_d, F::new(-1.0));
+                store::<F, NA>(da, share.row * n + k, minus, comptime!(config.complex[0]));
+                if k + 1 < n {
+                    let at = share.row * (n - 1) + k;
+                    store_off_diagonal::<F, NB>(b, c, db, dc, &row, at, k, by_p, geometry, config);
+                }
+            }
+            let total = add::<F>(shift.get(0usize), by_d);
+            shift.set(0usize, choose::<F>(inside, total, shift.get(0usize)));
+            x.set(0usize, mul::<F>(times::<F>(mul::<F>(right, right), p, is_complex), whole));
+        }
+
+        // The sum over the tile, in the order of a tree.
+        sync_cube();
+        let slot = share.nodes + share.unit;
+        let pitch = comptime!(config.nodes());
+        let total = shift.get(0usize);
+        cells[slot] = total.re;
+        cells[slot + pitch] = total.im;
+        for level in 0..comptime!(config.levels()) {
+            let width = comptime!(config.units / 2) >> level;
+            sync_cube();
+            if share.unit < width {
+                let re = cells[slot + width];
+                let im = cells[slot + pitch + width];
+                cells[slot] += re;
+                cells[slot + pitch] += im;
+            }
+        }
+        if share.unit == 0 && share.active {
+            let total = complex::<F>(cells[slot], cells[slot + pitch]);
+            store::<F, Const<2>>(dz, tile, total, true);
+        }
+    }
+}
+
+/// The gradient, one unit a sequence, in three passes, a segment a launch; between them four complex
+/// numbers an element lie in `work`: `s`, `w`, `Y_{k−1}` and `Y_k h_k`, `L` first in the place of `s`.
+#[cube(launch_unchecked)]
+pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
+    a: &[Vector<F, NA>],
+    b: &[Vector<F, NB>],
+    c: &[Vector<F, NB>],
+    z: &Pairs<F>,
+    g: &Pairs<F>,
+    state: &mut [F],
+    work: &mut [F],
+    da: &mut [Vector<F, NA>],
+    db: &mut [Vector<F, NB>],
+    dc: &mut [Vector<F, NB>],
+    dz: &mut Pairs<F>,
+    segment: &Segment,
+    geometry: &Geometry,
+    #[comptime] pass: usize,
+    #[comptime] config: TileConfig,
+    #[define(F)] _dtype: ElemType,
+) {
+    let sequence = ABSOLUTE_POS;
+    if sequence < geometry.rows {
+        let row = locate::<F>(geometry, z, sequence);
+        let n = geometry.n;
+        let is_complex = comptime!(config.complex[1]);
+        let begins = if comptime!(pass == 1) { segment.last == n } else { segment.first == 0 };
+        let slot = sequence * 8;
+        let start = resumed::<F>(state[slot], state[slot + 1], begins);
+        let second = resumed::<F>(state[slot + 2], state[slot + 3], begins);
+        let mut re = start.re;
+        let mut im = start.im;
+        // Y in pass 1, the sum of `X + Y` in pass 2.
+        let mut other_re = second.re;
+        let mut other_im = second.im;
+        for i in segment.first..segment.last {
+            let k = if comptime!(pass == 1) { segment.last - 1 - (i - segment.first) } else { i };
+            let at = (sequence * n + k) * 8;
+            let x_re = re;
+            let x_im = im;
+            let y_re = other_re;
+            let y_im = other_im;
+            let x = complex::<F>(x_re, x_im);
+            let p = product::<F, NB>(b, c, &row, k, geometry, config);
+            if comptime!(pass == 0) {
+                work[at] = x.re;
+                work[at + 1] = x.im;
+                let u = sub::<F>(diagonal::<F, NA>(a, &row, k, geometry, config), x);
+                let next = times::<F>(reciprocal::<F>(u), p, is_complex);
+                re = next.re;
+                im = next.im;
+            } else if comptime!(pass == 1) {
+                let right = complex::<F>(y_re, y_im);
+                let l = complex::<F>(work[at], work[at + 1]);
+                let d = diagonal::<F, NA>(a, &row, k, geometry, config);
+                let u = sub::<F>(d, l);
+                let r = times::<F>(x, p, is_complex);
+                let value = reciprocal::<F>(sub::<F>(u, r));
+                let s = source::<F>(g, row.g + k * geometry.strides[4usize], value);
+                let h = reciprocal::<F>(u);
+                let factor = times::<F>(mul::<F>(h, h), p, is_complex);
+                let left = add::<F>(s, mul::<F>(factor, right));
+                let half = mul::<F>(right, h);
+                work[at] = s.re;
+                work[at + 1] = s.im;
+                work[at + 2] = x.re;
+                work[at + 3] = x.im;
+                work[at + 4] = left.re;
+                work[at + 5] = left.im;
+                work[at + 6] = half.re;
+                work[at + 7] = half.im;
+                other_re = left.re;
+                other_im = left.im;
+                let next = reciprocal::<F>(sub::<F>(d, r));
+                re = next.re;
+                im = next.im;
+            } else {
+                let s = complex::<F>(work[at], work[at + 1]);
+                let w = complex::<F>(work[at + 2], work[at + 3]);
+                let left = complex::<F>(work[at + 4], work[at + 5]);
+                let half = complex::<F>(work[at + 6], work[at + 7]);
+                let whole = add::<F>(s, x);
+                let by_d = add::<F>(x, left);
+                let by_p = add::<F>(mul::<F>(whole, w), half);
+                let minus = scale::<F>(by_d, F::new(-1.0));
+                store::<F, NA>(da, sequence * n + k, minus, comptime!(config.complex[0]));
+                if k + 1 < n {
+                    let at = sequence * (n - 1) + k;
+                    store_off_diagonal::<F, NB>(b, c, db, dc, &row, at, k, by_p, geometry, config);
+                }
+                other_re = y_re + by_d.re;
+                other_im = y_im + by_d.im;
+                let next = mul::<F>(times::<F>(mul::<F>(w, w), p, is_complex), whole);
+                re = next.re;
+                im = next.im;
+            }
+        }
+        state[slot] = re;
+        state[slot + 1] = im;
+        state[slot + 2] = other_re;
+        state[slot + 3] = other_im;
+        if comptime!(pass == 2) {
+            if segment.last == n {
+                let total = complex::<F>(other_re, other_im);
+                store::<F, Const<2>>(dz, sequence, total, true);
+            }
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! From bindings and plans to enqueued kernels.
+
+use cubecl::{client::Client, prelude::*, server::Handle};
+use wavecube_core::{Dtype, Error, Result};
+
+use super::{
+    gradient::{chunked_vjp, serial_vjp},
+    kernel::{GeometryLaunch, SegmentLaunch, chunked, reduce, serial},
+    plan::{Algorithm, SCAN_PARTS, SumPlan, Task, TileConfig, TridiagPlan},
+    scan::{SummationLaunch, carry, sum},
+};
+use crate::{
+    elem_type,
+    fft::{buffer, sequence},
+};
+
+/// The operands of a planned problem.
+#[derive(Debug, Clone)]
+pub struct TridiagBindings {
+    /// The diagonal of `H`.
+    pub a: Handle,
+    /// The elements above it, or the products.
+    pub b: Handle,
+    /// The elements below it; nothing where products are bound.
+    pub c: Option<Handle>,
+    /// The shifts.
+    pub z: Handle,
+    /// The diagonal of the inverse, written, or its gradient, read.
+    pub diagonal: Handle,
+}
+
+/// Where gradients go: contiguous, of every sequence on its own, in the convention `∂ℓ/∂Re + i ∂ℓ/∂Im`
+/// for complex operands.
+#[derive(Debug, Clone)]
+pub struct TridiagGradients {
+    /// Of `a`: `rows · n`.
+    pub a: Handle,
+    /// Of `b`, or of the products: `rows · (n − 1)`.
+    pub b: Handle,
+    /// Of `c`, where it is bound.
+    pub c: Option<Handle>,
+    /// Of `z`: `rows · tiles` complex parts, whose sums over the tiles are the gradients.
+    pub z: Handle,
+}
+
+/// Refuses a buffer that holds fewer than `end` elements of `parts` numbers.
+fn holds(
+    op: &'static str,
+    argument: &'static str,
+    handle: &Handle,
+    (dtype, parts): (Dtype, usize),
+    end: usize,
+) -> Result<()> {
+    let found = handle.size_in_used() as usize / (parts * dtype.size());
+    if found >= end {
+        return Ok(());
+    }
+    let expected = "a buffer that holds every element of the layout";
+    Err(Error::Length { op, argument, expected, found })
+}
+
+fn parts(complex: bool) -> usize {
+    if complex { 2 } else { 1 }
+}
+
+fn geometry(plan: &TridiagPlan) -> GeometryLaunch {
+    let steps = (0..5).flat_map(|operand| plan.batch.iter().map(move |(_, at)| at[operand]));
+    GeometryLaunch::new(
+        sequence(plan.batch.iter().map(|(len, _)| *len)),
+        sequence(steps),
+        sequence(plan.offsets.into_iter()),
+        sequence(plan.strides.into_iter()),
+        plan.rows,
+        plan.n,
+        plan.tiles,
+    )
+}
+
+fn count([x, y, z]: [usize; 3]) -> CubeCount {
+    CubeCount::Static(x as u32, y as u32, z as u32)
+}
+
+/// A launch's surroundings.
+struct Enqueue<'a> {
+    client: &'a Client,
+    bindings: &'a TridiagBindings,
+    plan: &'a TridiagPlan,
+}
+
+impl Enqueue<'_> {
+    /// A buffer that a kernel names and does not touch, or of which it reads one element in vain.
+    fn spare(&self, parts: usize) -> BufferArg {
+        let bytes = parts * self.plan.dtype.size();
+        buffer(&self.client.empty(bytes), self.plan.dtype, parts)
+    }
+
+    fn numbers(&self, handle: &Handle, parts: usize) -> BufferArg {
+        buffer(handle, self.plan.dtype, parts)
+    }
+
+    fn a(&self) -> BufferArg {
+        self.numbers(&self.bindings.a, parts(self.plan.tile.complex[0]))
+    }
+
+    fn b(&self) -> BufferArg {
+        let parts = parts(self.plan.tile.complex[1]);
+        if self.plan.n == 1 { self.spare(parts) } else { self.numbers(&self.bindings.b, parts) }
+    }
+
+    fn c(&self) -> BufferArg {
+        let parts = parts(self.plan.tile.complex[1]);
+        match &self.bindings.c {
+            Some(c) if self.plan.n > 1 && !self.plan.tile.product => self.numbers(c, parts),
+            _ => self.spare(parts),
+        }
+    }
+
+    fn z(&self) -> BufferArg {
+        self.numbers(&self.bindings.z, 2)
+    }
+
+    fn dim(&self) -> CubeDim {
+        CubeDim::new_1d(self.plan.units as u32)
+    }
+
+    /// Eight numbers a tile.
+    fn tiles(&self) -> Handle {
+        let TridiagPlan { rows, tiles, dtype, .. } = self.plan;
+        self.client.empty(rows * tiles * SCAN_PARTS * dtype.size())
+    }
+
+    /// What enters each tile of the recursions of `L` and `R`.
+    fn entering(&self) -> Handle {
+        let plan = self.plan;
+        let [na, nb] = plan.tile.complex.map(parts);
+        let tiles = self.tiles();
+        // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which the caller has
+        // compared with the buffers; the kernels keep elements below `n` and sequences below `rows`,
+        // and there are eight numbers for each of `rows · tiles`.
+        unsafe {
+            reduce::launch_unchecked(
+                self.client,
+                count(plan.cubes),
+                self.dim(),
+                na,
+                nb,
+                self.a(),
+                self.b(),
+                self.c(),
+                self.z(),
+                self.numbers(&tiles, 1),
+                geometry(plan),
+                TileConfig { carried: false, ..plan.tile },
+                elem_type(plan.dtype),
+            );
+        }
+        self.carried(&tiles, false)
+    }
+
+    fn carried(&self, tiles: &Handle, affine: bool) -> Handle {
+        let plan = self.plan;
+        let entering = self.tiles();
+        // SAFETY: `TridiagPlan::new` makes one cube a sequence at least, and the kernel keeps tiles
+        // below `rows · tiles`, for each of which there are eight numbers.
+        unsafe {
+            carry::launch_unchecked(
+                self.client,
+                count(plan.carry_cubes),
+                CubeDim::new_1d(plan.carry.units as u32),
+                self.numbers(tiles, 1),
+                self.numbers(&entering, 1),
+                plan.rows,
+                plan.tiles,
+                affine,
+                plan.carry,
+                elem_type(plan.dtype),
+            );
+        }
+        entering
+    }
+
+    /// The chunked gradient, or what tiles do to its affine recursions.
+    fn vjp(
+        &self,
+        entering: Option<&Handle>,
+        affine_entering: Option<&Handle>,
+        tiles: Option<&Handle>,
+        gradients: Option<&TridiagGradients>,
+    ) {
+        let plan = self.plan;
+        let [na, nb] = plan.tile.complex.map(parts);
+        let or_spare = |handle: Option<&Handle>, parts: usize| match handle {
+            Some(handle) => self.numbers(handle, parts),
+            None => self.spare(parts),
+        };
+        // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, and `tridiag_vjp_launch`
+        // has compared them and the gradients' lengths with the buffers; the kernel keeps elements below
+        // `n` and sequences below `rows`.
+        unsafe {
+            chunked_vjp::launch_unchecked(
+                self.client,
+                count(plan.cubes),
+                self.dim(),
+                na,
+                nb,
+                self.a(),
+                self.b(),
+                self.c(),
+                self.z(),
+                self.numbers(&self.bindings.diagonal, 2),
+                or_spare(entering, 1),
+                or_spare(affine_entering, 1),
+                or_spare(tiles, 1),
+                or_spare(gradients.map(|g| &g.a), na),
+                or_spare(gradients.map(|g| &g.b), nb),
+                or_spare(gradients.and_then(|g| g.c.as_ref()), nb),
+                or_spare(gradients.map(|g| &g.z), 2),
+                geometry(plan),
+                TileConfig { partial: tiles.is_some(), ..plan.tile },
+                elem_type(plan.dtype),
+            );
+        }
+    }
+
+    /// Compares the operands' buffers with the plan.
+    fn check(&self, task: Task) -> Result<()> {
+        let Self { bindings, plan, .. } = self;
+        let (op, dtype) = (plan.op, plan.dtype);
+        if plan.task != task {
+            let reason = "the plan was made for the other task";
+            return Err(Error::Unsupported { op, argument: "plan", reason });
+        }
+        let [na, nb] = plan.tile.complex.map(parts);
+        holds(op, "a", &bindings.a, (dtype, na), plan.ends[0])?;
+        holds(op, "b", &bindings.b, (dtype, nb), plan.ends[1])?;
+        match &bindings.c {
+            Some(c) => holds(op, "c", c, (dtype, nb), plan.ends[2])?,
+            None if plan.tile.product => {}
+            None => {
+                let expected = "bound, where the plan is not of products";
+                return Err(Error::Length { op, argument: "c", expected, found: 0 });
+            }
+        }
+        holds(op, "z", &bindings.z, (dtype, 2), plan.ends[3])?;
+        holds(op, "diagonal", &bindings.diagonal, (dtype, 2), plan.ends[4])
+    }
+}
+
+/// Enqueues the diagonal of the inverse. `pivots` takes [`TridiagPlan::pivots`] numbers of 32 bits: for
+/// every tile of every sequence the first element at which a pivot vanishes, or `u32::MAX`. `Ok` means
+/// enqueued: a fault of the device shows on the next read.
+///
+/// # Errors
+/// [`Error::Length`] if a buffer is shorter than the plan reaches, [`Error::Unsupported`] for a plan of
+/// the gradient.
+pub fn tridiag_launch(
+    client: &Client,
+    bindings: &TridiagBindings,
+    pivots: &Handle,
+    plan: &TridiagPlan,
+) -> Result<()> {
+    let enqueue = Enqueue { client, bindings, plan };
+    enqueue.check(Task::Diagonal)?;
+    // A pivot takes as much as an f32.
+    holds(plan.op, "pivots", pivots, (Dtype::F32, 1), plan.pivots())?;
+    if plan.rows == 0 {
+        return Ok(());
+    }
+    let [na, nb] = plan.tile.complex.map(parts);
+    if plan.algorithm == Algorithm::Serial {
+        let state = client.empty(plan.rows * SCAN_PARTS * plan.dtype.size());
+        let there = plan.segments().map(|segment| (0, segment));
+        let back = plan.segments().rev().map(|segment| (1, segment));
+        for (pass, (first, last)) in there.chain(back) {
+            // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which
+            // `Enqueue::check` has compared with the buffers; the kernel keeps sequences below `rows`,
+            // for each of which there are eight numbers of state.
+            unsafe {
+                serial::launch_unchecked(
+                    client,
+                    count(plan.cubes),
+                    enqueue.dim(),
+                    na,
+                    nb,
+                    enqueue.a(),
+                    enqueue.b(),
+                    enqueue.c(),
+                    enqueue.z(),
+                    enqueue.numbers(&state, 1),
+                    enqueue.numbers(&bindings.diagonal, 2),
+                    buffer(pivots, Dtype::F32, 1),
+                    SegmentLaunch::new(first, last),
+                    geometry(plan),
+                    pass,
+                    plan.tile,
+                    elem_type(plan.dtype),
+                );
+            }
+        }
+        return Ok(());
+    }
+    let entering = (plan.tiles > 1).then(|| enqueue.entering());
+    let entering = match &entering {
+        Some(handle) => enqueue.numbers(handle, 1),
+        None => enqueue.spare(1),
+    };
+    // SAFETY: as above; `TridiagPlan::new` counts eight numbers for each of `rows · tiles` entering
+    // tiles, and one pivot.
+    unsafe {
+        chunked::launch_unchecked(
+            client,
+            count(plan.cubes),
+            enqueue.dim(),
+            na,
+            nb,
+            enqueue.a(),
+            enqueue.b(),
+            enqueue.c(),
+            enqueue.z(),
+            entering,
+            enqueue.numbers(&bindings.diagonal, 2),
+            buffer(pivots, Dtype::F32, 1),
+            geometry(plan),
+            plan.tile,
+            elem_type(plan.dtype),
+        );
+    }
+    Ok(())
+}
+
+/// Enqueues the gradient of every operand from that of the diagonal.
+///
+/// # Errors
+/// As [`tridiag_launch`].
+pub fn tridiag_vjp_launch(
+    client: &Client,
+    bindings: &TridiagBindings,
+    gradients: &TridiagGradients,
+    plan: &TridiagPlan,
+) -> Result<()> {
+    let enqueue = Enqueue { client, bindings, plan };
+    enqueue.check(Task::Vjp)?;
+    let TridiagPlan { op, rows, n, tiles, dtype, .. } = *plan;
+    let [na, nb] = plan.tile.complex.map(parts);
+    holds(op, "gradient of a", &gradients.a, (dtype, na), rows * n)?;
+    holds(op, "gradient of b", &gradients.b, (dtype, nb), rows * (n - 1))?;
+    match &gradients.c {
+        Some(c) => holds(op, "gradient of c", c, (dtype, nb), rows * (n - 1))?,
+        None if plan.tile.product => {}
+        None => {
+            let expected = "bound, where the plan is not of products";
+            return Err(Error::Length { op, argument: "gradient of c", expected, found: 0 });
+        }
+    }
+    holds(op, "gradient of z", &gradients.z, (dtype, 2), rows * tiles)?;
+    if rows == 0 {
+        return Ok(());
+    }
+    if plan.algorithm == Algorithm::Serial {
+        let state = client.empty(rows * SCAN_PARTS * dtype.size());
+        let work = client.empty(rows * n * SCAN_PARTS * dtype.size());
+        let there = |pass| plan.segments().map(move |segment| (pass, segment));
+        for (pass, (first, last)) in there(0).chain(there(1).rev()).chain(there(2)) {
+            let dc = match &gradients.c {
+                Some(c) => enqueue.numbers(c, nb),
+                None => enqueue.spare(nb),
+            };
+            // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which
+            // `Enqueue::check` has compared with the buffers, and the gradients' lengths are compared
+            // above; the kernel keeps sequences below `rows`, and there are eight numbers of state a
+            // sequence and of work space an element.
+            unsafe {
+                serial_vjp::launch_unchecked(
+                    client,
+                    count(plan.cubes),
+                    enqueue.dim(),
+                    na,
+                    nb,
+                    enqueue.a(),
+                    enqueue.b(),
+                    enqueue.c(),
+                    enqueue.z(),
+                    enqueue.numbers(&bindings.diagonal, 2),
+                    enqueue.numbers(&state, 1),
+                    enqueue.numbers(&work, 1),
+                    enqueue.numbers(&gradients.a, na),
+                    enqueue.numbers(&gradients.b, nb),
+                    dc,
+                    enqueue.numbers(&gradients.z, 2),
+                    SegmentLaunch::new(first, last),
+                    geometry(plan),
+                    pass,
+                    plan.tile,
+                    elem_type(dtype),
+                );
+            }
+        }
+        return Ok(());
+    }
+    if tiles == 1 {
+        enqueue.vjp(None, None, None, Some(gradients));
+        return Ok(());
+    }
+    let entering = enqueue.entering();
+    let maps = enqueue.tiles();
+    enqueue.vjp(Some(&entering), None, Some(&maps), None);
+    let affine_entering = enqueue.carried(&maps, true);
+    enqueue.vjp(Some(&entering), Some(&affine_entering), None, Some(gradients));
+    Ok(())
+}
+
+/// Enqueues a planned sum.
+///
+/// # Errors
+/// [`Error::Length`] if a buffer is too short.
+pub fn sum_launch(client: &Client, source: &Handle, target: &Handle, plan: &SumPlan) -> Result<()> {
+    const OP: &str = "sum";
+    let terms = plan.outputs.saturating_mul(plan.terms);
+    holds(OP, "source", source, (plan.dtype, 1), terms)?;
+    holds(OP, "target", target, (plan.dtype, 1), plan.outputs)?;
+    if plan.outputs == 0 {
+        return Ok(());
+    }
+    let lengths = |axes: &[(usize, usize)]| sequence(axes.iter().map(|(len, _)| *len));
+    let steps = |axes: &[(usize, usize)]| sequence(axes.iter().map(|(_, step)| *step));
+    // SAFETY: `SumPlan::new` takes its steps from a contiguous layout of `outputs · terms` numbers; the
+    // kernel keeps results below `outputs` and terms below `terms`.
+    unsafe {
+        sum::launch_unchecked(
+            client,
+            count(plan.cubes),
+            CubeDim::new_1d(plan.units as u32),
+            buffer(source, plan.dtype, 1),
+            buffer(target, plan.dtype, 1),
+            SummationLaunch::new(
+                lengths(&plan.kept),
+                steps(&plan.kept),
+                lengths(&plan.summed),
+                steps(&plan.summed),
+                plan.outputs,
+                plan.terms,
+            ),
+            plan.units,
+            plan.share,
+            elem_type(plan.dtype),
+        );
+    }
+    Ok(())
+}

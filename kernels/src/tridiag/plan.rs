@@ -1,0 +1,533 @@
+//! Every decision and every validation of the family. Pure host code: a plan is made from a problem
+//! and a device's limits, and can be inspected without a device.
+
+use core::fmt::Write as _;
+
+use wavecube_core::{Dtype, Error, Layout, Limits, Result};
+
+use crate::fft::grid;
+
+/// The elements of a sequence that a unit holds in registers.
+const ELEMENTS: usize = 8;
+/// The most units that share a sequence, so that 4096 elements are one tile.
+const UNITS: usize = 512;
+/// The most units that share a tile of a sequence that has several.
+const TILE_UNITS: usize = 256;
+/// Units that a cube has at least, where there are sequences for them.
+const FILL: usize = 64;
+/// Units of a cube where one unit carries a sequence.
+const SERIAL_UNITS: usize = 32;
+/// The elements that one launch of a serial recursion takes: lavapipe (Mesa 22.3) ends a unit's loops after
+/// 65535 turns in all, without a word, and other drivers end launches that take seconds.
+const SEGMENT: usize = 1 << 14;
+/// The terms of a sum from which several units share it.
+const TERMS: usize = 256;
+/// The real numbers of what a tile does, and of what enters it.
+pub(super) const SCAN_PARTS: usize = 8;
+
+/// Which algorithm to use; [`Strategy::Auto`] is right unless they are to be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Strategy {
+    /// The chunked scan, and the serial recursion where units are processor cores.
+    #[default]
+    Auto,
+    /// The ratio recursion, one unit a sequence: baseline and cross-check.
+    Serial,
+}
+
+/// The elements beside the diagonal. They enter the results only as the products `p_k = b_k c_k`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum OffDiagonals {
+    /// `b`, above the diagonal, and `c`, below it.
+    Separate {
+        /// `b_k = T[k, k + 1]`.
+        upper: Layout,
+        /// `c_k = T[k + 1, k]`.
+        lower: Layout,
+    },
+    /// The products themselves.
+    Product(Layout),
+}
+
+/// What is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// The diagonal of the inverse.
+    Diagonal,
+    /// The gradient of every operand from that of the diagonal.
+    Vjp,
+}
+
+/// Tridiagonal operators along the last axis of strided tensors. All layouts but that of `z` have one
+/// rank, `z` has one axis less; batch axes of operands are those of the diagonal, or 1 where sequences
+/// share an operand.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TridiagProblem {
+    /// The operation, for errors.
+    pub op: &'static str,
+    /// What is computed.
+    pub task: Task,
+    /// The diagonal of `H`, `n` elements.
+    pub a: Layout,
+    /// The elements beside it, `n − 1`.
+    pub off_diagonals: OffDiagonals,
+    /// The shift, one complex number a sequence.
+    pub z: Layout,
+    /// The diagonal of the inverse, or its gradient: complex.
+    pub diagonal: Layout,
+    /// Storage type of every operand.
+    pub dtype: Dtype,
+    /// Whether `a`, and the elements beside it, are complex.
+    pub complex: [bool; 2],
+    /// The algorithm.
+    pub strategy: Strategy,
+}
+
+/// The algorithm of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// A chunk of a sequence a unit, scans across units and cubes.
+    Chunked,
+    /// A sequence a unit.
+    Serial,
+}
+
+/// What is compiled into the kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TileConfig {
+    /// The elements of a chunk.
+    pub elements: usize,
+    /// The units that share a tile, a power of two.
+    pub units: usize,
+    /// The sequences that share a cube.
+    pub rows: usize,
+    /// Whether `a`, and the elements beside it, are complex.
+    pub complex: [bool; 2],
+    /// Whether products are bound in place of `b` and `c`.
+    pub product: bool,
+    /// Whether numbers are `f64`.
+    pub double: bool,
+    /// Whether what enters a tile is read: a sequence has several.
+    pub carried: bool,
+    /// Whether a launch ends with what tiles do to the affine recursions.
+    pub partial: bool,
+}
+
+impl TileConfig {
+    /// The places of a tree's nodes in shared memory, of all the cube's sequences.
+    pub fn nodes(&self) -> usize {
+        2 * self.units * self.rows
+    }
+
+    /// The real numbers in shared memory.
+    pub fn cells(&self) -> usize {
+        SCAN_PARTS * self.nodes()
+    }
+
+    /// The steps from the leaves to the root.
+    pub fn levels(&self) -> usize {
+        self.units.ilog2() as usize
+    }
+
+    /// The bytes of shared memory that a cube needs.
+    pub fn shared_bytes(&self) -> usize {
+        self.cells() * if self.double { 8 } else { 4 }
+    }
+}
+
+/// The launches of a problem. Immutable host data; make it once, launch it often.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TridiagPlan {
+    /// The operation, for errors.
+    pub op: &'static str,
+    /// What is computed.
+    pub task: Task,
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// What is compiled into the kernels that walk over elements.
+    pub tile: TileConfig,
+    /// What is compiled into the scan over tiles.
+    pub carry: TileConfig,
+    /// The batch axes, slowest first: the length, and the step of `a`, `b`, `c`, `z` and the diagonal.
+    pub batch: Vec<(usize, [usize; 5])>,
+    /// Where each operand begins.
+    pub offsets: [usize; 5],
+    /// The step from element to element of each operand.
+    pub strides: [usize; 5],
+    /// One past the last element of each operand.
+    pub ends: [usize; 5],
+    /// The number of sequences; 0 if there is nothing to do.
+    pub rows: usize,
+    /// The elements of a sequence.
+    pub n: usize,
+    /// The tiles of a sequence.
+    pub tiles: usize,
+    /// Units of a cube.
+    pub units: usize,
+    /// The grid of the kernels that walk over elements.
+    pub cubes: [usize; 3],
+    /// The grid of the scan over tiles.
+    pub carry_cubes: [usize; 3],
+    /// Storage type.
+    pub dtype: Dtype,
+    /// Bytes that must move at least: operands once, results once.
+    pub floor_bytes: u64,
+}
+
+/// The product of some lengths, or more than any buffer holds.
+fn product(lengths: &[usize]) -> usize {
+    lengths.iter().try_fold(1usize, |total, &len| total.checked_mul(len)).unwrap_or(usize::MAX)
+}
+
+impl TridiagProblem {
+    fn shape_error(&self, argument: &'static str, expected: Vec<usize>, found: &Layout) -> Error {
+        Error::Shape { op: self.op, argument, expected, found: found.shape().to_vec() }
+    }
+
+    /// Accepts an operand of `len` elements a sequence, or one a sequence, whose batch axes are those
+    /// of the diagonal or 1; returns its steps along them.
+    fn steps(
+        &self,
+        argument: &'static str,
+        layout: &Layout,
+        len: Option<usize>,
+        limits: &Limits,
+    ) -> Result<Vec<usize>> {
+        let rank = self.diagonal.rank() - 1;
+        let batch = &self.diagonal.shape()[..rank];
+        let mut expected = batch.to_vec();
+        expected.extend(len);
+        let fits = layout.rank() == expected.len()
+            && layout.shape()[..rank]
+                .iter()
+                .zip(batch)
+                .all(|(&len, &whole)| len == 1 || len == whole)
+            && layout.shape().get(rank).copied() == len;
+        if !fits {
+            return Err(self.shape_error(argument, expected, layout));
+        }
+        let parts = match argument {
+            "a" if !self.complex[0] => 1,
+            "b" | "c" | "p" if !self.complex[1] => 1,
+            _ => 2,
+        };
+        let bytes = layout.end().and_then(|end| end.checked_mul(parts * self.dtype.size()));
+        limits.check_buffer(self.op, bytes.map_or(u64::MAX, |bytes| bytes as u64))?;
+        let steps = layout.strides()[..rank].iter().zip(layout.shape());
+        Ok(steps.map(|(&step, &len)| if len == 1 { 0 } else { step }).collect())
+    }
+}
+
+/// Drops axes of length 1, and joins those that every operand crosses in one even step.
+fn merged(axes: impl Iterator<Item = (usize, [usize; 5])>) -> Vec<(usize, [usize; 5])> {
+    let mut batch: Vec<(usize, [usize; 5])> = Vec::new();
+    for (len, inner) in axes.filter(|(len, _)| *len != 1) {
+        match batch.last_mut() {
+            Some((total, outer))
+                if outer.iter().zip(&inner).all(|(&o, &i)| Some(o) == i.checked_mul(len)) =>
+            {
+                *total *= len;
+                *outer = inner;
+            }
+            _ => batch.push((len, inner)),
+        }
+    }
+    if batch.is_empty() {
+        batch.push((1, [0; 5]));
+    }
+    batch
+}
+
+impl TridiagPlan {
+    /// Validates `problem` and decides how a device with `limits` carries it out.
+    ///
+    /// # Errors
+    /// [`Error::Axis`] for operands without an axis, [`Error::Length`] for sequences of no elements or
+    /// of 2³² − 1 and more, [`Error::Shape`] or [`Error::Strides`] for a malformed problem,
+    /// [`Error::Dtype`] for `f16` and for a type that the device lacks, [`Error::Limit`] if a buffer or
+    /// the grid exceeds it.
+    ///
+    /// ```
+    /// use wavecube_core::{Dtype, Layout, Limits};
+    /// use wavecube_kernels::tridiag::{OffDiagonals, Strategy, Task, TridiagPlan, TridiagProblem};
+    ///
+    /// let full = Layout::contiguous(&[16, 4096]);
+    /// let plan = TridiagPlan::new(
+    ///     &TridiagProblem {
+    ///         op: "resolvent_diagonal",
+    ///         task: Task::Diagonal,
+    ///         a: full.clone(),
+    ///         off_diagonals: OffDiagonals::Product(Layout::contiguous(&[1, 4095])),
+    ///         z: Layout::contiguous(&[16]),
+    ///         diagonal: full,
+    ///         dtype: Dtype::F32,
+    ///         complex: [false, false],
+    ///         strategy: Strategy::Auto,
+    ///     },
+    ///     &Limits::HOPPER,
+    /// )?;
+    /// assert_eq!(plan.tiles, 1);
+    /// println!("{}", plan.describe());
+    /// # Ok::<(), wavecube_core::Error>(())
+    /// ```
+    pub fn new(problem: &TridiagProblem, limits: &Limits) -> Result<Self> {
+        let op = problem.op;
+        limits.check_dtype(op, "a", problem.dtype)?;
+        if problem.dtype == Dtype::F16 {
+            let expected = "f32 or f64: in f16 the diagonal alone would cost 2.7e-4";
+            return Err(Error::Dtype { op, argument: "a", expected, found: Dtype::F16 });
+        }
+        let rank = problem.diagonal.axis(op, -1)?;
+        let n = problem.diagonal.shape()[rank];
+        if n == 0 || n >= u32::MAX as usize {
+            let expected = "at least 1 and below 2^32 - 1";
+            return Err(Error::Length { op, argument: "a", expected, found: n });
+        }
+        let placeholder = Layout::contiguous(&[]);
+        let (b, c, is_product) = match &problem.off_diagonals {
+            OffDiagonals::Separate { upper, lower } => (upper, lower, false),
+            OffDiagonals::Product(product) => (product, &placeholder, true),
+        };
+        let a_steps = problem.steps("a", &problem.a, Some(n), limits)?;
+        let b_name = if is_product { "p" } else { "b" };
+        let b_steps = problem.steps(b_name, b, Some(n - 1), limits)?;
+        let c_steps =
+            if is_product { vec![0; rank] } else { problem.steps("c", c, Some(n - 1), limits)? };
+        let z_steps = problem.steps("z", &problem.z, None, limits)?;
+        let name = if problem.task == Task::Vjp { "g" } else { "diagonal" };
+        let g_steps = problem.steps(name, &problem.diagonal, Some(n), limits)?;
+        if problem.task == Task::Diagonal && !problem.diagonal.is_injective() {
+            return Err(Error::Strides {
+                op,
+                argument: "diagonal",
+                expected: "give every element a place of its own",
+                found: problem.diagonal.strides().to_vec(),
+            });
+        }
+
+        let shape = &problem.diagonal.shape()[..rank];
+        let rows = product(shape);
+        let size = problem.dtype.size();
+        // A sequence of one element has nothing beside it: the kernels read a place of a spare buffer.
+        let alone = n == 1;
+        let layouts = [&problem.a, b, c, &problem.z, &problem.diagonal];
+        let spare = [false, alone, alone || is_product, false, false];
+        let steps = [a_steps, b_steps, c_steps, z_steps, g_steps];
+        let batch = merged((0..rank).map(|axis| {
+            let mut at = [0; 5];
+            for operand in 0..5 {
+                at[operand] = if spare[operand] { 0 } else { steps[operand][axis] };
+            }
+            (shape[axis], at)
+        }));
+        let mut offsets = [0; 5];
+        let mut strides = [0; 5];
+        let mut ends = [0; 5];
+        for operand in 0..5 {
+            if !spare[operand] {
+                offsets[operand] = layouts[operand].offset();
+                strides[operand] = layouts[operand].strides().get(rank).copied().unwrap_or(0);
+                ends[operand] = layouts[operand].end().unwrap_or(usize::MAX);
+            }
+        }
+
+        let serial = limits.serial || problem.strategy == Strategy::Serial;
+        let algorithm = if serial { Algorithm::Serial } else { Algorithm::Chunked };
+        let config = TileConfig {
+            elements: ELEMENTS,
+            units: 1,
+            rows: 1,
+            complex: problem.complex,
+            product: is_product,
+            double: problem.dtype == Dtype::F64,
+            carried: false,
+            partial: false,
+        };
+        let fit = |most: usize| {
+            let nodes = limits.shared_bytes / (SCAN_PARTS * size);
+            let most = most.min(limits.units_per_cube).min(nodes / 2).max(1);
+            1usize << most.ilog2()
+        };
+        let (tile, tiles, units, cubes) = if serial {
+            let units = if limits.serial { 1 } else { SERIAL_UNITS.min(limits.units_per_cube) };
+            (config, 1, units, rows.div_ceil(units))
+        } else {
+            let chunks = n.div_ceil(ELEMENTS);
+            let units =
+                if chunks <= fit(UNITS) { chunks.next_power_of_two() } else { fit(TILE_UNITS) };
+            let tiles = chunks.div_ceil(units);
+            let wanted = (FILL / units).max(1);
+            let together = if tiles == 1 { wanted.min(fit(UNITS) / units).max(1) } else { 1 };
+            let tile = TileConfig { units, rows: together, carried: tiles > 1, ..config };
+            (tile, tiles, units * together, rows.div_ceil(together).saturating_mul(tiles))
+        };
+        let carry = TileConfig { units: fit(tiles.next_power_of_two().min(TILE_UNITS)), ..config };
+
+        // What is allocated on the way has its limits too.
+        let all = |elements: usize, numbers: usize| {
+            let bytes = product(&[rows, elements, numbers, size]);
+            limits.check_buffer(op, bytes as u64)
+        };
+        if tiles > 1 {
+            all(tiles, SCAN_PARTS)?;
+        }
+        if serial {
+            all(1, SCAN_PARTS)?;
+        }
+        if problem.task == Task::Vjp {
+            all(n, if serial { SCAN_PARTS } else { 1 })?;
+            all(n, if problem.complex[0] || problem.complex[1] { 2 } else { 1 })?;
+        }
+        let empty = rows == 0;
+        let parts = |complex: bool| if complex { 2 } else { 1 };
+        let a_len = problem.a.len().saturating_mul(parts(problem.complex[0]));
+        let c_len = if is_product { 0 } else { c.len() };
+        let b_len = b.len().saturating_add(c_len).saturating_mul(parts(problem.complex[1]));
+        let operands = a_len.saturating_add(b_len).saturating_add(2 * problem.z.len().min(1 << 40));
+        let trips = if problem.task == Task::Vjp { 2 } else { 1 };
+        let numbers =
+            operands.saturating_mul(trips).saturating_add(problem.diagonal.len().saturating_mul(2));
+        Ok(Self {
+            op,
+            task: problem.task,
+            algorithm,
+            tile,
+            carry,
+            batch,
+            offsets,
+            strides,
+            ends: if empty { [0; 5] } else { ends },
+            rows,
+            n,
+            tiles,
+            units,
+            cubes: grid(op, cubes, limits)?,
+            carry_cubes: grid(op, rows, limits)?,
+            dtype: problem.dtype,
+            floor_bytes: (numbers as u64).saturating_mul(size as u64),
+        })
+    }
+
+    /// The segments of a sequence that one unit carries, first to last.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> + use<> {
+        let n = self.n;
+        (0..n.div_ceil(SEGMENT)).map(move |i| (i * SEGMENT, n.min((i + 1) * SEGMENT)))
+    }
+
+    /// The elements that the first singular pivots take: one number a tile of each sequence.
+    pub fn pivots(&self) -> usize {
+        self.rows * self.tiles
+    }
+
+    /// The plan in words.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        if self.rows == 0 {
+            text.push_str("nothing to do: the batch is empty\n");
+            return text;
+        }
+        let cubes: usize = self.cubes.iter().product();
+        match self.algorithm {
+            Algorithm::Serial => {
+                let _ = writeln!(
+                    text,
+                    "{} sequences of {} elements, one unit each, {} units a cube, {cubes} cubes",
+                    self.rows, self.n, self.units
+                );
+            }
+            Algorithm::Chunked => {
+                let launches = match (self.tiles, self.task) {
+                    (1, _) => 1,
+                    (_, Task::Diagonal) => 3,
+                    (_, Task::Vjp) => 5,
+                };
+                let _ = writeln!(
+                    text,
+                    "{} sequences of {} elements in {} tiles, {} units of {} elements a tile, {} \
+                     sequences a cube, {cubes} cubes, {} bytes shared, {launches} launches",
+                    self.rows,
+                    self.n,
+                    self.tiles,
+                    self.tile.units,
+                    self.tile.elements,
+                    self.tile.rows,
+                    self.tile.shared_bytes(),
+                );
+            }
+        }
+        let _ = write!(text, "moves {} bytes at least", self.floor_bytes);
+        text
+    }
+}
+
+/// A sum over the axes along which sequences share an operand. Pure host data.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SumPlan {
+    /// The axes that stay: length and step in the source.
+    pub kept: Vec<(usize, usize)>,
+    /// The axes that are summed over.
+    pub summed: Vec<(usize, usize)>,
+    /// The number of results.
+    pub outputs: usize,
+    /// The terms of each.
+    pub terms: usize,
+    /// The units that share a result.
+    pub share: usize,
+    /// Units of a cube.
+    pub units: usize,
+    /// The grid.
+    pub cubes: [usize; 3],
+    /// The type of the numbers.
+    pub dtype: Dtype,
+}
+
+impl SumPlan {
+    /// The sum of contiguous real numbers of the shape `full` to the shape `target`, whose axes are
+    /// those of `full` or 1.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if they are not, [`Error::Limit`] if the grid is too large.
+    pub fn new(
+        op: &'static str,
+        full: &[usize],
+        target: &[usize],
+        dtype: Dtype,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let fits = full.len() == target.len()
+            && full.iter().zip(target).all(|(&whole, &len)| len == whole || len == 1);
+        if !fits {
+            let (expected, found) = (full.to_vec(), target.to_vec());
+            return Err(Error::Shape { op, argument: "gradient", expected, found });
+        }
+        let layout = Layout::contiguous(full);
+        let mut kept: Vec<(usize, usize)> = Vec::new();
+        let mut summed: Vec<(usize, usize)> = Vec::new();
+        for axis in 0..full.len() {
+            let (len, step) = (full[axis], layout.strides()[axis]);
+            if len == 1 {
+                continue;
+            }
+            let axes = if target[axis] == 1 { &mut summed } else { &mut kept };
+            match axes.last_mut() {
+                Some((total, outer)) if step.checked_mul(len) == Some(*outer) => {
+                    *total *= len;
+                    *outer = step;
+                }
+                _ => axes.push((len, step)),
+            }
+        }
+        for axes in [&mut kept, &mut summed] {
+            if axes.is_empty() {
+                axes.push((1, 0));
+            }
+        }
+        let count = |axes: &[(usize, usize)]| axes.iter().map(|(len, _)| len).product::<usize>();
+        let (outputs, terms) = (count(&kept), count(&summed));
+        let units = if limits.serial { 1 } else { limits.units_per_cube.min(FILL) };
+        let fits = units.is_power_of_two() && units * dtype.size() <= limits.shared_bytes;
+        let share = if terms > TERMS && fits { units } else { 1 };
+        let cubes = grid(op, outputs.div_ceil(units / share).max(1), limits)?;
+        Ok(Self { kept, summed, outputs, terms, share, units, cubes, dtype })
+    }
+}
