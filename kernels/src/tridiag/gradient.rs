@@ -12,13 +12,13 @@ use cubecl::prelude::*;
 
 use super::{
     kernel::{
-        Geometry, Pairs, Row, Segment, chunk, composite, diagonal, element, locate, off_diagonal,
-        product, resumed, share,
+        Geometry, Pairs, Row, Segment, chunk, composite, diagonal, element, entering_ratio, locate,
+        off_diagonal, product, share, walk,
     },
     plan::TileConfig,
     scan::{
-        Complex, Values, add, choose, complex, fall, four, get, load_four, mul, nothing, put, real,
-        reciprocal, rise, scale, store_four, sub, times,
+        Complex, Values, add, choose, complex, fall, four, mul, nothing, put, real, reciprocal,
+        rise, scale, store_four, sub, times,
     },
 };
 
@@ -72,8 +72,7 @@ fn store_off_diagonal<F: Float, NB: Size>(
     }
 }
 
-/// The gradient, a chunk of each sequence a unit. For long sequences it runs twice: first for what
-/// every tile does to the affine recursions (`config.partial`), then for the gradients.
+/// The gradient, a chunk of each sequence a unit, a sequence a tile.
 ///
 /// With `s_k = conj(g_k) G_k²`, `w_k = 1/v_{k+1}` and `h_k = 1/u_k`, `X` goes right and `Y` left:
 /// `X_{k+1} = p_k w_k² (s_k + X_k)`, `Y_{k−1} = s_k + p_k h_k² Y_k`; then `∂d_k = −(X_k + Y_{k−1})` and
@@ -85,9 +84,6 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
     c: &[Vector<F, NB>],
     z: &Pairs<F>,
     g: &Pairs<F>,
-    entering: &[F],
-    affine_entering: &[F],
-    tiles: &mut [F],
     da: &mut [Vector<F, NA>],
     db: &mut [Vector<F, NB>],
     dc: &mut [Vector<F, NB>],
@@ -103,14 +99,12 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
     let elements = comptime!(config.elements);
     let is_complex = comptime!(config.complex[1]);
     let leaf = share.nodes + comptime!(config.units) + share.unit;
-    let tile = share.row * geometry.tiles + share.tile;
 
     let chunk = chunk::<F, NA, NB>(a, b, c, &row, share.first, geometry, config);
     let mine = composite::<F>(&chunk, share.first, n, config);
     put::<F>(&mut cells, leaf, mine, config);
     rise::<F>(&mut cells, share.nodes, share.unit, false, config);
-    let root =
-        if comptime!(config.carried) { load_four::<F>(entering, tile) } else { nothing::<F>() };
+    let root = nothing::<F>();
     let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, false, config);
 
     // L, then 1/u, then 1/v of the right neighbour and the source, element by element.
@@ -174,85 +168,75 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
     sync_cube();
     put::<F>(&mut cells, leaf, mine, config);
     rise::<F>(&mut cells, share.nodes, share.unit, true, config);
-    if comptime!(config.partial) {
-        if share.unit == 0 && share.active {
-            let root = get::<F>(&mut cells, share.nodes + 1, config);
-            store_four::<F>(tiles, tile, root);
-        }
-    } else {
-        let root = if comptime!(config.carried) {
-            load_four::<F>(affine_entering, tile)
-        } else {
-            let zero = real::<F>(0.0f32);
-            four::<F>(zero, zero, zero, zero)
-        };
-        let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, true, config);
+    let zero = real::<F>(0.0f32);
+    let root = four::<F>(zero, zero, zero, zero);
+    let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, true, config);
 
-        // y.get(e + 1) enters element e from the right, and y.get(e) leaves it.
-        let mut y = Values::<F>::new(comptime!(elements + 1));
-        y.set(elements, enters.p);
-        #[unroll]
-        for i in 0..elements {
-            let e = comptime!(elements - 1 - i);
-            let inside = share.first + e < n;
-            let own = h.get(e);
-            let right = y.get(comptime!(e + 1));
-            let factor = times::<F>(mul::<F>(own, own), chunk.p.get(e), is_complex);
-            let left = add::<F>(s.get(e), mul::<F>(factor, right));
-            y.set(e, choose::<F>(inside, left, right));
-        }
-        let mut x = Values::<F>::new(1usize);
-        let mut shift = Values::<F>::new(1usize);
-        x.set(0usize, enters.a);
-        #[unroll]
-        for e in 0..elements {
-            let k = share.first + e;
-            let inside = k < n;
-            let p = chunk.p.get(e);
-            let right = w.get(comptime!(e + 1));
-            let whole = add::<F>(s.get(e), x.get(0usize));
-            let by_d = add::<F>(x.get(0usize), y.get(e));
-            let by_p =
-                add::<F>(mul::<F>(whole, right), mul::<F>(y.get(comptime!(e + 1)), h.get(e)));
-            if inside && share.active {
-                let minus = scale::<F>(by_d, F::new(-1.0));
-                store::<F, NA>(da, share.row * n + k, minus, comptime!(config.complex[0]));
-                if k + 1 < n {
-                    let at = share.row * (n - 1) + k;
-                    store_off_diagonal::<F, NB>(b, c, db, dc, &row, at, k, by_p, geometry, config);
-                }
+    // y.get(e + 1) enters element e from the right, and y.get(e) leaves it.
+    let mut y = Values::<F>::new(comptime!(elements + 1));
+    y.set(elements, enters.p);
+    #[unroll]
+    for i in 0..elements {
+        let e = comptime!(elements - 1 - i);
+        let inside = share.first + e < n;
+        let own = h.get(e);
+        let right = y.get(comptime!(e + 1));
+        let factor = times::<F>(mul::<F>(own, own), chunk.p.get(e), is_complex);
+        let left = add::<F>(s.get(e), mul::<F>(factor, right));
+        y.set(e, choose::<F>(inside, left, right));
+    }
+    let mut x = Values::<F>::new(1usize);
+    let mut shift = Values::<F>::new(1usize);
+    x.set(0usize, enters.a);
+    #[unroll]
+    for e in 0..elements {
+        let k = share.first + e;
+        let inside = k < n;
+        let p = chunk.p.get(e);
+        let right = w.get(comptime!(e + 1));
+        let whole = add::<F>(s.get(e), x.get(0usize));
+        let by_d = add::<F>(x.get(0usize), y.get(e));
+        let by_p = add::<F>(mul::<F>(whole, right), mul::<F>(y.get(comptime!(e + 1)), h.get(e)));
+        if inside && share.active {
+            let minus = scale::<F>(by_d, F::new(-1.0));
+            store::<F, NA>(da, share.row * n + k, minus, comptime!(config.complex[0]));
+            if k + 1 < n {
+                let at = share.row * (n - 1) + k;
+                store_off_diagonal::<F, NB>(b, c, db, dc, &row, at, k, by_p, geometry, config);
             }
-            let total = add::<F>(shift.get(0usize), by_d);
-            shift.set(0usize, choose::<F>(inside, total, shift.get(0usize)));
-            x.set(0usize, mul::<F>(times::<F>(mul::<F>(right, right), p, is_complex), whole));
         }
+        let total = add::<F>(shift.get(0usize), by_d);
+        shift.set(0usize, choose::<F>(inside, total, shift.get(0usize)));
+        x.set(0usize, mul::<F>(times::<F>(mul::<F>(right, right), p, is_complex), whole));
+    }
 
-        // The sum over the tile, in the order of a tree.
+    // The sum over the tile, in the order of a tree.
+    sync_cube();
+    let slot = share.nodes + share.unit;
+    let pitch = comptime!(config.nodes());
+    let total = shift.get(0usize);
+    cells[slot] = total.re;
+    cells[slot + pitch] = total.im;
+    for level in 0..comptime!(config.levels()) {
+        let width = comptime!(config.units / 2) >> level;
         sync_cube();
-        let slot = share.nodes + share.unit;
-        let pitch = comptime!(config.nodes());
-        let total = shift.get(0usize);
-        cells[slot] = total.re;
-        cells[slot + pitch] = total.im;
-        for level in 0..comptime!(config.levels()) {
-            let width = comptime!(config.units / 2) >> level;
-            sync_cube();
-            if share.unit < width {
-                let re = cells[slot + width];
-                let im = cells[slot + pitch + width];
-                cells[slot] += re;
-                cells[slot + pitch] += im;
-            }
+        if share.unit < width {
+            let re = cells[slot + width];
+            let im = cells[slot + pitch + width];
+            cells[slot] += re;
+            cells[slot + pitch] += im;
         }
-        if share.unit == 0 && share.active {
-            let total = complex::<F>(cells[slot], cells[slot + pitch]);
-            store::<F, Const<2>>(dz, tile, total, true);
-        }
+    }
+    if share.unit == 0 && share.active {
+        let total = complex::<F>(cells[slot], cells[slot + pitch]);
+        store::<F, Const<2>>(dz, share.row, total, true);
     }
 }
 
-/// The gradient, one unit a sequence, in three passes, a segment a launch; between them four complex
-/// numbers an element lie in `work`: `s`, `w`, `Y_{k−1}` and `Y_k h_k`, `L` first in the place of `s`.
+/// The gradient, one unit a sequence or a chunk; between its passes four complex numbers an element lie
+/// in `work`. Pass 0 goes right and leaves `L_k`. Pass 1 goes left and leaves `s_k`, `w_k`, `Y_{k−1}` and
+/// `Y_k h_k`, if a unit carries the sequence; else `s_k`, `w_k` and `h_k`, and in `left` what the chunk does
+/// to `X` and `Y`, and pass 2 goes left once more for `Y`. Pass 3 goes right for `X` and stores.
 #[cube(launch_unchecked)]
 pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
     a: &[Vector<F, NA>],
@@ -260,7 +244,8 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
     c: &[Vector<F, NB>],
     z: &Pairs<F>,
     g: &Pairs<F>,
-    state: &mut [F],
+    entering: &[F],
+    left: &mut [F],
     work: &mut [F],
     da: &mut [Vector<F, NA>],
     db: &mut [Vector<F, NB>],
@@ -272,28 +257,46 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
 ) {
-    let sequence = ABSOLUTE_POS;
-    if sequence < geometry.rows {
-        let row = locate::<F>(geometry, z, sequence);
+    let walk = walk(segment, geometry, config);
+    if walk.active {
+        let row = locate::<F>(geometry, z, walk.row);
         let n = geometry.n;
         let is_complex = comptime!(config.complex[1]);
-        let begins = if comptime!(pass == 1) { segment.last == n } else { segment.first == 0 };
-        let slot = sequence * 8;
-        let start = resumed::<F>(state[slot], state[slot + 1], begins);
-        let second = resumed::<F>(state[slot + 2], state[slot + 3], begins);
+        let carried = comptime!(config.carried);
+        let back = comptime!(pass == 1 || pass == 2);
+        let begins = if comptime!(back) { walk.last == n } else { walk.first == 0 };
+        let place = ABSOLUTE_POS;
+        // Ratios and maps from the left lie in the first half, from the right in the second.
+        let slot = place * 8 + comptime!(if back { 4usize } else { 0usize });
+        let affine = comptime!(carried && pass >= 2);
+        let start = if comptime!(affine) {
+            complex::<F>(entering[slot], entering[slot + 1])
+        } else {
+            entering_ratio::<F>(entering, slot, begins, config)
+        };
+        let kept = complex::<F>(entering[slot + 2], entering[slot + 3]);
+        let zero = real::<F>(0.0f32);
+        let second = if comptime!(carried) { zero } else { choose::<F>(begins, zero, kept) };
         let mut re = start.re;
         let mut im = start.im;
-        // Y in pass 1, the sum of `X + Y` in pass 2.
+        // Y where pass 1 carries it, the sum of `X + Y` in pass 3, the maps' constants in pass 1.
         let mut other_re = second.re;
         let mut other_im = second.im;
-        for i in segment.first..segment.last {
-            let k = if comptime!(pass == 1) { segment.last - 1 - (i - segment.first) } else { i };
-            let at = (sequence * n + k) * 8;
+        let mut xa_re = F::new(1.0);
+        let mut xa_im = F::new(0.0);
+        let mut xb_re = F::new(0.0);
+        let mut xb_im = F::new(0.0);
+        let mut ya_re = F::new(1.0);
+        let mut ya_im = F::new(0.0);
+        for i in walk.first..walk.last {
+            let k = if comptime!(back) { walk.last - 1 - (i - walk.first) } else { i };
+            let at = (walk.row * n + k) * 8;
             let x_re = re;
             let x_im = im;
             let y_re = other_re;
             let y_im = other_im;
             let x = complex::<F>(x_re, x_im);
+            let y = complex::<F>(y_re, y_im);
             let p = product::<F, NB>(b, c, &row, k, geometry, config);
             if comptime!(pass == 0) {
                 work[at] = x.re;
@@ -303,7 +306,6 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
                 re = next.re;
                 im = next.im;
             } else if comptime!(pass == 1) {
-                let right = complex::<F>(y_re, y_im);
                 let l = complex::<F>(work[at], work[at + 1]);
                 let d = diagonal::<F, NA>(a, &row, k, geometry, config);
                 let u = sub::<F>(d, l);
@@ -312,33 +314,61 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
                 let s = source::<F>(g, row.g + k * geometry.strides[4usize], value);
                 let h = reciprocal::<F>(u);
                 let factor = times::<F>(mul::<F>(h, h), p, is_complex);
-                let left = add::<F>(s, mul::<F>(factor, right));
-                let half = mul::<F>(right, h);
+                let next_y = add::<F>(s, mul::<F>(factor, y));
                 work[at] = s.re;
                 work[at + 1] = s.im;
                 work[at + 2] = x.re;
                 work[at + 3] = x.im;
-                work[at + 4] = left.re;
-                work[at + 5] = left.im;
+                if comptime!(carried) {
+                    work[at + 4] = h.re;
+                    work[at + 5] = h.im;
+                    let moved = mul::<F>(factor, complex::<F>(ya_re, ya_im));
+                    ya_re = moved.re;
+                    ya_im = moved.im;
+                    // An element to the left of those that the map of X has: it comes first.
+                    let first = times::<F>(mul::<F>(x, x), p, is_complex);
+                    let whole = mul::<F>(complex::<F>(xa_re, xa_im), first);
+                    let constant = add::<F>(mul::<F>(whole, s), complex::<F>(xb_re, xb_im));
+                    xa_re = whole.re;
+                    xa_im = whole.im;
+                    xb_re = constant.re;
+                    xb_im = constant.im;
+                } else {
+                    let half = mul::<F>(y, h);
+                    work[at + 4] = next_y.re;
+                    work[at + 5] = next_y.im;
+                    work[at + 6] = half.re;
+                    work[at + 7] = half.im;
+                }
+                other_re = next_y.re;
+                other_im = next_y.im;
+                let next = reciprocal::<F>(sub::<F>(d, r));
+                re = next.re;
+                im = next.im;
+            } else if comptime!(pass == 2) {
+                let s = complex::<F>(work[at], work[at + 1]);
+                let h = complex::<F>(work[at + 4], work[at + 5]);
+                let factor = times::<F>(mul::<F>(h, h), p, is_complex);
+                let next = add::<F>(s, mul::<F>(factor, x));
+                let half = mul::<F>(x, h);
+                work[at + 4] = next.re;
+                work[at + 5] = next.im;
                 work[at + 6] = half.re;
                 work[at + 7] = half.im;
-                other_re = left.re;
-                other_im = left.im;
-                let next = reciprocal::<F>(sub::<F>(d, r));
                 re = next.re;
                 im = next.im;
             } else {
                 let s = complex::<F>(work[at], work[at + 1]);
                 let w = complex::<F>(work[at + 2], work[at + 3]);
-                let left = complex::<F>(work[at + 4], work[at + 5]);
+                let from_right = complex::<F>(work[at + 4], work[at + 5]);
                 let half = complex::<F>(work[at + 6], work[at + 7]);
                 let whole = add::<F>(s, x);
-                let by_d = add::<F>(x, left);
+                let by_d = add::<F>(x, from_right);
                 let by_p = add::<F>(mul::<F>(whole, w), half);
                 let minus = scale::<F>(by_d, F::new(-1.0));
-                store::<F, NA>(da, sequence * n + k, minus, comptime!(config.complex[0]));
+                store::<F, NA>(da, walk.row * n + k, minus, comptime!(config.complex[0]));
                 if k + 1 < n {
-                    let at = sequence * (n - 1) + k;
+                    let at = walk.row * (n - 1) + k;
                     store_off_diagonal::<F, NB>(b, c, db, dc, &row, at, k, by_p, geometry, config);
                 }
                 other_re = y_re + by_d.re;
@@ -348,14 +378,23 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
                 im = next.im;
             }
         }
-        state[slot] = re;
-        state[slot + 1] = im;
-        state[slot + 2] = other_re;
-        state[slot + 3] = other_im;
-        if comptime!(pass == 2) {
-            if segment.last == n {
-                let total = complex::<F>(other_re, other_im);
-                store::<F, Const<2>>(dz, sequence, total, true);
+        if comptime!(!carried) {
+            left[slot] = re;
+            left[slot + 1] = im;
+            left[slot + 2] = other_re;
+            left[slot + 3] = other_im;
+        } else if comptime!(pass == 1) {
+            let map = four::<F>(
+                complex::<F>(xa_re, xa_im),
+                complex::<F>(xb_re, xb_im),
+                complex::<F>(ya_re, ya_im),
+                complex::<F>(other_re, other_im),
+            );
+            store_four::<F>(left, place, map);
+        }
+        if comptime!(pass == 3) {
+            if comptime!(carried) || walk.last == n {
+                store::<F, Const<2>>(dz, place, complex::<F>(other_re, other_im), true);
             }
         }
     }

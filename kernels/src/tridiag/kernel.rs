@@ -13,8 +13,8 @@ use cubecl::prelude::*;
 use super::{
     plan::TileConfig,
     scan::{
-        Complex, Four, Values, choose, complex, fall, four, get, load_four, mul, neutral, nothing,
-        put, real, reciprocal, renormalised, rise, store_four, sub, taxicab, times,
+        Complex, Four, Values, choose, complex, fall, four, mul, neutral, nothing, put, real,
+        reciprocal, renormalised, rise, store_four, sub, taxicab, times,
     },
 };
 use crate::constant;
@@ -145,12 +145,11 @@ pub(super) fn product<F: Float, NB: Size>(
     choose::<F>(k + 1 < geometry.n, value, real::<F>(0.0f32))
 }
 
-/// Which part of which sequence a unit works on.
+/// Which chunk of which sequence a unit works on.
 #[derive(CubeType)]
 pub(super) struct Share {
     /// The sequence, or the last one where there is none.
     pub(super) row: usize,
-    pub(super) tile: usize,
     /// The unit among those of the sequence.
     pub(super) unit: usize,
     /// The unit's first element.
@@ -166,13 +165,11 @@ pub(super) fn share(geometry: &Geometry, #[comptime] config: TileConfig) -> Shar
     let units = comptime!(config.units);
     let member = UNIT_POS as usize / units;
     let unit = UNIT_POS as usize % units;
-    let row = CUBE_POS / geometry.tiles * comptime!(config.rows) + member;
-    let tile = CUBE_POS % geometry.tiles;
+    let row = CUBE_POS * comptime!(config.rows) + member;
     Share {
         row: min(row, geometry.rows - 1),
-        tile,
         unit,
-        first: (tile * units + unit) * comptime!(config.elements),
+        first: unit * comptime!(config.elements),
         nodes: member * comptime!(2 * config.units),
         active: row < geometry.rows,
     }
@@ -280,40 +277,68 @@ fn breaks_down<F: Float>(
         || vanishes::<F>(sub::<F>(u, r), size_d + size_l + size_r, config)
 }
 
-/// What a tile does to `L` and `R`: the first of three launches for long sequences.
+/// What every chunk of long sequences does to `L` and `R`: the first of their launches.
 #[cube(launch_unchecked)]
 pub(super) fn reduce<F: Float, NA: Size, NB: Size>(
     a: &[Vector<F, NA>],
     b: &[Vector<F, NB>],
     c: &[Vector<F, NB>],
     z: &Pairs<F>,
-    tiles: &mut [F],
+    chunks: &mut [F],
     geometry: &Geometry,
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
 ) {
-    let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
-    let share = share(geometry, config);
-    let row = locate::<F>(geometry, z, share.row);
-    let chunk = chunk::<F, NA, NB>(a, b, c, &row, share.first, geometry, config);
-    let mine = composite::<F>(&chunk, share.first, geometry.n, config);
-    put::<F>(&mut cells, share.nodes + comptime!(config.units) + share.unit, mine, config);
-    rise::<F>(&mut cells, share.nodes, share.unit, false, config);
-    if share.unit == 0 && share.active {
-        let root = get::<F>(&mut cells, share.nodes + 1, config);
-        store_four::<F>(tiles, share.row * geometry.tiles + share.tile, root);
+    let chunk = ABSOLUTE_POS;
+    if chunk < geometry.rows * geometry.tiles {
+        let row = locate::<F>(geometry, z, chunk / geometry.tiles);
+        let first = chunk % geometry.tiles * comptime!(config.elements);
+        let is_complex = comptime!(config.complex[1]);
+        let mut a_re = F::new(1.0);
+        let mut a_im = F::new(0.0);
+        let mut b_re = F::new(0.0);
+        let mut b_im = F::new(0.0);
+        let mut p_re = F::new(0.0);
+        let mut p_im = F::new(0.0);
+        let mut q_re = F::new(-1.0);
+        let mut q_im = F::new(0.0);
+        for k in first..min(first + comptime!(config.elements), geometry.n) {
+            let d = diagonal::<F, NA>(a, &row, k, geometry, config);
+            let p = product::<F, NB>(b, c, &row, k, geometry, config);
+            let old_a = complex::<F>(a_re, a_im);
+            let old_b = complex::<F>(b_re, b_im);
+            let next = renormalised::<F>(four::<F>(
+                sub::<F>(mul::<F>(old_a, d), complex::<F>(p_re, p_im)),
+                sub::<F>(mul::<F>(old_b, d), complex::<F>(q_re, q_im)),
+                times::<F>(old_a, p, is_complex),
+                times::<F>(old_b, p, is_complex),
+            ));
+            a_re = next.a.re;
+            a_im = next.a.im;
+            b_re = next.b.re;
+            b_im = next.b.im;
+            p_re = next.p.re;
+            p_im = next.p.im;
+            q_re = next.q.re;
+            q_im = next.q.im;
+        }
+        let whole = four::<F>(
+            complex::<F>(a_re, a_im),
+            complex::<F>(b_re, b_im),
+            complex::<F>(p_re, p_im),
+            complex::<F>(q_re, q_im),
+        );
+        store_four::<F>(chunks, chunk, whole);
     }
 }
 
-/// The diagonal, a chunk of each sequence a unit. What enters a tile comes from `entering` where a
-/// sequence has several.
+/// The diagonal, a chunk of each sequence a unit, a sequence a tile.
 #[cube(launch_unchecked)]
 pub(super) fn chunked<F: Float, NA: Size, NB: Size>(
     a: &[Vector<F, NA>],
     b: &[Vector<F, NB>],
     c: &[Vector<F, NB>],
     z: &Pairs<F>,
-    entering: &[F],
     out: &mut Pairs<F>,
     pivots: &mut [u32],
     geometry: &Geometry,
@@ -329,11 +354,7 @@ pub(super) fn chunked<F: Float, NA: Size, NB: Size>(
     let mine = composite::<F>(&chunk, share.first, n, config);
     put::<F>(&mut cells, share.nodes + comptime!(config.units) + share.unit, mine, config);
     rise::<F>(&mut cells, share.nodes, share.unit, false, config);
-    let root = if comptime!(config.carried) {
-        load_four::<F>(entering, share.row * geometry.tiles + share.tile)
-    } else {
-        nothing::<F>()
-    };
+    let root = nothing::<F>();
     let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, false, config);
 
     let is_complex = comptime!(config.complex[1]);
@@ -387,34 +408,77 @@ pub(super) fn chunked<F: Float, NA: Size, NB: Size>(
     if share.unit == 0 && share.active {
         let smallest = u32::cast_from(cells[slot]);
         let none = comptime!(config.units * config.elements) as u32;
-        let k = (share.tile * comptime!(config.units * config.elements)) as u32 + smallest;
-        pivots[share.row * geometry.tiles + share.tile] =
-            select(smallest < none, k, 0xffff_ffffu32);
+        pivots[share.row] = select(smallest < none, smallest, 0xffff_ffffu32);
     }
 }
 
-/// The elements `first … last`, the last left out, that one launch of a serial recursion takes.
+/// Which elements of which sequence one unit walks over: all of them, a segment a launch, or the chunk
+/// of a long sequence.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct Segment {
     pub(super) first: usize,
     pub(super) last: usize,
 }
 
-/// What a recursion left behind for the next segment, or zero where it begins.
-#[cube]
-pub(super) fn resumed<F: Float>(re: F, im: F, begins: bool) -> Complex<F> {
-    choose::<F>(begins, real::<F>(0.0f32), complex::<F>(re, im))
+/// The walk of one unit.
+#[derive(CubeType)]
+pub(super) struct Walk {
+    pub(super) row: usize,
+    pub(super) first: usize,
+    pub(super) last: usize,
+    pub(super) active: bool,
 }
 
-/// The diagonal, one unit a sequence: `L` on the way there (`pass` 0), kept in the output's place, `R`
-/// on the way back (`pass` 1). A launch takes one segment: a launch without end is one that drivers end.
+#[cube]
+pub(super) fn walk(segment: &Segment, geometry: &Geometry, #[comptime] config: TileConfig) -> Walk {
+    let position = ABSOLUTE_POS;
+    if comptime!(config.carried) {
+        let elements = comptime!(config.elements);
+        let first = position % geometry.tiles * elements;
+        Walk {
+            row: position / geometry.tiles,
+            first,
+            last: min(first + elements, geometry.n),
+            active: position < geometry.rows * geometry.tiles,
+        }
+    } else {
+        Walk {
+            row: position,
+            first: segment.first,
+            last: segment.last,
+            active: position < geometry.rows,
+        }
+    }
+}
+
+/// What enters the walk of a recursion: the ratio that the scan over chunks has found, or what the last
+/// segment left behind, and zero where the recursion begins.
+#[cube]
+pub(super) fn entering_ratio<F: Float>(
+    state: &[F],
+    slot: usize,
+    begins: bool,
+    #[comptime] config: TileConfig,
+) -> Complex<F> {
+    let kept = complex::<F>(state[slot], state[slot + 1]);
+    if comptime!(config.carried) {
+        let under = complex::<F>(state[slot + 2], state[slot + 3]);
+        mul::<F>(kept, reciprocal::<F>(under))
+    } else {
+        choose::<F>(begins, real::<F>(0.0f32), kept)
+    }
+}
+
+/// The diagonal, one unit a sequence or a chunk: `L` on the way there (`pass` 0), kept in the output's
+/// place, `R` on the way back (`pass` 1).
 #[cube(launch_unchecked)]
 pub(super) fn serial<F: Float, NA: Size, NB: Size>(
     a: &[Vector<F, NA>],
     b: &[Vector<F, NB>],
     c: &[Vector<F, NB>],
     z: &Pairs<F>,
-    state: &mut [F],
+    entering: &[F],
+    left: &mut [F],
     out: &mut Pairs<F>,
     pivots: &mut [u32],
     segment: &Segment,
@@ -423,18 +487,18 @@ pub(super) fn serial<F: Float, NA: Size, NB: Size>(
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
 ) {
-    let sequence = ABSOLUTE_POS;
-    if sequence < geometry.rows {
-        let row = locate::<F>(geometry, z, sequence);
+    let walk = walk(segment, geometry, config);
+    if walk.active {
+        let row = locate::<F>(geometry, z, walk.row);
         let is_complex = comptime!(config.complex[1]);
-        let begins =
-            if comptime!(pass == 0) { segment.first == 0 } else { segment.last == geometry.n };
-        let slot = sequence * 8;
-        let start = resumed::<F>(state[slot], state[slot + 1], begins);
+        let begins = if comptime!(pass == 0) { walk.first == 0 } else { walk.last == geometry.n };
+        let place = ABSOLUTE_POS;
+        let slot = place * 8 + comptime!(4 * pass);
+        let start = entering_ratio::<F>(entering, slot, begins, config);
         let mut re = start.re;
         let mut im = start.im;
         if comptime!(pass == 0) {
-            for k in segment.first..segment.last {
+            for k in walk.first..walk.last {
                 let l_re = re;
                 let l_im = im;
                 let l = complex::<F>(l_re, l_im);
@@ -449,9 +513,10 @@ pub(super) fn serial<F: Float, NA: Size, NB: Size>(
                 im = next.im;
             }
         } else {
-            let mut flag = select(begins, 0xffff_ffffu32, pivots[sequence]);
-            for i in segment.first..segment.last {
-                let k = segment.last - 1 - (i - segment.first);
+            let fresh = begins || comptime!(config.carried);
+            let mut flag = select(fresh, 0xffff_ffffu32, pivots[place]);
+            for i in walk.first..walk.last {
+                let k = walk.last - 1 - (i - walk.first);
                 let w_re = re;
                 let w_im = im;
                 let at = row.g + k * geometry.strides[4usize];
@@ -472,9 +537,11 @@ pub(super) fn serial<F: Float, NA: Size, NB: Size>(
                 re = next.re;
                 im = next.im;
             }
-            pivots[sequence] = flag;
+            pivots[place] = flag;
         }
-        state[slot] = re;
-        state[slot + 1] = im;
+        if comptime!(!config.carried) {
+            left[slot] = re;
+            left[slot + 1] = im;
+        }
     }
 }

@@ -6,7 +6,7 @@ use wavecube_core::{Dtype, Error, Result};
 use super::{
     gradient::{chunked_vjp, serial_vjp},
     kernel::{GeometryLaunch, SegmentLaunch, chunked, reduce, serial},
-    plan::{Algorithm, SCAN_PARTS, SumPlan, Task, TileConfig, TridiagPlan},
+    plan::{Algorithm, SCAN_PARTS, SumPlan, Task, TridiagPlan},
     scan::{SummationLaunch, carry, sum},
 };
 use crate::{
@@ -123,20 +123,20 @@ impl Enqueue<'_> {
         CubeDim::new_1d(self.plan.units as u32)
     }
 
-    /// Eight numbers a tile.
+    /// Eight numbers a sequence, or a chunk of a long one.
     fn tiles(&self) -> Handle {
         let TridiagPlan { rows, tiles, dtype, .. } = self.plan;
         self.client.empty(rows * tiles * SCAN_PARTS * dtype.size())
     }
 
-    /// What enters each tile of the recursions of `L` and `R`.
+    /// What enters each chunk of the recursions of `L` and `R`.
     fn entering(&self) -> Handle {
         let plan = self.plan;
         let [na, nb] = plan.tile.complex.map(parts);
-        let tiles = self.tiles();
-        // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which the caller has
-        // compared with the buffers; the kernels keep elements below `n` and sequences below `rows`,
-        // and there are eight numbers for each of `rows · tiles`.
+        let chunks = self.tiles();
+        // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which `Enqueue::check` has
+        // compared with the buffers; the kernel keeps elements below `n` and chunks below `rows · tiles`,
+        // for each of which there are eight numbers.
         unsafe {
             reduce::launch_unchecked(
                 self.client,
@@ -148,26 +148,26 @@ impl Enqueue<'_> {
                 self.b(),
                 self.c(),
                 self.z(),
-                self.numbers(&tiles, 1),
+                self.numbers(&chunks, 1),
                 geometry(plan),
-                TileConfig { carried: false, ..plan.tile },
+                plan.tile,
                 elem_type(plan.dtype),
             );
         }
-        self.carried(&tiles, false)
+        self.carried(&chunks, false)
     }
 
-    fn carried(&self, tiles: &Handle, affine: bool) -> Handle {
+    fn carried(&self, chunks: &Handle, affine: bool) -> Handle {
         let plan = self.plan;
         let entering = self.tiles();
-        // SAFETY: `TridiagPlan::new` makes one cube a sequence at least, and the kernel keeps tiles
+        // SAFETY: `TridiagPlan::new` makes one cube a sequence at least, and the kernel keeps chunks
         // below `rows · tiles`, for each of which there are eight numbers.
         unsafe {
             carry::launch_unchecked(
                 self.client,
                 count(plan.carry_cubes),
                 CubeDim::new_1d(plan.carry.units as u32),
-                self.numbers(tiles, 1),
+                self.numbers(chunks, 1),
                 self.numbers(&entering, 1),
                 plan.rows,
                 plan.tiles,
@@ -179,25 +179,63 @@ impl Enqueue<'_> {
         entering
     }
 
-    /// The chunked gradient, or what tiles do to its affine recursions.
-    fn vjp(
+    /// A pass of the diagonal by one unit a sequence or a chunk.
+    fn walk(
         &self,
-        entering: Option<&Handle>,
-        affine_entering: Option<&Handle>,
-        tiles: Option<&Handle>,
-        gradients: Option<&TridiagGradients>,
+        pass: usize,
+        (first, last): (usize, usize),
+        [entering, left]: [&Handle; 2],
+        pivots: &Handle,
     ) {
         let plan = self.plan;
         let [na, nb] = plan.tile.complex.map(parts);
-        let or_spare = |handle: Option<&Handle>, parts: usize| match handle {
-            Some(handle) => self.numbers(handle, parts),
-            None => self.spare(parts),
+        // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which `Enqueue::check` has
+        // compared with the buffers; the kernel keeps walks below `rows · tiles`, for each of which there
+        // are eight numbers of state and a pivot, and elements below `n`.
+        unsafe {
+            serial::launch_unchecked(
+                self.client,
+                count(plan.cubes),
+                self.dim(),
+                na,
+                nb,
+                self.a(),
+                self.b(),
+                self.c(),
+                self.z(),
+                self.numbers(entering, 1),
+                self.numbers(left, 1),
+                self.numbers(&self.bindings.diagonal, 2),
+                buffer(pivots, Dtype::F32, 1),
+                SegmentLaunch::new(first, last),
+                geometry(plan),
+                pass,
+                plan.tile,
+                elem_type(plan.dtype),
+            );
+        }
+    }
+
+    /// A pass of the gradient by one unit a sequence or a chunk.
+    fn walk_vjp(
+        &self,
+        pass: usize,
+        (first, last): (usize, usize),
+        [entering, left, work]: [&Handle; 3],
+        gradients: &TridiagGradients,
+    ) {
+        let plan = self.plan;
+        let [na, nb] = plan.tile.complex.map(parts);
+        let dc = match &gradients.c {
+            Some(c) => self.numbers(c, nb),
+            None => self.spare(nb),
         };
         // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, and `tridiag_vjp_launch`
-        // has compared them and the gradients' lengths with the buffers; the kernel keeps elements below
-        // `n` and sequences below `rows`.
+        // has compared them and the gradients' lengths with the buffers; the kernel keeps walks below
+        // `rows · tiles`, for each of which there are eight numbers of state, and elements below `n`, for
+        // each of which there are eight of work space.
         unsafe {
-            chunked_vjp::launch_unchecked(
+            serial_vjp::launch_unchecked(
                 self.client,
                 count(plan.cubes),
                 self.dim(),
@@ -208,15 +246,17 @@ impl Enqueue<'_> {
                 self.c(),
                 self.z(),
                 self.numbers(&self.bindings.diagonal, 2),
-                or_spare(entering, 1),
-                or_spare(affine_entering, 1),
-                or_spare(tiles, 1),
-                or_spare(gradients.map(|g| &g.a), na),
-                or_spare(gradients.map(|g| &g.b), nb),
-                or_spare(gradients.and_then(|g| g.c.as_ref()), nb),
-                or_spare(gradients.map(|g| &g.z), 2),
+                self.numbers(entering, 1),
+                self.numbers(left, 1),
+                self.numbers(work, 1),
+                self.numbers(&gradients.a, na),
+                self.numbers(&gradients.b, nb),
+                dc,
+                self.numbers(&gradients.z, 2),
+                SegmentLaunch::new(first, last),
                 geometry(plan),
-                TileConfig { partial: tiles.is_some(), ..plan.tile },
+                pass,
+                plan.tile,
                 elem_type(plan.dtype),
             );
         }
@@ -266,17 +306,31 @@ pub fn tridiag_launch(
     if plan.rows == 0 {
         return Ok(());
     }
-    let [na, nb] = plan.tile.complex.map(parts);
-    if plan.algorithm == Algorithm::Serial {
-        let state = client.empty(plan.rows * SCAN_PARTS * plan.dtype.size());
-        let there = plan.segments().map(|segment| (0, segment));
-        let back = plan.segments().rev().map(|segment| (1, segment));
-        for (pass, (first, last)) in there.chain(back) {
+    match plan.algorithm {
+        Algorithm::Serial => {
+            // What a segment leaves behind enters the next: two buffers take turns.
+            let mut state = [enqueue.tiles(), enqueue.tiles()];
+            let there = plan.segments().map(|segment| (0, segment));
+            let back = plan.segments().rev().map(|segment| (1, segment));
+            for (pass, segment) in there.chain(back) {
+                enqueue.walk(pass, segment, [&state[0], &state[1]], pivots);
+                state.swap(0, 1);
+            }
+        }
+        Algorithm::Streamed => {
+            let entering = enqueue.entering();
+            let left = client.empty(plan.dtype.size());
+            for pass in [0, 1] {
+                enqueue.walk(pass, (0, plan.n), [&entering, &left], pivots);
+            }
+        }
+        Algorithm::Chunked => {
+            let [na, nb] = plan.tile.complex.map(parts);
             // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which
-            // `Enqueue::check` has compared with the buffers; the kernel keeps sequences below `rows`,
-            // for each of which there are eight numbers of state.
+            // `Enqueue::check` has compared with the buffers; the kernel keeps elements below `n` and
+            // sequences below `rows`, for each of which there is a pivot.
             unsafe {
-                serial::launch_unchecked(
+                chunked::launch_unchecked(
                     client,
                     count(plan.cubes),
                     enqueue.dim(),
@@ -286,44 +340,14 @@ pub fn tridiag_launch(
                     enqueue.b(),
                     enqueue.c(),
                     enqueue.z(),
-                    enqueue.numbers(&state, 1),
                     enqueue.numbers(&bindings.diagonal, 2),
                     buffer(pivots, Dtype::F32, 1),
-                    SegmentLaunch::new(first, last),
                     geometry(plan),
-                    pass,
                     plan.tile,
                     elem_type(plan.dtype),
                 );
             }
         }
-        return Ok(());
-    }
-    let entering = (plan.tiles > 1).then(|| enqueue.entering());
-    let entering = match &entering {
-        Some(handle) => enqueue.numbers(handle, 1),
-        None => enqueue.spare(1),
-    };
-    // SAFETY: as above; `TridiagPlan::new` counts eight numbers for each of `rows · tiles` entering
-    // tiles, and one pivot.
-    unsafe {
-        chunked::launch_unchecked(
-            client,
-            count(plan.cubes),
-            enqueue.dim(),
-            na,
-            nb,
-            enqueue.a(),
-            enqueue.b(),
-            enqueue.c(),
-            enqueue.z(),
-            entering,
-            enqueue.numbers(&bindings.diagonal, 2),
-            buffer(pivots, Dtype::F32, 1),
-            geometry(plan),
-            plan.tile,
-            elem_type(plan.dtype),
-        );
     }
     Ok(())
 }
@@ -356,21 +380,38 @@ pub fn tridiag_vjp_launch(
     if rows == 0 {
         return Ok(());
     }
-    if plan.algorithm == Algorithm::Serial {
-        let state = client.empty(rows * SCAN_PARTS * dtype.size());
-        let work = client.empty(rows * n * SCAN_PARTS * dtype.size());
-        let there = |pass| plan.segments().map(move |segment| (pass, segment));
-        for (pass, (first, last)) in there(0).chain(there(1).rev()).chain(there(2)) {
+    let work = || client.empty(rows * n * SCAN_PARTS * dtype.size());
+    match plan.algorithm {
+        Algorithm::Serial => {
+            let work = work();
+            let mut state = [enqueue.tiles(), enqueue.tiles()];
+            let there = |pass| plan.segments().map(move |segment| (pass, segment));
+            for (pass, segment) in there(0).chain(there(1).rev()).chain(there(3)) {
+                enqueue.walk_vjp(pass, segment, [&state[0], &state[1], &work], gradients);
+                state.swap(0, 1);
+            }
+        }
+        Algorithm::Streamed => {
+            let (work, maps) = (work(), enqueue.tiles());
+            let entering = enqueue.entering();
+            for pass in [0, 1] {
+                enqueue.walk_vjp(pass, (0, n), [&entering, &maps, &work], gradients);
+            }
+            let entering = enqueue.carried(&maps, true);
+            for pass in [2, 3] {
+                enqueue.walk_vjp(pass, (0, n), [&entering, &maps, &work], gradients);
+            }
+        }
+        Algorithm::Chunked => {
             let dc = match &gradients.c {
                 Some(c) => enqueue.numbers(c, nb),
                 None => enqueue.spare(nb),
             };
             // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which
             // `Enqueue::check` has compared with the buffers, and the gradients' lengths are compared
-            // above; the kernel keeps sequences below `rows`, and there are eight numbers of state a
-            // sequence and of work space an element.
+            // above; the kernel keeps elements below `n` and sequences below `rows`.
             unsafe {
-                serial_vjp::launch_unchecked(
+                chunked_vjp::launch_unchecked(
                     client,
                     count(plan.cubes),
                     enqueue.dim(),
@@ -381,31 +422,17 @@ pub fn tridiag_vjp_launch(
                     enqueue.c(),
                     enqueue.z(),
                     enqueue.numbers(&bindings.diagonal, 2),
-                    enqueue.numbers(&state, 1),
-                    enqueue.numbers(&work, 1),
                     enqueue.numbers(&gradients.a, na),
                     enqueue.numbers(&gradients.b, nb),
                     dc,
                     enqueue.numbers(&gradients.z, 2),
-                    SegmentLaunch::new(first, last),
                     geometry(plan),
-                    pass,
                     plan.tile,
                     elem_type(dtype),
                 );
             }
         }
-        return Ok(());
     }
-    if tiles == 1 {
-        enqueue.vjp(None, None, None, Some(gradients));
-        return Ok(());
-    }
-    let entering = enqueue.entering();
-    let maps = enqueue.tiles();
-    enqueue.vjp(Some(&entering), None, Some(&maps), None);
-    let affine_entering = enqueue.carried(&maps, true);
-    enqueue.vjp(Some(&entering), Some(&affine_entering), None, Some(gradients));
     Ok(())
 }
 

@@ -17,7 +17,7 @@
 //! first); `z`: `[…]`, complex; `G`: `[…, n]`, complex. Any strides; batch axes of length 1 are shared by
 //! the sequences. One type of number, `f32` or `f64`. Nothing is regularised and nothing is clamped: for
 //! `a` real, `p ≥ 0` and `Im z = η > 0` all pivots have at least the size `η`. Elsewhere one may vanish,
-//! which is reported as data, the first place in every tile: where `d − L`, `d − R` or `d − L − R` is not
+//! which is reported as data, the first place of every sequence, or of every chunk of a long one: where `d − L`, `d − R` or `d − L − R` is not
 //! larger than `ε` times its terms, or an operand is not finite. Results of that sequence are then what the
 //! divisions gave.
 //!
@@ -30,20 +30,23 @@
 //! `f16`, types that the device lacks, buffers and grids beyond it: all in [`TridiagPlan::new`].
 //!
 //! # Work mapping
-//! A unit holds 8 elements in registers and makes them one Möbius map, four complex numbers, divided
-//! by a power of two after every other step: exact, since only ratios matter. The same four numbers
-//! serve `L` and `R`. A tree over the units, 64 (in `f64`: 128) bytes of shared memory a unit, joins them
-//! on the way up and hands every unit what enters it from either side on the way down; then the ratio
-//! recursions run inside the chunks. Up to 512 units share a sequence, 4096 elements in one launch;
-//! several short ones share a cube of 64 units; longer ones take tiles of 2048, a launch that reduces
-//! them, a scan over the tiles, and a launch that finishes. The gradient's affine recursions go through
-//! the same tree: one launch, or five. On processor cores, and as [`Strategy::Serial`], a unit carries a
-//! sequence, 16384 elements a launch.
+//! A unit makes its chunk of a sequence one Möbius map, four complex numbers, divided by a power of two
+//! on the way: exact, since only ratios matter. The same four numbers serve `L` and `R`. A scan joins
+//! the chunks and hands every unit what enters its chunk from either side; then the ratio recursions
+//! run inside it. The gradient's affine recursions go the same way.
+//!
+//! - [`Algorithm::Chunked`], up to 4096 elements (`f64`: as shared memory allows, 2048 in 32 KiB): 8
+//!   elements a unit, in registers, a tree up and down 64 (`f64`: 128) bytes of shared memory a unit. One
+//!   launch, for the gradient too. Short sequences share a cube of 64 units.
+//! - [`Algorithm::Streamed`], beyond: 64 elements a unit, read again in every launch, and a scan over the
+//!   chunks, one cube a sequence, in a launch of its own: four launches, seven for the gradient.
+//! - [`Algorithm::Serial`], on processor cores and by [`Strategy::Serial`]: a unit carries a sequence,
+//!   16384 elements a launch.
 //!
 //! # Cost
 //! About 100 flop an element, 160 for the gradient. Bytes an element in `f32`, real operands: 20, or 12
-//! where sequences share `p`; for the gradient 28 and 16. Long sequences are read twice (the gradient:
-//! three times).
+//! where sequences share `p`; for the gradient 32 and 20. Long sequences are read three times, and their
+//! gradient goes through 32 bytes of work space an element.
 //!
 //! # Error
 //! Against the dense inverse in `f64`: see `tests/tests/tridiag.rs`, which holds the bounds.

@@ -11,8 +11,10 @@ use crate::fft::grid;
 const ELEMENTS: usize = 8;
 /// The most units that share a sequence, so that 4096 elements are one tile.
 const UNITS: usize = 512;
-/// The most units that share a tile of a sequence that has several.
-const TILE_UNITS: usize = 256;
+/// The elements of a chunk of a longer sequence, which stays in memory.
+const LONG: usize = 64;
+/// The most units that share the scan over such chunks.
+const CARRY_UNITS: usize = 256;
 /// Units that a cube has at least, where there are sequences for them.
 const FILL: usize = 64;
 /// Units of a cube where one unit carries a sequence.
@@ -86,8 +88,10 @@ pub struct TridiagProblem {
 /// The algorithm of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
-    /// A chunk of a sequence a unit, scans across units and cubes.
+    /// A chunk of a sequence a unit, in registers, and a scan across the units of a cube.
     Chunked,
+    /// A chunk of a sequence a unit, in memory, and a scan over chunks in a launch of its own.
+    Streamed,
     /// A sequence a unit.
     Serial,
 }
@@ -107,10 +111,8 @@ pub struct TileConfig {
     pub product: bool,
     /// Whether numbers are `f64`.
     pub double: bool,
-    /// Whether what enters a tile is read: a sequence has several.
+    /// Whether what enters a chunk is read: the scan over chunks has its own launch.
     pub carried: bool,
-    /// Whether a launch ends with what tiles do to the affine recursions.
-    pub partial: bool,
 }
 
 impl TileConfig {
@@ -160,7 +162,7 @@ pub struct TridiagPlan {
     pub rows: usize,
     /// The elements of a sequence.
     pub n: usize,
-    /// The tiles of a sequence.
+    /// The chunks of a long sequence, and 1 for a short one.
     pub tiles: usize,
     /// Units of a cube.
     pub units: usize,
@@ -332,7 +334,6 @@ impl TridiagPlan {
         }
 
         let serial = limits.serial || problem.strategy == Strategy::Serial;
-        let algorithm = if serial { Algorithm::Serial } else { Algorithm::Chunked };
         let config = TileConfig {
             elements: ELEMENTS,
             units: 1,
@@ -341,41 +342,50 @@ impl TridiagPlan {
             product: is_product,
             double: problem.dtype == Dtype::F64,
             carried: false,
-            partial: false,
         };
         let fit = |most: usize| {
             let nodes = limits.shared_bytes / (SCAN_PARTS * size);
             let most = most.min(limits.units_per_cube).min(nodes / 2).max(1);
             1usize << most.ilog2()
         };
-        let (tile, tiles, units, cubes) = if serial {
-            let units = if limits.serial { 1 } else { SERIAL_UNITS.min(limits.units_per_cube) };
-            (config, 1, units, rows.div_ceil(units))
-        } else {
-            let chunks = n.div_ceil(ELEMENTS);
-            let units =
-                if chunks <= fit(UNITS) { chunks.next_power_of_two() } else { fit(TILE_UNITS) };
-            let tiles = chunks.div_ceil(units);
-            let wanted = (FILL / units).max(1);
-            let together = if tiles == 1 { wanted.min(fit(UNITS) / units).max(1) } else { 1 };
-            let tile = TileConfig { units, rows: together, carried: tiles > 1, ..config };
-            (tile, tiles, units * together, rows.div_ceil(together).saturating_mul(tiles))
+        let chunks = n.div_ceil(ELEMENTS);
+        let algorithm = match () {
+            () if serial => Algorithm::Serial,
+            () if chunks <= fit(UNITS) => Algorithm::Chunked,
+            () => Algorithm::Streamed,
         };
-        let carry = TileConfig { units: fit(tiles.next_power_of_two().min(TILE_UNITS)), ..config };
+        let (tile, tiles, units, cubes) = match algorithm {
+            Algorithm::Serial => {
+                let most = if limits.serial { 1 } else { SERIAL_UNITS };
+                let units = most.min(limits.units_per_cube);
+                (config, 1, units, rows.div_ceil(units))
+            }
+            Algorithm::Chunked => {
+                let units = chunks.next_power_of_two();
+                let together = (FILL / units).clamp(1, fit(UNITS) / units);
+                let tile = TileConfig { units, rows: together, ..config };
+                (tile, 1, units * together, rows.div_ceil(together))
+            }
+            Algorithm::Streamed => {
+                let tiles = n.div_ceil(LONG);
+                let units = FILL.min(limits.units_per_cube);
+                let tile = TileConfig { elements: LONG, carried: true, ..config };
+                (tile, tiles, units, rows.saturating_mul(tiles).div_ceil(units))
+            }
+        };
+        let carry = TileConfig { units: fit(tiles.next_power_of_two().min(CARRY_UNITS)), ..config };
 
         // What is allocated on the way has its limits too.
         let all = |elements: usize, numbers: usize| {
             let bytes = product(&[rows, elements, numbers, size]);
             limits.check_buffer(op, bytes as u64)
         };
-        if tiles > 1 {
+        let in_memory = algorithm != Algorithm::Chunked;
+        if in_memory {
             all(tiles, SCAN_PARTS)?;
         }
-        if serial {
-            all(1, SCAN_PARTS)?;
-        }
         if problem.task == Task::Vjp {
-            all(n, if serial { SCAN_PARTS } else { 1 })?;
+            all(n, if in_memory { SCAN_PARTS } else { 1 })?;
             all(n, if problem.complex[0] || problem.complex[1] { 2 } else { 1 })?;
         }
         let empty = rows == 0;
@@ -414,7 +424,7 @@ impl TridiagPlan {
         (0..n.div_ceil(SEGMENT)).map(move |i| (i * SEGMENT, n.min((i + 1) * SEGMENT)))
     }
 
-    /// The elements that the first singular pivots take: one number a tile of each sequence.
+    /// The elements that the first singular pivots take: one number a chunk of a long sequence, one of each short one.
     pub fn pivots(&self) -> usize {
         self.rows * self.tiles
     }
@@ -436,22 +446,30 @@ impl TridiagPlan {
                 );
             }
             Algorithm::Chunked => {
-                let launches = match (self.tiles, self.task) {
-                    (1, _) => 1,
-                    (_, Task::Diagonal) => 3,
-                    (_, Task::Vjp) => 5,
-                };
                 let _ = writeln!(
                     text,
-                    "{} sequences of {} elements in {} tiles, {} units of {} elements a tile, {} \
-                     sequences a cube, {cubes} cubes, {} bytes shared, {launches} launches",
+                    "{} sequences of {} elements, {} units of {} elements each, {} sequences a cube, \
+                     {cubes} cubes, {} bytes shared, 1 launch",
                     self.rows,
                     self.n,
-                    self.tiles,
                     self.tile.units,
                     self.tile.elements,
                     self.tile.rows,
                     self.tile.shared_bytes(),
+                );
+            }
+            Algorithm::Streamed => {
+                let _ = writeln!(
+                    text,
+                    "{} sequences of {} elements, {} chunks of {} elements each, {} units a cube, \
+                     {cubes} cubes, {} units scan the chunks, {} launches",
+                    self.rows,
+                    self.n,
+                    self.tiles,
+                    self.tile.elements,
+                    self.units,
+                    self.carry.units,
+                    if self.task == Task::Vjp { 7 } else { 4 },
                 );
             }
         }
