@@ -250,13 +250,13 @@ impl Tridiagonal {
         tridiag_vjp_launch(device.client(), &self.bindings(g), &gradients, &plan)?;
         let [sum_a, sum_b, sum_c, sum_z] = sums;
         Ok(TridiagonalGradients {
-            a: summed(a, sum_a, self.a.shape())?,
-            b: summed(b, sum_b, self.b.shape())?,
+            a: summed(&a, sum_a, self.a.shape())?,
+            b: summed(&b, sum_b, self.b.shape())?,
             c: match (c, &self.c) {
-                (Some(c), Some(of)) => Some(summed(c, sum_c, of.shape())?),
+                (Some(c), Some(of)) => Some(summed(&c, sum_c, of.shape())?),
                 _ => None,
             },
-            z: summed(z, sum_z, self.z.shape())?,
+            z: summed(&z, sum_z, self.z.shape())?,
         })
     }
 
@@ -344,7 +344,7 @@ fn sum_plan(gradient: &Tensor, target: &[usize]) -> Result<Option<SumPlan>> {
     SumPlan::new(VJP, &full, &target, gradient.dtype(), limits).map(Some)
 }
 
-fn summed(gradient: Tensor, plan: Option<SumPlan>, shape: &[usize]) -> Result<Tensor> {
+fn summed(gradient: &Tensor, plan: Option<SumPlan>, shape: &[usize]) -> Result<Tensor> {
     let device = gradient.device();
     let (dtype, complex) = (gradient.dtype(), gradient.is_complex());
     match plan {

@@ -4,8 +4,9 @@
     clippy::needless_pass_by_value,
     clippy::used_underscore_binding,
     clippy::too_many_arguments,
+    clippy::collapsible_if,
     reason = "values known at compile time pass by value, the macro reads the types' argument, and \
-              buffers are arguments of their own"
+              buffers are arguments of their own; what is decided at compile time stands apart"
 )]
 
 use cubecl::prelude::*;

@@ -17,9 +17,9 @@
 //! first); `z`: `[…]`, complex; `G`: `[…, n]`, complex. Any strides; batch axes of length 1 are shared by
 //! the sequences. One type of number, `f32` or `f64`. Nothing is regularised and nothing is clamped: for
 //! `a` real, `p ≥ 0` and `Im z = η > 0` all pivots have at least the size `η`. Elsewhere one may vanish,
-//! which is reported as data, the first place of every sequence, or of every chunk of a long one: where `d − L`, `d − R` or `d − L − R` is not
-//! larger than `ε` times its terms, or an operand is not finite. Results of that sequence are then what the
-//! divisions gave.
+//! which is reported as data, the first place of every sequence or, of a long one, of every chunk: where
+//! `d − L`, `d − R` or `d − L − R` is not larger than `ε` times its terms, or an operand is not finite.
+//! Results of that sequence are then what the divisions gave.
 //!
 //! # Supported
 //! Every length from 1 below 2³², empty batches, sequences that share operands. Elements between
@@ -49,7 +49,10 @@
 //! gradient goes through 32 bytes of work space an element.
 //!
 //! # Error
-//! Against the dense inverse in `f64`: see `tests/tests/tridiag.rs`, which holds the bounds.
+//! Largest error over largest value, `f32`, on the software driver against `f64`. The operators of the model
+//! (`a = v − 2`, `b = c = 1`, `z = iη`): `G` 2e-7 at `η = 1`, 4e-7 from 10⁵ elements on, 5e-6 at 0.01, 3e-5 at
+//! 0.001, about twice what the serial recursion does; gradients twice that of `G`. `p < 0`: 7e-7. Complex
+//! operands with `Im z = 2`: 2e-7. In `f64`: 7e-16 to 4e-14.
 //!
 //! # References
 //! Usmani, *Linear Algebra Appl.* 212 (1994), eq. (2) for the minors; Meurant, *SIAM J. Matrix Anal.* 13

@@ -424,7 +424,8 @@ impl TridiagPlan {
         (0..n.div_ceil(SEGMENT)).map(move |i| (i * SEGMENT, n.min((i + 1) * SEGMENT)))
     }
 
-    /// The elements that the first singular pivots take: one number a chunk of a long sequence, one of each short one.
+    /// How many places the first vanishing pivots take: one a chunk of long sequences, and one of each short
+    /// one.
     pub fn pivots(&self) -> usize {
         self.rows * self.tiles
     }
