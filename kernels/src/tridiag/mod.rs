@@ -40,7 +40,8 @@
 //!   launch, for the gradient too. Short sequences share a cube of 64 units.
 //! - [`Algorithm::Streamed`], beyond: 64 elements a unit, read again in every launch, and a scan over the
 //!   chunks, one cube a sequence, in a launch of its own: four launches, seven for the gradient.
-//! - [`Algorithm::Serial`], on processor cores and by [`Strategy::Serial`]: a unit carries a sequence,
+//! - [`Algorithm::Serial`], on processor cores, for 16 sequences or more where units are emulated, and by
+//!   [`Strategy::Serial`]: a unit carries a sequence,
 //!   16384 elements a launch.
 //!
 //! # Cost

@@ -19,6 +19,9 @@ const CARRY_UNITS: usize = 256;
 const FILL: usize = 64;
 /// Units of a cube where one unit carries a sequence.
 const SERIAL_UNITS: usize = 32;
+/// The sequences from which one unit each is quicker where units are emulated: a level of a tree costs such
+/// a device all units, whether they have work or not (lavapipe: 16 sequences of 4096, 4.5 against 16.5 ms).
+const EMULATED_ROWS: usize = 16;
 /// The elements that one launch of a serial recursion takes: lavapipe (Mesa 22.3) ends a unit's loops after
 /// 65535 turns in all, without a word, and other drivers end launches that take seconds.
 const SEGMENT: usize = 1 << 14;
@@ -30,7 +33,8 @@ pub(super) const SCAN_PARTS: usize = 8;
 /// Which algorithm to use; [`Strategy::Auto`] is right unless they are to be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Strategy {
-    /// The chunked scan, and the serial recursion where units are processor cores.
+    /// The chunked scan; the serial recursion where units are processor cores, or are emulated and there
+    /// are sequences for them.
     #[default]
     Auto,
     /// The ratio recursion, one unit a sequence: baseline and cross-check.
@@ -333,7 +337,9 @@ impl TridiagPlan {
             }
         }
 
-        let serial = limits.serial || problem.strategy == Strategy::Serial;
+        let serial = limits.serial
+            || problem.strategy == Strategy::Serial
+            || (limits.emulated && rows >= EMULATED_ROWS);
         let config = TileConfig {
             elements: ELEMENTS,
             units: 1,
