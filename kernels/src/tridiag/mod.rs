@@ -35,9 +35,9 @@
 //! the chunks and hands every unit what enters its chunk from either side; then the ratio recursions
 //! run inside it. The gradient's affine recursions go the same way.
 //!
-//! - [`Algorithm::Chunked`], up to 4096 elements (`f64`: as shared memory allows, 2048 in 32 KiB): 8
-//!   elements a unit, in registers, a tree up and down 64 (`f64`: 128) bytes of shared memory a unit. One
-//!   launch, for the gradient too. Short sequences share a cube of 64 units.
+//! - [`Algorithm::Chunked`], up to 4096 elements (`f64`: 2048, or 1024 in 32 KiB of shared memory): 8
+//!   elements a unit (`f64`: 4), in registers, a tree up and down 64 (`f64`: 128) bytes of shared memory a
+//!   unit. One launch, for the gradient too. Short sequences share a cube of 64 units.
 //! - [`Algorithm::Streamed`], beyond: 64 elements a unit, read again in every launch, and a scan over the
 //!   chunks, one cube a sequence, in a launch of its own: four launches, seven for the gradient.
 //! - [`Algorithm::Serial`], on processor cores, for 16 sequences or more where units are emulated, and by

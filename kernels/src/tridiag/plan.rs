@@ -7,7 +7,7 @@ use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 
 use crate::fft::grid;
 
-/// The elements of a sequence that a unit holds in registers.
+/// The elements of a sequence that a unit holds in registers, in single precision; in double half as many.
 const ELEMENTS: usize = 8;
 /// The most units that share a sequence, so that 4096 elements are one tile.
 const UNITS: usize = 512;
@@ -341,7 +341,7 @@ impl TridiagPlan {
             || problem.strategy == Strategy::Serial
             || (limits.emulated && rows >= EMULATED_ROWS);
         let config = TileConfig {
-            elements: ELEMENTS,
+            elements: if problem.dtype == Dtype::F64 { ELEMENTS / 2 } else { ELEMENTS },
             units: 1,
             rows: 1,
             complex: problem.complex,
@@ -354,7 +354,7 @@ impl TridiagPlan {
             let most = most.min(limits.units_per_cube).min(nodes / 2).max(1);
             1usize << most.ilog2()
         };
-        let chunks = n.div_ceil(ELEMENTS);
+        let chunks = n.div_ceil(config.elements);
         let algorithm = match () {
             () if serial => Algorithm::Serial,
             () if chunks <= fit(UNITS) => Algorithm::Chunked,
