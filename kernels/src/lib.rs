@@ -2,6 +2,7 @@
 
 mod constants;
 mod device;
+mod launch;
 
 pub mod fft;
 pub mod lct;

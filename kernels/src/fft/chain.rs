@@ -218,6 +218,11 @@ const fn points_max(compute: Dtype, limits: &Limits) -> usize {
 /// More units than this leave each of them fewer than 128 registers of a GPU; they hold more points
 /// instead, up to twice as many as they aim at.
 const UNITS_MAX: usize = 512;
+
+fn needs_many_units(n: usize, compute: Dtype) -> bool {
+    n.div_ceil(points_aim(compute)) > UNITS_MAX
+}
+
 /// Units a cube aims to have.
 const UNITS_PER_CUBE: usize = 128;
 /// Neighbouring transforms that one cube should carry when they, not the points, are adjacent.
@@ -231,8 +236,8 @@ fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype, limits: 
     let points =
         |units| radices.iter().map(|&r| points_per_unit(n, r, units, lanes)).max().unwrap_or(1);
     let aim = points_aim(compute);
-    let many = n.div_ceil(aim) > UNITS_MAX;
-    let most = points_max(compute, limits).max(if many { 2 * aim } else { 0 });
+    let most =
+        points_max(compute, limits).max(if needs_many_units(n, compute) { 2 * aim } else { 0 });
     let fewest = n.div_ceil(most);
     (fewest..=n.div_ceil(aim / 2).min(UNITS_MAX.max(fewest)))
         .filter(|&units| points(units) <= most)
@@ -395,8 +400,8 @@ impl Chain {
     fn shape_of(&self, n: usize, rows: usize, across: bool, limits: &Limits) -> Result<Shape> {
         let (op, compute) = (self.op, self.dtype.compute());
         // A round trip in which units hold many points spilled on `sm_80` with radix 16.
-        let many = n.div_ceil(points_aim(compute)) > UNITS_MAX && !limits.serial;
-        let largest = if self.round_trip && many { 8 } else { points_aim(compute) };
+        let crowded = self.round_trip && needs_many_units(n, compute) && !limits.serial;
+        let largest = if crowded { 8 } else { points_aim(compute) };
         let mut radices = factorize(n, largest).ok_or(Error::Length {
             op,
             argument: "n_fft",

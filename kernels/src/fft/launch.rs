@@ -9,7 +9,10 @@ use super::{
     pass::{Operand, Pass},
     plan::FftPlan,
 };
-use crate::elem_type;
+use crate::{
+    elem_type,
+    launch::{alias_of_first, buffer, count, holds, sequence},
+};
 
 /// The buffers of a transform. Input and output may be one buffer where the plan is
 /// [in place](FftPlan::in_place) and both layouts are equal; the work space is apart from both.
@@ -52,15 +55,7 @@ pub fn fft_launch(client: &Client, bindings: &FftBindings, plan: &FftPlan) -> Re
         ("input", &bindings.input, plan.input_end, plan.parts[0]),
         ("output", &bindings.output, plan.output_end, plan.parts[1]),
     ] {
-        let elements = handle.size_in_used() as usize / (parts * plan.dtype.size());
-        if elements < end {
-            return Err(Error::Length {
-                op: "fft",
-                argument,
-                expected: "a buffer that holds every element of the layout",
-                found: elements,
-            });
-        }
+        holds("fft", argument, handle, (plan.dtype, parts), end)?;
     }
     if bindings.tables.len() != plan.tables.len() {
         return Err(Error::Length {
@@ -144,13 +139,11 @@ fn launch_pass(
     }
     let frame = FrameLaunch::new(geometry, table(plan_of_pass.twiddles)?, turn, hooks);
 
-    let [x, y, z] = plan_of_pass.cubes.map(|c| c as u32);
-    let count = CubeCount::Static(x, y, z);
     let dim = CubeDim::new_1d((config.units * config.rows) as u32);
     let dtypes = [elem_type(source_dtype), elem_type(target_dtype), elem_type(compute)];
     let source_arg = buffer(source, source_dtype, source_parts);
     let target_arg = if same_memory(source, target) {
-        BufferArg::alias(0, elements(target, target_dtype, target_parts))
+        alias_of_first(target, target_dtype, target_parts)
     } else {
         buffer(target, target_dtype, target_parts)
     };
@@ -160,7 +153,7 @@ fn launch_pass(
     unsafe {
         pass::launch_unchecked(
             client,
-            count,
+            count(plan_of_pass.cubes),
             dim,
             source_parts,
             target_parts,
@@ -175,24 +168,6 @@ fn launch_pass(
     Ok(())
 }
 
-pub(crate) fn sequence(values: impl Iterator<Item = usize>) -> SequenceArg<usize> {
-    let mut sequence = SequenceArg::new();
-    for value in values {
-        sequence.push(value);
-    }
-    sequence
-}
-
 fn same_memory(a: &Handle, b: &Handle) -> bool {
     a.memory.descriptor() == b.memory.descriptor()
-}
-
-fn elements(handle: &Handle, dtype: Dtype, parts: usize) -> usize {
-    handle.size_in_used() as usize / (parts * dtype.size())
-}
-
-/// The buffer of elements of `parts` numbers each.
-pub(crate) fn buffer(handle: &Handle, dtype: Dtype, parts: usize) -> BufferArg {
-    // SAFETY: the length is the buffer's own.
-    unsafe { BufferArg::from_raw_parts(handle.clone(), elements(handle, dtype, parts)) }
 }

@@ -59,6 +59,5 @@ mod plan;
 pub use chain::*;
 pub(crate) use kernel::ComplexTable;
 pub use launch::{FftBindings, fft_launch, upload_table, upload_tables};
-pub(crate) use launch::{buffer, sequence};
 pub use pass::*;
 pub use plan::{FftPlan, FftProblem, Kind, Strategy};

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     elem_type,
-    fft::{FftBindings, buffer, fft_launch, sequence},
+    fft::{FftBindings, fft_launch},
+    launch::{buffer, count, holds, sequence},
 };
 
 /// The tables of a [`Program`] on a device.
@@ -71,30 +72,6 @@ pub struct LctBindings {
     pub resident: Resident,
 }
 
-fn elements(handle: &Handle, dtype: Dtype, parts: usize) -> usize {
-    handle.size_in_used() as usize / (parts * dtype.size())
-}
-
-/// Refuses a buffer that is shorter than a plan reaches.
-fn holds(
-    op: &'static str,
-    argument: &'static str,
-    handle: &Handle,
-    (dtype, parts): (Dtype, usize),
-    end: usize,
-) -> Result<()> {
-    let found = elements(handle, dtype, parts);
-    if found >= end {
-        return Ok(());
-    }
-    Err(Error::Length {
-        op,
-        argument,
-        expected: "a buffer that holds every element of the layout",
-        found,
-    })
-}
-
 fn missing(op: &'static str, argument: &'static str, found: usize) -> Error {
     Error::Length { op, argument, expected: "one buffer for every table of the plan", found }
 }
@@ -130,10 +107,6 @@ fn factors_arg<F: Float>(
         gather.push(buffer(handle, Dtype::F32, 1));
     }
     FactorsLaunch::new(table(before), table(after), gather)
-}
-
-fn count([x, y, z]: [usize; 3]) -> CubeCount {
-    CubeCount::Static(x as u32, y as u32, z as u32)
 }
 
 /// Enqueues a planned transform.

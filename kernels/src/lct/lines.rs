@@ -99,7 +99,7 @@ pub struct DenseConfig {
 
 impl DenseConfig {
     /// The largest tile that the device has units and shared memory for, with as many results a unit
-    /// as leave work for several cubes. Sums run over blocks of 16 terms, whatever the number of lines.
+    /// as leave work for several cubes. The blocks of a sum do not depend on the number of lines.
     #[must_use]
     pub fn fit(self, [rows, outputs]: [usize; 2], compute: Dtype, limits: &Limits) -> Self {
         let widest = if compute == Dtype::F64 { 2 } else { 4 };

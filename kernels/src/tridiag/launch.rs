@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     elem_type,
-    fft::{buffer, sequence},
+    launch::{buffer, count, holds, sequence},
 };
 
 /// The operands of a planned problem.
@@ -43,22 +43,6 @@ pub struct TridiagGradients {
     pub z: Handle,
 }
 
-/// Refuses a buffer that holds fewer than `end` elements of `parts` numbers.
-fn holds(
-    op: &'static str,
-    argument: &'static str,
-    handle: &Handle,
-    (dtype, parts): (Dtype, usize),
-    end: usize,
-) -> Result<()> {
-    let found = handle.size_in_used() as usize / (parts * dtype.size());
-    if found >= end {
-        return Ok(());
-    }
-    let expected = "a buffer that holds every element of the layout";
-    Err(Error::Length { op, argument, expected, found })
-}
-
 fn parts(complex: bool) -> usize {
     if complex { 2 } else { 1 }
 }
@@ -74,10 +58,6 @@ fn geometry(plan: &TridiagPlan) -> GeometryLaunch {
         plan.n,
         plan.tiles,
     )
-}
-
-fn count([x, y, z]: [usize; 3]) -> CubeCount {
-    CubeCount::Static(x as u32, y as u32, z as u32)
 }
 
 /// A launch's surroundings.
@@ -113,6 +93,11 @@ impl Enqueue<'_> {
             Some(c) if self.plan.n > 1 && !self.plan.tile.product => self.numbers(c, parts),
             _ => self.spare(parts),
         }
+    }
+
+    fn dc(&self, gradients: &TridiagGradients) -> BufferArg {
+        let parts = parts(self.plan.tile.complex[1]);
+        gradients.c.as_ref().map_or_else(|| self.spare(parts), |c| self.numbers(c, parts))
     }
 
     fn z(&self) -> BufferArg {
@@ -226,10 +211,6 @@ impl Enqueue<'_> {
     ) {
         let plan = self.plan;
         let [na, nb] = plan.tile.complex.map(parts);
-        let dc = match &gradients.c {
-            Some(c) => self.numbers(c, nb),
-            None => self.spare(nb),
-        };
         // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, and `tridiag_vjp_launch`
         // has compared them and the gradients' lengths with the buffers; the kernel keeps walks below
         // `rows · tiles`, for each of which there are eight numbers of state, and elements below `n`, for
@@ -251,7 +232,7 @@ impl Enqueue<'_> {
                 self.numbers(work, 1),
                 self.numbers(&gradients.a, na),
                 self.numbers(&gradients.b, nb),
-                dc,
+                self.dc(gradients),
                 self.numbers(&gradients.z, 2),
                 SegmentLaunch::new(first, last),
                 geometry(plan),
@@ -259,6 +240,19 @@ impl Enqueue<'_> {
                 plan.tile,
                 elem_type(plan.dtype),
             );
+        }
+    }
+
+    /// Compares a buffer of the elements below the diagonal, which a plan of products does without.
+    fn holds_lower(&self, argument: &'static str, c: Option<&Handle>, end: usize) -> Result<()> {
+        let TridiagPlan { op, dtype, tile, .. } = *self.plan;
+        match c {
+            Some(c) => holds(op, argument, c, (dtype, parts(tile.complex[1])), end),
+            None if tile.product => Ok(()),
+            None => {
+                let expected = "bound, where the plan is not of products";
+                Err(Error::Length { op, argument, expected, found: 0 })
+            }
         }
     }
 
@@ -273,14 +267,7 @@ impl Enqueue<'_> {
         let [na, nb] = plan.tile.complex.map(parts);
         holds(op, "a", &bindings.a, (dtype, na), plan.ends[0])?;
         holds(op, "b", &bindings.b, (dtype, nb), plan.ends[1])?;
-        match &bindings.c {
-            Some(c) => holds(op, "c", c, (dtype, nb), plan.ends[2])?,
-            None if plan.tile.product => {}
-            None => {
-                let expected = "bound, where the plan is not of products";
-                return Err(Error::Length { op, argument: "c", expected, found: 0 });
-            }
-        }
+        self.holds_lower("c", bindings.c.as_ref(), plan.ends[2])?;
         holds(op, "z", &bindings.z, (dtype, 2), plan.ends[3])?;
         holds(op, "diagonal", &bindings.diagonal, (dtype, 2), plan.ends[4])
     }
@@ -368,14 +355,7 @@ pub fn tridiag_vjp_launch(
     let [na, nb] = plan.tile.complex.map(parts);
     holds(op, "gradient of a", &gradients.a, (dtype, na), rows * n)?;
     holds(op, "gradient of b", &gradients.b, (dtype, nb), rows * (n - 1))?;
-    match &gradients.c {
-        Some(c) => holds(op, "gradient of c", c, (dtype, nb), rows * (n - 1))?,
-        None if plan.tile.product => {}
-        None => {
-            let expected = "bound, where the plan is not of products";
-            return Err(Error::Length { op, argument: "gradient of c", expected, found: 0 });
-        }
-    }
+    enqueue.holds_lower("gradient of c", gradients.c.as_ref(), rows * (n - 1))?;
     holds(op, "gradient of z", &gradients.z, (dtype, 2), rows * tiles)?;
     if rows == 0 {
         return Ok(());
@@ -403,10 +383,6 @@ pub fn tridiag_vjp_launch(
             }
         }
         Algorithm::Chunked => {
-            let dc = match &gradients.c {
-                Some(c) => enqueue.numbers(c, nb),
-                None => enqueue.spare(nb),
-            };
             // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which
             // `Enqueue::check` has compared with the buffers, and the gradients' lengths are compared
             // above; the kernel keeps elements below `n` and sequences below `rows`.
@@ -424,7 +400,7 @@ pub fn tridiag_vjp_launch(
                     enqueue.numbers(&bindings.diagonal, 2),
                     enqueue.numbers(&gradients.a, na),
                     enqueue.numbers(&gradients.b, nb),
-                    dc,
+                    enqueue.dc(gradients),
                     enqueue.numbers(&gradients.z, 2),
                     geometry(plan),
                     plan.tile,
