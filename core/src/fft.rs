@@ -92,17 +92,18 @@ pub fn twiddles(n: usize) -> Vec<Complex64> {
     (0..n).map(|j| root_of_unity(j as u64, n as u64)).collect()
 }
 
-/// The radices that kernels have butterflies for, largest first.
-pub const RADICES: [usize; 9] = [16, 13, 11, 8, 7, 5, 4, 3, 2];
+/// The largest prime that kernels have a butterfly for.
+const LARGEST_PRIME: usize = 13;
 
-/// `n` as a product of [`RADICES`] no larger than `largest`, or `None` if a prime factor above 13
-/// remains. The product is balanced so that few stages come out and none is much smaller than it
-/// must be; larger radices come first.
+/// `n` as a product of few radices, or `None` if a prime factor above 13 remains. A radix is a prime or
+/// no larger than `largest`, which is 2 at least. Of all such products with the fewest radices it is the one
+/// with the smallest sum, so that none is much smaller than it must be; larger radices come first.
 ///
 /// ```
 /// use wavecube_core::fft::factorize;
 /// assert_eq!(factorize(4096, 16), Some(vec![16, 16, 16]));
-/// assert_eq!(factorize(96, 16), Some(vec![8, 4, 3]));
+/// assert_eq!(factorize(96, 16), Some(vec![12, 8]));
+/// assert_eq!(factorize(243, 16), Some(vec![9, 9, 3]));
 /// assert_eq!(factorize(1, 16), Some(vec![]));
 /// assert_eq!(factorize(17, 16), None);
 /// ```
@@ -110,34 +111,69 @@ pub fn factorize(n: usize, largest: usize) -> Option<Vec<usize>> {
     if n == 0 {
         return None;
     }
-    let twos = n.trailing_zeros() as usize;
-    let mut rest = n >> twos;
-    let mut radices = Vec::new();
-    for odd in [13, 11, 7, 5, 3] {
-        while rest.is_multiple_of(odd) {
-            radices.push(odd);
-            rest /= odd;
-        }
-    }
-    if rest != 1 {
-        return None;
-    }
-    let bits = largest.max(2).ilog2().min(4) as usize;
-    let stages = twos.div_ceil(bits);
-    for stage in 0..stages {
-        radices.push(1 << (twos / stages + usize::from(stage < twos % stages)));
-    }
-    radices.sort_unstable_by(|a, b| b.cmp(a));
-    Some(radices)
+    let radices: Vec<usize> = (2..=largest.max(LARGEST_PRIME))
+        .rev()
+        .filter(|&r| if is_prime(r) { r <= LARGEST_PRIME } else { r <= largest })
+        .filter(|&r| n.is_multiple_of(r))
+        .collect();
+    (0..=n.ilog2() as usize).find_map(|count| product(n, &radices, count))
 }
 
-/// The smallest of the lengths `2^k` and `3·2^k` that is at least `n` and at least 4: the length to
-/// which a convolution is padded. Never more than 3/2 of `n` and few enough to keep the number of
-/// distinct kernels small.
+/// `n` as a product of `count` of the `radices`, which fall, with the smallest sum.
+fn product(n: usize, radices: &[usize], count: usize) -> Option<Vec<usize>> {
+    if n == 1 && count == 0 {
+        return Some(Vec::new());
+    }
+    let largest = *radices.first()?;
+    if count == 0 || largest.checked_pow(count as u32).is_some_and(|most| most < n) {
+        return None;
+    }
+    let with = || {
+        let rest = product(n.is_multiple_of(largest).then(|| n / largest)?, radices, count - 1)?;
+        Some([&[largest], &rest[..]].concat())
+    };
+    let without = product(n, &radices[1..], count);
+    [with(), without].into_iter().flatten().min_by_key(|found| found.iter().sum::<usize>())
+}
+
+/// Whether `n` has no divisors but 1 and itself.
+pub fn is_prime(n: usize) -> bool {
+    n > 1 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
+}
+
+/// The smallest of the lengths `4·2^k … 7·2^k` that is at least `n` and at least 4: the length to which a
+/// convolution is padded. Never more than 5/4 of `n`, and few enough to keep the number of distinct
+/// kernels small.
 pub fn padded_len(n: usize) -> usize {
-    let two = n.max(4).next_power_of_two();
-    let three = two / 4 * 3;
-    if three >= n { three } else { two }
+    let step = n.max(4).next_power_of_two() / 8;
+    if step == 0 { 4 } else { n.next_multiple_of(step) }
+}
+
+/// The order in which Rader's algorithm takes the points of a transform of prime length `n`: entry `i` is
+/// the number `g^i` modulo `n`, with `g` a primitive root. Exact in f32 to `n = 2²⁴`.
+pub fn rader_powers(n: usize) -> Vec<Complex64> {
+    powers_of_root(n).into_iter().map(|power| Complex64::new(power as f64, 0.0)).collect()
+}
+
+/// The spectrum, of length `n − 1`, of the sequence with which Rader's algorithm correlates: the root
+/// `e^{∓2πi/n}` to the powers `g^i`.
+pub fn rader_filter(n: usize, direction: Direction) -> Vec<Complex64> {
+    let root = |power: usize| {
+        let w = root_of_unity(power as u64, n as u64);
+        if direction == Direction::Forward { w } else { w.conj() }
+    };
+    let mut kernel: Vec<Complex64> = powers_of_root(n).into_iter().map(root).collect();
+    host_fft(&mut kernel, Direction::Forward);
+    kernel
+}
+
+/// The powers `1, g, g² …` of the smallest primitive root modulo the prime `n`.
+fn powers_of_root(n: usize) -> Vec<usize> {
+    let powers = |g: usize| -> Vec<usize> {
+        let next = |power: &usize| Some(power * g % n).filter(|&power| power != 1);
+        core::iter::successors(Some(1), next).collect()
+    };
+    (1..n).map(powers).find(|powers| powers.len() + 1 == n).unwrap_or_default()
 }
 
 /// The chirp `e^{∓πi j²/n}` of Bluestein's algorithm for `j < n`, minus for a forward transform,
@@ -209,7 +245,8 @@ mod tests {
                 Some(radices) => {
                     assert!(smooth);
                     assert_eq!(radices.iter().product::<usize>(), n);
-                    assert!(radices.iter().all(|r| RADICES.contains(r)), "{radices:?}");
+                    assert!(radices.iter().all(|&r| r <= 16), "{radices:?}");
+                    assert!(radices.is_sorted_by(|a, b| a >= b), "{radices:?}");
                 }
                 None => assert!(!smooth, "{n}"),
             }
@@ -218,10 +255,10 @@ mod tests {
 
     #[test]
     fn padded_lengths_are_minimal() {
+        let allowed = |m: usize| (4..8).any(|f| m.is_multiple_of(f) && (m / f).is_power_of_two());
         for n in 1..5000usize {
-            let m = padded_len(n);
-            assert!(m >= n && 2 * m <= 3 * n.max(3), "{n} -> {m}");
-            assert!(m.is_power_of_two() || (m.is_multiple_of(3) && (m / 3).is_power_of_two()));
+            let minimal = (n.max(4)..).find(|&m| allowed(m));
+            assert_eq!(Some(padded_len(n)), minimal, "{n}");
         }
     }
 
@@ -243,6 +280,31 @@ mod tests {
                 let exact: Complex64 =
                     (0..n).map(|j| x[j] * root_of_unity((j * k) as u64, n as u64)).sum();
                 assert!((found - exact).norm() < 1e-12 * n as f64 * 10.0, "{n} {k}");
+            }
+        }
+    }
+
+    #[test]
+    fn rader_is_the_transform() {
+        for n in [3usize, 5, 17, 61, 127] {
+            for direction in [Direction::Forward, Direction::Inverse] {
+                let x: Vec<Complex64> =
+                    (0..n).map(|j| Complex64::new((j * j % 7) as f64, j as f64 - 3.0)).collect();
+                let powers = rader_powers(n);
+                let mut work: Vec<Complex64> = powers.iter().map(|g| x[g.re as usize]).collect();
+                host_fft(&mut work, Direction::Inverse);
+                work.iter_mut().zip(rader_filter(n, direction)).for_each(|(a, b)| *a *= b);
+                host_fft(&mut work, Direction::Inverse);
+                for (power, value) in powers.iter().zip(work) {
+                    let k = power.re as usize;
+                    let root = |i: usize| match direction {
+                        Direction::Forward => root_of_unity((i * k) as u64, n as u64),
+                        Direction::Inverse => root_of_unity((i * k) as u64, n as u64).conj(),
+                    };
+                    let exact: Complex64 = (0..n).map(|i| x[i] * root(i)).sum();
+                    let found = x[0] + value / (n - 1) as f64;
+                    assert!((found - exact).norm() < 1e-12 * n as f64 * 10.0, "{n} {k}");
+                }
             }
         }
     }

@@ -28,11 +28,12 @@ fn walk(
     written: &mut HashSet<usize>,
 ) -> Result<(), String> {
     let config = &pass.config;
-    let end = |operand: Operand| match operand {
+    let size = |operand: Operand| match operand {
         Operand::Input => plan.input_end,
         Operand::Output => plan.output_end,
         Operand::Workspace => plan.workspace,
     };
+    let ends = ends(pass);
     let mut readers = HashMap::new();
     let mut writers = HashMap::new();
     for row in 0..pass.rows() {
@@ -59,8 +60,8 @@ fn walk(
                 return Err(format!("a wide access begins at {begin}"));
             }
         }
-        for i in 0..config.n {
-            let mut point = logical(i, 0);
+        for &(i, [read, write]) in &ends {
+            let mut point = logical(read, 0);
             let inside = point < pass.source_end.len;
             if !inside && !config.padded {
                 return Err(format!("point {point} does not exist in the source"));
@@ -74,7 +75,7 @@ fn walk(
                 _ => point,
             };
             let read = source + place * pass.source_end.stride;
-            within("source", read, end(pass.source))?;
+            within("source", read, size(pass.source))?;
             if pass.source == Operand::Workspace {
                 if !written.contains(&read) {
                     return Err(format!("the work space is read at {read} and was never written"));
@@ -82,12 +83,15 @@ fn walk(
                 readers.insert(read, row);
             }
             hooks(0, loads, point)?;
-            if config.filter_after.is_some() {
-                hooks(loads, filters, logical(i, 1))?;
+            if let (Some(i), Some(_)) = (i, config.filter_after) {
+                for turn in 0..config.turns {
+                    within("twiddles", i * turn, config.turns * config.n)?;
+                    hooks(loads, filters, logical(i * config.turns + turn, 1))?;
+                }
             }
-            let point = logical(i, 2);
+            let point = logical(write, 2);
             if let Some(Table::Turn { n, low }) = pass.turn {
-                let turn = i * inner;
+                let turn = write * inner;
                 within("turn", config.turn_low + turn / config.turn_low, low + n.div_ceil(low))?;
             }
             if config.cropped && point >= pass.target_end.len {
@@ -95,7 +99,7 @@ fn walk(
             }
             hooks(loads + filters, config.store_hooks.len(), point)?;
             let write = target + point * pass.target_end.stride;
-            within("target", write, end(pass.target))?;
+            within("target", write, size(pass.target))?;
             if writers.insert(write, row).is_some() {
                 return Err(format!("the target is written twice at {write}"));
             }
@@ -115,6 +119,20 @@ fn walk(
     Ok(())
 }
 
+/// Every point that a pass reads and the one that it writes in its stead, with its place `i` in the transform,
+/// where it has one: Rader's algorithm joins point 0 by the way.
+fn ends(pass: &Pass) -> Vec<(Option<usize>, [usize; 2])> {
+    match pass.powers {
+        None => (0..pass.config.n).map(|i| (Some(i), [i, i])).collect(),
+        Some(powers) => {
+            let powers = powers.build().unwrap_or_default().into_iter();
+            let ends = powers.map(|power| [power.re as usize; 2]);
+            let ends = ends.enumerate().map(|(i, ends)| (Some(i), ends));
+            core::iter::once((None, [0, 0])).chain(ends).collect()
+        }
+    }
+}
+
 /// The coordinates of a transform on the batch axes, the last axis fastest.
 fn coordinates(pass: &Pass, mut row: usize) -> Vec<usize> {
     let mut at = vec![0; pass.batch.len()];
@@ -129,6 +147,7 @@ fn coordinates(pass: &Pass, mut row: usize) -> Vec<usize> {
 fn length(hook: &Hook, bound: &[usize]) -> usize {
     match hook.table {
         Table::Twiddles { n } | Table::Chirp { n, .. } => n,
+        Table::RaderPowers { n } | Table::RaderFilter { n, .. } => n - 1,
         Table::Turn { n, low } => low + n.div_ceil(low),
         Table::ChirpFilter { padded, .. } => padded,
         Table::Bound(i) => bound.get(i).copied().unwrap_or(0),

@@ -135,7 +135,7 @@ fn every_index_of_every_pass_is_within_its_buffer() {
 /// passes each, with several transforms.
 #[test]
 fn a_long_bluestein_round_trip_has_room_for_every_row() {
-    let (n, rows) = (127, 5);
+    let (n, rows) = (139, 5);
     let end = End { offset: 0, stride: 1, len: n };
     let chain = Chain {
         op: "test",

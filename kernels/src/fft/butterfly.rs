@@ -34,7 +34,7 @@ impl<F: Float> Registers<F> {
     }
 
     /// Adds to value `i`.
-    fn add(&mut self, #[comptime] i: usize, re: F, im: F) {
+    pub(crate) fn add(&mut self, #[comptime] i: usize, re: F, im: F) {
         let x = self.re[i];
         let y = self.im[i];
         self.set(i, x + re, y + im);
@@ -101,8 +101,10 @@ impl<F: Float> Registers<F> {
 /// How a composite radix splits, `radix = columns · rows`; the radices done at once have one column.
 const fn split(radix: usize) -> (usize, usize) {
     match radix {
-        16 => (4, 4),
+        6 | 10 | 14 => (2, radix / 2),
         8 => (2, 4),
+        9 | 15 => (3, radix / 3),
+        12 | 16 => (4, radix / 4),
         _ => (1, radix),
     }
 }

@@ -3,16 +3,15 @@
 use wavecube_core::{
     Complex64, Dtype, Error, Limits, Result,
     fft::{
-        Direction, bluestein_chirp, bluestein_filter, factorize, padded_len, root_of_unity,
-        twiddles,
+        Direction, bluestein_chirp, bluestein_filter, factorize, is_prime, padded_len,
+        rader_filter, rader_powers, root_of_unity, twiddles,
     },
 };
 
 use super::{
-    pass::{
-        Algorithm, Exchange, HookConfig, Operand, Pass, PassConfig, Stage, points_per_unit, room,
-    },
+    pass::{Algorithm, Exchange, HookConfig, Operand, Pass, PassConfig, Stage},
     plan::Strategy,
+    shape::{Shape, UNITS_PER_CUBE, one_unit},
 };
 
 /// One multiplication of a point by a table entry.
@@ -55,6 +54,18 @@ pub enum Table {
         /// Its direction.
         direction: Direction,
     },
+    /// [`rader_powers`].
+    RaderPowers {
+        /// The length of the transform.
+        n: usize,
+    },
+    /// [`rader_filter`].
+    RaderFilter {
+        /// The length of the transform.
+        n: usize,
+        /// Its direction.
+        direction: Direction,
+    },
     /// [`bluestein_filter`].
     ChirpFilter {
         /// The length of the transform.
@@ -79,6 +90,8 @@ impl Table {
                     (0..n.div_ceil(low) as u64).map(|j| root_of_unity(j * low as u64, n as u64));
                 Some(fine.chain(coarse).collect())
             }
+            Self::RaderPowers { n } => Some(rader_powers(n)),
+            Self::RaderFilter { n, direction } => Some(rader_filter(n, direction)),
             Self::Chirp { n, direction } => Some(bluestein_chirp(n, direction)),
             Self::ChirpFilter { n, padded, direction } => {
                 Some(bluestein_filter(n, padded, direction))
@@ -199,84 +212,6 @@ pub struct Chain {
     pub strategy: Strategy,
 }
 
-/// Points a unit aims to hold, which is its largest power-of-two radix too: enough to hide latency,
-/// few enough for the register file. A point of `f64` takes four registers, two of `f32`.
-const fn points_aim(compute: Dtype) -> usize {
-    if matches!(compute, Dtype::F64) { 8 } else { 16 }
-}
-
-/// No unit may hold more while few units suffice. With 26 points of `f32`, two butterflies of radix 13,
-/// `ptxas` spills for the sake of occupancy (length 1001 on `sm_90a`).
-const fn points_max(compute: Dtype, limits: &Limits) -> usize {
-    match (compute, limits.emulated) {
-        (Dtype::F64, _) => 16,
-        (_, false) => 24,
-        (_, true) => 32,
-    }
-}
-
-/// More units than this leave each of them fewer than 128 registers of a GPU; they hold more points
-/// instead, up to twice as many as they aim at.
-const UNITS_MAX: usize = 512;
-
-fn needs_many_units(n: usize, compute: Dtype) -> bool {
-    n.div_ceil(points_aim(compute)) > UNITS_MAX
-}
-
-/// Units a cube aims to have.
-const UNITS_PER_CUBE: usize = 128;
-/// Neighbouring transforms that one cube should carry when they, not the points, are adjacent.
-const ACROSS_ROWS: usize = 8;
-
-/// The bytes of shared memory that a device reaches at once: one word from each of 32 banks.
-const BANKS: usize = 128;
-
-/// Units for a transform of `n` points: the fewest wasted slots, then the fewest units.
-fn units_for(n: usize, radices: &[usize], lanes: usize, compute: Dtype, limits: &Limits) -> usize {
-    let points =
-        |units| radices.iter().map(|&r| points_per_unit(n, r, units, lanes)).max().unwrap_or(1);
-    let aim = points_aim(compute);
-    let most =
-        points_max(compute, limits).max(if needs_many_units(n, compute) { 2 * aim } else { 0 });
-    let fewest = n.div_ceil(most);
-    (fewest..=n.div_ceil(aim / 2).min(UNITS_MAX.max(fewest)))
-        .filter(|&units| points(units) <= most)
-        .min_by_key(|&units| {
-            let points = points(units);
-            (units * points, points.abs_diff(aim), units)
-        })
-        .unwrap_or(n.div_ceil(2))
-}
-
-/// Puts an even radix first and one last, so that neighbouring butterflies touch neighbouring points
-/// in every stage, and returns how many a unit takes side by side: two, where each stage has an even
-/// number, two points are no more than 16 bytes and the registers of two butterflies are to be had:
-/// on `sm_80` and `sm_90a` a tenth of the kernels spilled.
-fn side_by_side(n: usize, radices: &mut [usize], compute: Dtype, limits: &Limits) -> usize {
-    let even = |r: &usize| r.is_multiple_of(2);
-    let evens = radices.iter().filter(|r| even(r)).count();
-    if !limits.emulated || compute == Dtype::F64 || evens < 2 {
-        return 1;
-    }
-    radices.sort_by_key(|r| (!even(r), core::cmp::Reverse(*r)));
-    let last_even = radices.iter().rposition(even).unwrap_or(0);
-    radices[last_even..].rotate_left(1);
-    debug_assert!(radices.iter().all(|r| (n / r).is_multiple_of(2)));
-    2
-}
-
-/// The shape of a pass.
-struct Shape {
-    radices: Vec<usize>,
-    units: usize,
-    lanes: usize,
-    rows: usize,
-    across: bool,
-    algorithm: Algorithm,
-    exchange: Exchange,
-    pad: usize,
-}
-
 /// The stages of one transform in `direction`.
 fn stages(radices: &[usize], direction: Direction) -> impl Iterator<Item = Stage> {
     let inverse = direction == Direction::Inverse;
@@ -317,7 +252,7 @@ pub(crate) fn grid(op: &'static str, cubes: usize, limits: &Limits) -> Result<[u
 }
 
 impl Chain {
-    fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.batch.iter().map(|axis| axis.len).product()
     }
 
@@ -377,109 +312,30 @@ impl Chain {
             return Ok(vec![chain.naive(limits)?]);
         }
         if factorize(chain.n, 16).is_none() {
-            return chain.bluestein(limits);
+            return chain.convolutions(limits);
         }
-        if let Ok(shape) = chain.shape(limits) {
+        if let Ok(shape) = chain.shape(chain.turns(limits), limits) {
             return Ok(vec![chain.single(&shape, limits)?.widened()]);
         }
         let (first, second) = balanced_split(chain.n);
         let rows = chain.rows();
-        let outer = chain.shape_of(first, rows * second, true, limits)?;
-        let inner = chain.shape_of(second, rows * first, !chain.round_trip, limits)?;
+        let outer = chain.shape_of(first, 1, rows * second, true, limits)?;
+        let inner = chain.shape_of(second, 1, rows * first, !chain.round_trip, limits)?;
         chain.four_step(&outer, &inner, limits)
     }
 
-    fn shape(&self, limits: &Limits) -> Result<Shape> {
-        let across = self.batch.last().is_some_and(|axis| {
-            axis.len > 1 && axis.source < self.source.stride && axis.target < self.target.stride
-        });
-        self.shape_of(self.n, self.rows(), across, limits)
-    }
-
-    /// The shape of a pass over transforms of `n` points, or what of the device is too small for one.
-    fn shape_of(&self, n: usize, rows: usize, across: bool, limits: &Limits) -> Result<Shape> {
-        let (op, compute) = (self.op, self.dtype.compute());
-        // A round trip in which units hold many points spilled on `sm_80` with radix 16.
-        let crowded = self.round_trip && needs_many_units(n, compute) && !limits.serial;
-        let largest = if crowded { 8 } else { points_aim(compute) };
-        let mut radices = factorize(n, largest).ok_or(Error::Length {
-            op,
-            argument: "n_fft",
-            expected: "a product of primes up to 13 in one pass",
-            found: n,
-        })?;
-        if radices.is_empty() {
-            radices.push(1);
-        }
-        // A single stage exchanges nothing.
-        let shared = if radices.len() == 1 { 0 } else { compute.size() };
-        let holds = |numbers: usize| numbers.saturating_mul(shared) <= limits.shared_bytes;
-        let too_little_memory = |numbers: usize| Error::Limit {
-            op,
-            resource: "bytes of shared memory in a cube",
-            available: limits.shared_bytes as u64,
-            required: numbers.saturating_mul(shared) as u64,
-        };
-        // Where a cube has one unit, no other unit is there to share a transform with.
-        if limits.serial || limits.units_per_cube == 1 {
-            let numbers = n.saturating_mul(4);
-            if !holds(numbers) {
-                return Err(too_little_memory(numbers));
-            }
-            return Ok(Shape {
-                radices,
-                units: 1,
-                lanes: 1,
-                rows: 1,
-                across: false,
-                algorithm: Algorithm::Serial,
-                exchange: Exchange::Whole,
-                pad: 0,
-            });
-        }
-        let lanes = side_by_side(n, &mut radices, compute, limits);
-        let units = units_for(n, &radices, lanes, compute, limits);
-        let numbers = |exchange: Exchange, pad: usize, rows: usize| {
-            room(n / lanes, pad).saturating_mul(exchange.parts() * lanes).saturating_mul(rows)
-        };
-        let exchange = [Exchange::Whole, Exchange::InTurn]
-            .into_iter()
-            .find(|&exchange| holds(numbers(exchange, 0, 1)))
-            .ok_or_else(|| too_little_memory(numbers(Exchange::InTurn, 0, 1)))?;
-        if units > limits.units_per_cube {
-            return Err(Error::Limit {
-                op,
-                resource: "units in a cube",
-                available: limits.units_per_cube as u64,
-                required: units as u64,
-            });
-        }
-        let pad = BANKS / (exchange.parts() * lanes * compute.size());
-        let pad = if holds(numbers(exchange, pad, 1)) { pad } else { 0 };
-        let wanted =
-            if across { ACROSS_ROWS.max(UNITS_PER_CUBE / units) } else { UNITS_PER_CUBE / units };
-        let mut per_cube = 1;
-        while per_cube * 2 <= wanted
-            && per_cube < rows
-            && per_cube * 2 * units <= limits.units_per_cube
-            && holds(numbers(exchange, pad, per_cube * 2))
-        {
-            per_cube *= 2;
-        }
-        Ok(Shape {
-            radices,
-            units,
-            lanes,
-            rows: per_cube,
-            across,
-            algorithm: Algorithm::Registers,
-            exchange,
-            pad,
-        })
+    /// The turns in which a pass takes the spectrum: two, if half of a round trip's points are zero and
+    /// half of its results are dropped. Each is a round trip of half the length then. One unit alone
+    /// has no place to keep the results of the first.
+    fn turns(&self, limits: &Limits) -> usize {
+        let halves = |end: End| end.len.saturating_mul(2) <= self.n;
+        let padded = self.round_trip && self.n.is_multiple_of(2) && halves(self.source);
+        if padded && halves(self.target) && !one_unit(limits) { 2 } else { 1 }
     }
 
     /// One pass of `shape` that does the whole chain.
     fn single(&self, shape: &Shape, limits: &Limits) -> Result<Pass> {
+        let n = self.n / shape.turns;
         let mut all: Vec<Stage> = stages(&shape.radices, self.direction).collect();
         let mut filter_after = None;
         if self.round_trip {
@@ -498,9 +354,11 @@ impl Chain {
         };
         Ok(Pass {
             config: PassConfig {
-                n: self.n,
+                n,
                 stages: all,
                 filter_after,
+                turns: shape.turns,
+                rader: false,
                 units: shape.units,
                 lanes: shape.lanes,
                 wide: [false; 2],
@@ -512,8 +370,8 @@ impl Chain {
                 load: self.load,
                 store: self.store,
                 interleaved: [false; 3],
-                padded: self.source.len < self.n,
-                cropped: self.target.len < self.n,
+                padded: self.source.len < n,
+                cropped: self.target.len < n,
                 turn_low: 0,
                 load_hooks: compiled(&self.load_hooks),
                 filter_hooks: compiled(&self.filter_hooks),
@@ -529,6 +387,7 @@ impl Chain {
             scale: self.scale,
             twiddles: Table::Twiddles { n: self.n },
             turn: None,
+            powers: None,
             hooks: [&self.load_hooks, &self.filter_hooks, &self.store_hooks]
                 .into_iter()
                 .flatten()
@@ -542,6 +401,7 @@ impl Chain {
         let units = if limits.serial { 1 } else { limits.units_per_cube.min(UNITS_PER_CUBE) };
         let shape = Shape {
             radices: vec![self.n],
+            turns: 1,
             units,
             lanes: 1,
             rows: 1,
@@ -556,47 +416,37 @@ impl Chain {
         Ok(pass)
     }
 
-    /// A length with a prime factor above 13 as a padded convolution with a chirp; a round trip as
+    /// A length with a prime factor above 13 as a convolution, Rader's or Bluestein's; a round trip as
     /// two of them through the work space.
-    fn bluestein(&self, limits: &Limits) -> Result<Vec<Pass>> {
-        let n = self.n;
-        let padded = padded_len(2 * n - 1);
-        let convolution = |direction, hooks: [&[Hook]; 2], scale: f64| {
-            let shared = |table| Hook { strides: vec![0; self.batch.len()], ..Hook::shared(table) };
-            let chirp = shared(Table::Chirp { n, direction });
-            let with = |hooks: &[Hook]| [core::slice::from_ref(&chirp), hooks].concat();
-            Chain {
-                n: padded,
-                direction: Direction::Forward,
-                round_trip: true,
-                source: End { len: self.source.len.min(n), ..self.source },
-                target: End { len: self.target.len.min(n), ..self.target },
-                load_hooks: with(hooks[0]),
-                filter_hooks: vec![shared(Table::ChirpFilter { n, padded, direction })],
-                store_hooks: with(hooks[1]),
-                scale: (scale / padded as f64).into(),
-                ..self.clone()
-            }
-        };
+    fn convolutions(&self, limits: &Limits) -> Result<Vec<Pass>> {
         if !self.round_trip {
-            let hooks = [self.load_hooks.as_slice(), &self.store_hooks];
-            return convolution(self.direction, hooks, self.scale.get()).passes(limits);
+            return match self.rader(limits) {
+                Some(pass) => Ok(vec![pass?]),
+                None => self.bluestein().passes(limits),
+            };
         }
         // Between the two the spectra lie behind the room that long convolutions take for themselves.
         let mut between = self.batch.clone();
-        let mut next = n;
+        let mut next = self.n;
         for axis in between.iter_mut().rev() {
             axis.target = next;
             next *= axis.len;
         }
-        let space = End { offset: self.rows() * padded, stride: 1, len: n };
+        let reserved = self.rows() * padded_len(2 * self.n - 1);
+        let space = End { offset: reserved, stride: 1, len: self.n };
         let there = Chain {
+            round_trip: false,
             batch: between.clone(),
             target: space,
             store: Store::Complex,
-            ..convolution(self.direction, [&self.load_hooks, &self.filter_hooks], 1.0)
+            filter_hooks: Vec::new(),
+            store_hooks: self.filter_hooks.clone(),
+            scale: Scale::ONE,
+            ..self.clone()
         };
         let back = Chain {
+            round_trip: false,
+            direction: self.direction.reversed(),
             batch: between
                 .iter()
                 .zip(&self.batch)
@@ -604,7 +454,9 @@ impl Chain {
                 .collect(),
             source: space,
             load: Load::Complex,
-            ..convolution(self.direction.reversed(), [&[], &self.store_hooks], self.scale.get())
+            load_hooks: Vec::new(),
+            filter_hooks: Vec::new(),
+            ..self.clone()
         };
         let (mut passes, mut second) = (there.passes(limits)?, back.passes(limits)?);
         for pass in &mut passes {
@@ -619,6 +471,58 @@ impl Chain {
         }
         passes.append(&mut second);
         Ok(passes)
+    }
+
+    /// The hook of a table that is the same for every transform.
+    fn everywhere(&self, table: Table) -> Hook {
+        Hook { strides: vec![0; self.batch.len()], ..Hook::shared(table) }
+    }
+
+    /// Bluestein: between two chirps, a convolution with a chirp.
+    fn bluestein(&self) -> Chain {
+        let (n, direction) = (self.n, self.direction);
+        let padded = padded_len(2 * n - 1);
+        let chirp = self.everywhere(Table::Chirp { n, direction });
+        let with = |hooks: &[Hook]| [core::slice::from_ref(&chirp), hooks].concat();
+        Chain {
+            n: padded,
+            direction: Direction::Forward,
+            round_trip: true,
+            source: End { len: self.source.len.min(n), ..self.source },
+            target: End { len: self.target.len.min(n), ..self.target },
+            load_hooks: with(&self.load_hooks),
+            filter_hooks: vec![self.everywhere(Table::ChirpFilter { n, padded, direction })],
+            store_hooks: with(&self.store_hooks),
+            scale: (self.scale.get() / padded as f64).into(),
+            ..self.clone()
+        }
+    }
+
+    /// Rader: the points 1 … n−1 of a prime length, in the order of the powers of a primitive root, are a
+    /// cyclic correlation of `n − 1` points with those powers of the root of unity: both of its transforms
+    /// have the same sign. `None` if that is no length for one pass.
+    fn rader(&self, limits: &Limits) -> Option<Result<Pass>> {
+        let (n, direction) = (self.n, self.direction);
+        if !is_prime(n) {
+            return None;
+        }
+        let convolution = Chain {
+            n: n - 1,
+            direction: Direction::Inverse,
+            round_trip: true,
+            filter_hooks: vec![self.everywhere(Table::RaderFilter { n, direction })],
+            scale: (self.scale.get() / (n - 1) as f64).into(),
+            ..self.clone()
+        };
+        let shape = convolution.shape(1, limits).ok()?;
+        Some(convolution.single(&shape, limits).map(|mut pass| {
+            pass.config.rader = true;
+            pass.config.stages.iter_mut().for_each(|stage| stage.inverse = true);
+            pass.config.padded = self.source.len < n;
+            pass.config.cropped = self.target.len < n;
+            pass.powers = Some(Table::RaderPowers { n });
+            pass
+        }))
     }
 
     /// `n = first · second`, index `i = i₁·second + i₂`, frequency `k = k₁ + k₂·first`: transforms

@@ -11,351 +11,9 @@ use cubecl::prelude::*;
 
 use super::{
     butterfly::{Registers, butterfly, slot},
-    chain::{Load, Store},
-    pass::{Algorithm, Exchange, HookConfig, PassConfig, Stage},
+    ends::{Frame, Row, filter_point, join_origin, load_points, locate, multiply_by, store_points},
+    pass::{Algorithm, Exchange, PassConfig, Stage},
 };
-
-/// Where the points of the transforms lie. All counts are in elements of the operand.
-#[derive(CubeType, CubeLaunch)]
-pub(crate) struct Geometry {
-    /// The lengths of the batch axes, slowest first.
-    pub(crate) batch: Sequence<usize>,
-    /// The steps of source and target along each of them.
-    pub(crate) source_steps: Sequence<usize>,
-    pub(crate) target_steps: Sequence<usize>,
-    /// The steps of the hooks' tables, hook by hook.
-    pub(crate) table_steps: Sequence<usize>,
-    /// The number of transforms.
-    pub(crate) rows: usize,
-    pub(crate) source_offset: usize,
-    pub(crate) source_stride: usize,
-    /// Points beyond this one load as zero.
-    pub(crate) source_len: usize,
-    pub(crate) target_offset: usize,
-    pub(crate) target_stride: usize,
-    /// Points beyond this one are not stored.
-    pub(crate) target_len: usize,
-    /// The steps of the logical index where points interleave with the fastest batch axis.
-    pub(crate) source_step: usize,
-    pub(crate) filter_step: usize,
-    pub(crate) target_step: usize,
-    /// The length of the whole transform.
-    pub(crate) period: usize,
-    /// A factor on every stored point.
-    pub(crate) scale: InputScalar,
-}
-
-/// A complex table in the compute type.
-pub(crate) type ComplexTable<F> = Box<[Vector<F, Const<2>>]>;
-
-/// Where the points of a pass lie and what they are multiplied with.
-#[derive(CubeType, CubeLaunch)]
-pub(crate) struct Frame<F: Float> {
-    pub(crate) geometry: Geometry,
-    /// `e^{−2πi j/n}` for `j < n`.
-    pub(crate) twiddles: ComplexTable<F>,
-    /// The two-level twiddle of a four-step transform, or nothing.
-    pub(crate) turn: Sequence<ComplexTable<F>>,
-    /// The hooks' tables: load, filter, store.
-    pub(crate) hooks: Sequence<ComplexTable<F>>,
-}
-
-/// Where one transform begins in every operand.
-#[derive(CubeType)]
-struct Row {
-    source: usize,
-    target: usize,
-    /// Where it begins in each hook's table.
-    tables: Sequence<usize>,
-    /// The coordinate on the fastest batch axis.
-    inner: usize,
-    /// Whether the transform exists: the last cube may have units to spare.
-    active: bool,
-}
-
-#[cube]
-fn locate(geometry: &Geometry, row: usize, #[comptime] config: PassConfig) -> Row {
-    let active = row < geometry.rows;
-    let rank = geometry.batch.len().comptime();
-    let mut at = Sequence::<usize>::new();
-    let mut rest = min(row, geometry.rows - 1);
-    let mut source = geometry.source_offset;
-    let mut target = geometry.target_offset;
-    #[unroll]
-    for d in 0..rank {
-        let axis = comptime!(rank - 1 - d);
-        let mut coordinate = rest;
-        if comptime!(d + 1 < rank) {
-            coordinate = rest % geometry.batch[axis];
-            rest /= geometry.batch[axis];
-        }
-        source += coordinate * geometry.source_steps[axis];
-        target += coordinate * geometry.target_steps[axis];
-        at.push(coordinate);
-    }
-    let mut tables = Sequence::<usize>::new();
-    #[unroll]
-    for hook in 0..comptime!(config.hooks().len()) {
-        let mut begin = 0usize;
-        if comptime!(config.hooks()[hook].per_row) {
-            #[unroll]
-            for d in 0..rank {
-                begin += at[d] * geometry.table_steps[comptime!((hook + 1) * rank - 1 - d)];
-            }
-        }
-        tables.push(begin);
-    }
-    let inner = at[0usize];
-    Row { source, target, tables, inner, active }
-}
-
-/// The logical index of a pass's point `i` at one end.
-#[cube]
-fn logical(i: usize, row: &Row, step: usize, #[comptime] interleaved: bool) -> usize {
-    if comptime!(interleaved) { i * step + row.inner } else { i }
-}
-
-#[cube]
-fn multiply_by<F: Float>(
-    x: &mut Registers<F>,
-    #[comptime] slot: usize,
-    factor: Vector<F, Const<2>>,
-    #[comptime] conjugate: bool,
-) {
-    let im = factor.extract(1usize);
-    if comptime!(conjugate) {
-        x.multiply(slot, factor.extract(0usize), -im);
-    } else {
-        x.multiply(slot, factor.extract(0usize), im);
-    }
-}
-
-/// Multiplies a register by the entries `i` of the hooks in `first .. first + hooks.len()`.
-#[cube]
-fn apply_hooks<F: Float>(
-    x: &mut Registers<F>,
-    #[comptime] slot: usize,
-    i: usize,
-    row: &Row,
-    frame: &Frame<F>,
-    #[comptime] first: usize,
-    #[comptime] hooks: Vec<HookConfig>,
-) {
-    #[unroll]
-    for h in 0..comptime!(hooks.len()) {
-        let table = &frame.hooks[comptime!(first + h)];
-        let factor = table[row.tables[comptime!(first + h)] + i];
-        multiply_by::<F>(x, slot, factor, comptime!(hooks[h].conjugate));
-    }
-}
-
-/// Loads the points `i`, `i + 1` … of a transform into the registers `slot`, `slot + step` …, one
-/// for each lane, with the load hooks.
-#[cube]
-fn load_points<E: Float, F: Float, N: Size>(
-    x: &mut Registers<F>,
-    #[comptime] slot: usize,
-    #[comptime] step: usize,
-    i: usize,
-    row: &Row,
-    source: &[Vector<E, N>],
-    frame: &Frame<F>,
-    #[comptime] config: PassConfig,
-) {
-    let lanes = comptime!(config.lanes);
-    if comptime!(config.wide[0]) {
-        let (inside, point) = existing(i, &frame.geometry, config.clone());
-        let values = source[(row.source + point) / lanes];
-        #[unroll]
-        for lane in 0..lanes {
-            let to = comptime!(slot + lane * step);
-            accept::<E, F, N>(
-                x,
-                to,
-                values,
-                lane,
-                inside,
-                point + lane,
-                row,
-                frame,
-                config.clone(),
-            );
-        }
-    } else {
-        #[unroll]
-        for lane in 0..lanes {
-            let geometry = &frame.geometry;
-            let i = logical(i + lane, row, geometry.source_step, comptime!(config.interleaved[0]));
-            let (inside, point) = existing(i, geometry, config.clone());
-            let place = source_place(point, geometry, config.clone());
-            let value = source[row.source + place * geometry.source_stride];
-            let to = comptime!(slot + lane * step);
-            accept::<E, F, N>(x, to, value, 0usize, inside, point, row, frame, config.clone());
-        }
-    }
-}
-
-/// Whether the source has a point, and the point or, if not, one that may be read in its stead.
-#[cube]
-fn existing(point: usize, geometry: &Geometry, #[comptime] config: PassConfig) -> (bool, usize) {
-    let inside = point < geometry.source_len;
-    let point = if comptime!(config.padded) { select(inside, point, 0usize) } else { point };
-    (inside, point)
-}
-
-/// The place of a point in the source, before its stride.
-#[cube]
-fn source_place(point: usize, geometry: &Geometry, #[comptime] config: PassConfig) -> usize {
-    if comptime!(matches!(config.load, Load::Hermitian { .. })) {
-        // Bin k > n/2 is the conjugate of bin n − k.
-        select(2 * point > geometry.period, geometry.period - point, point)
-    } else if comptime!(config.load == Load::Reversed) {
-        geometry.period - 1 - point
-    } else {
-        point
-    }
-}
-
-/// Takes the element `lane` of what was read as a point of a transform.
-#[cube]
-fn accept<E: Float, F: Float, N: Size>(
-    x: &mut Registers<F>,
-    #[comptime] slot: usize,
-    value: Vector<E, N>,
-    #[comptime] lane: usize,
-    inside: bool,
-    point: usize,
-    row: &Row,
-    frame: &Frame<F>,
-    #[comptime] config: PassConfig,
-) {
-    let load = comptime!(config.load);
-    let parts = comptime!(if load == Load::Real { 1usize } else { 2usize });
-    let period = frame.geometry.period;
-    let re = F::cast_from(value.extract(comptime!(lane * parts)));
-    let im = if comptime!(parts == 2) {
-        F::cast_from(value.extract(comptime!(lane * parts + 1)))
-    } else {
-        F::new(0.0)
-    };
-    x.set(slot, re, im);
-    if comptime!(matches!(load, Load::Hermitian { .. })) {
-        x.set(slot, re, select(2 * point > period, -im, im));
-    }
-    if comptime!(matches!(load, Load::Hermitian { halved: true })) {
-        let alone = point == 0 || 2 * point == period;
-        let weight = select(alone, F::new(1.0), F::new(0.5));
-        x.set(slot, x.re[slot] * weight, x.im[slot] * weight);
-    }
-    if comptime!(config.padded) {
-        let zero = F::new(0.0);
-        x.set(slot, select(inside, x.re[slot], zero), select(inside, x.im[slot], zero));
-    }
-    apply_hooks::<F>(x, slot, point, row, frame, 0usize, comptime!(config.load_hooks.clone()));
-}
-
-/// Runs the filter hooks on a register that holds frequency `i`.
-#[cube]
-fn filter_point<F: Float>(
-    x: &mut Registers<F>,
-    #[comptime] slot: usize,
-    i: usize,
-    row: &Row,
-    frame: &Frame<F>,
-    #[comptime] config: PassConfig,
-) {
-    let point = logical(i, row, frame.geometry.filter_step, comptime!(config.interleaved[1]));
-    let first = comptime!(config.load_hooks.len());
-    apply_hooks::<F>(x, slot, point, row, frame, first, comptime!(config.filter_hooks.clone()));
-}
-
-/// Stores the registers `slot`, `slot + step` … as the points `i`, `i + 1` … of a transform, with the
-/// four-step twiddle and the store hooks.
-#[cube]
-fn store_points<E: Float, F: Float, N: Size>(
-    x: &mut Registers<F>,
-    #[comptime] slot: usize,
-    #[comptime] step: usize,
-    i: usize,
-    row: &Row,
-    target: &mut [Vector<E, N>],
-    frame: &Frame<F>,
-    #[comptime] config: PassConfig,
-) {
-    let lanes = comptime!(config.lanes);
-    let geometry = &frame.geometry;
-    if comptime!(config.wide[1]) {
-        if !comptime!(config.cropped) || i < geometry.target_len {
-            let mut values = Vector::<E, N>::empty();
-            #[unroll]
-            for lane in 0..lanes {
-                let from = comptime!(slot + lane * step);
-                finish::<F>(x, from, i + lane, i + lane, row, frame, config.clone());
-                give::<E, F, N>(&mut values, lane, x.re[from], x.im[from], config.clone());
-            }
-            target[(row.target + i) / lanes] = values;
-        }
-    } else {
-        #[unroll]
-        for lane in 0..lanes {
-            let i = i + lane;
-            let point = logical(i, row, geometry.target_step, comptime!(config.interleaved[2]));
-            if !comptime!(config.cropped) || point < geometry.target_len {
-                let from = comptime!(slot + lane * step);
-                finish::<F>(x, from, i, point, row, frame, config.clone());
-                let mut value = Vector::<E, N>::empty();
-                give::<E, F, N>(&mut value, 0usize, x.re[from], x.im[from], config.clone());
-                target[row.target + point * geometry.target_stride] = value;
-            }
-        }
-    }
-}
-
-/// Multiplies output `i` of a transform, which is `point` of the target, by all that it is to be
-/// multiplied with.
-#[cube]
-fn finish<F: Float>(
-    x: &mut Registers<F>,
-    #[comptime] slot: usize,
-    i: usize,
-    point: usize,
-    row: &Row,
-    frame: &Frame<F>,
-    #[comptime] config: PassConfig,
-) {
-    if comptime!(config.turn_low > 0) {
-        let table = &frame.turn[0usize];
-        let low = comptime!(config.turn_low);
-        let turn = i * row.inner;
-        let inverse = comptime!(config.stages[config.stages.len() - 1].inverse);
-        multiply_by::<F>(x, slot, table[turn % low], inverse);
-        multiply_by::<F>(x, slot, table[low + turn / low], inverse);
-    }
-    let first = comptime!(config.load_hooks.len() + config.filter_hooks.len());
-    apply_hooks::<F>(x, slot, point, row, frame, first, comptime!(config.store_hooks.clone()));
-    let mut scale = frame.geometry.scale.get::<F>();
-    if comptime!(matches!(config.store, Store::Half { doubled: true })) {
-        let alone = point == 0 || 2 * point == frame.geometry.period;
-        scale = select(alone, scale, scale * F::new(2.0));
-    }
-    x.set(slot, x.re[slot] * scale, x.im[slot] * scale);
-}
-
-/// Puts a point into element `lane` of what is to be written.
-#[cube]
-fn give<E: Float, F: Float, N: Size>(
-    value: &mut Vector<E, N>,
-    #[comptime] lane: usize,
-    re: F,
-    im: F,
-    #[comptime] config: PassConfig,
-) {
-    let parts = comptime!(if config.store == Store::Real { 1usize } else { 2usize });
-    value.insert(comptime!(lane * parts), E::cast_from(re));
-    if comptime!(parts == 2) {
-        value.insert(comptime!(lane * parts + 1), E::cast_from(im));
-    }
-}
 
 /// Multiplies the inputs of butterfly `b` of stage `s` by their twiddles `w^k`,
 /// `w = e^{−2πi (b mod before)/(before·radix)}`. Powers of two of `w` come from the table, the
@@ -372,7 +30,7 @@ fn twiddle<F: Float>(
     let stage = comptime!(config.stages[s]);
     let radix = comptime!(stage.radix);
     if comptime!(stage.before > 1) {
-        let step = comptime!(config.n / (stage.before * radix));
+        let step = comptime!(config.turns * config.n / (stage.before * radix));
         let j = (b % comptime!(stage.before)) * step;
         let mut powers = Registers::<F>::new(radix);
         #[unroll]
@@ -440,8 +98,8 @@ pub(crate) fn pass<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size>(
             stockham_registers::<I, O, F, NI, NO, NX>(
                 unit, member, &row, source, target, frame, config,
             );
-        } else {
-            stockham_serial::<I, O, F, NI, NO>(&row, source, target, frame, config);
+        } else if row.active {
+            stockham_serial::<I, O, F, NI, NO>(member, &row, source, target, frame, config);
         }
     }
 }
@@ -475,102 +133,190 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
     frame: &Frame<F>,
     #[comptime] config: PassConfig,
 ) {
-    let n = comptime!(config.n);
-    let lanes = comptime!(config.lanes);
     let last = comptime!(config.stages.len() - 1);
+    let radix = comptime!(config.stages[last].radix);
+    let butterflies = comptime!(config.n / radix);
+    let lanes = comptime!(config.lanes);
     let room = comptime!(if last == 0 { 0 } else { config.room() });
     let mut cells = Shared::<[Vector<F, NX>]>::new_slice(comptime!(max(room * config.rows, 1)));
     let begin = member * room;
     let mut x = Registers::<F>::new(comptime!(config.registers()));
-
+    let mut sum = Registers::<F>::new(comptime!(config.registers()));
     #[unroll]
-    for s in 0..=last {
-        let radix = comptime!(config.stages[s].radix);
-        let inverse = comptime!(config.stages[s].inverse);
-        let butterflies = comptime!(n / radix);
+    for turn in 0..comptime!(config.turns) {
         #[unroll]
-        for round in 0..comptime!(rounds(&config, s)) {
+        for s in 0..=last {
+            stage::<I, O, F, NI, NO>(
+                &mut x,
+                unit,
+                row,
+                source,
+                target,
+                frame,
+                s,
+                turn,
+                config.clone(),
+            );
+            if comptime!(config.filter_after == Some(s)) {
+                // The way back begins with the same radix: every value is where it is needed.
+                let radix = comptime!(config.stages[s].radix);
+                settle::<F>(&mut x, radix, comptime!(rounds(&config, s) * lanes));
+            } else if comptime!(s < last) {
+                if comptime!(s > 0 || turn > 0) {
+                    sync_cube();
+                }
+                exchange::<F, NX>(&mut x, &mut cells, begin, unit, s, config.clone());
+            }
+        }
+        if comptime!(config.turns > 1) {
+            add_turn::<F>(&mut x, &mut sum, unit, &frame.twiddles, turn, config.clone());
+        }
+    }
+    if row.active {
+        #[unroll]
+        for round in 0..comptime!(rounds(&config, last)) {
             let b = butterfly_of(unit, round, config.clone());
-            let first = comptime!(round * lanes * radix);
-            if comptime!(s == 0) {
-                let b = if comptime!(full(&config, s, round)) {
-                    b
-                } else {
-                    min(b, comptime!(butterflies - lanes))
-                };
+            if comptime!(full(&config, last, round)) || b < butterflies {
                 #[unroll]
                 for k in 0..radix {
-                    let slot = comptime!(first + k);
+                    let slot = comptime!(round * lanes * radix + slot(radix, k));
                     let i = b + comptime!(k * butterflies);
-                    load_points::<I, F, NI>(
+                    store_points::<O, F, NO>(
                         &mut x,
                         slot,
                         radix,
                         i,
                         row,
-                        source,
+                        target,
                         frame,
                         config.clone(),
                     );
                 }
             }
+        }
+    }
+}
+
+/// The butterflies of stage `s`, after the loads if it is the first and before the filter if that
+/// comes next.
+#[cube]
+fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
+    x: &mut Registers<F>,
+    unit: usize,
+    row: &Row,
+    source: &[Vector<I, NI>],
+    target: &mut [Vector<O, NO>],
+    frame: &Frame<F>,
+    #[comptime] s: usize,
+    #[comptime] turn: usize,
+    #[comptime] config: PassConfig,
+) {
+    let lanes = comptime!(config.lanes);
+    let radix = comptime!(config.stages[s].radix);
+    let inverse = comptime!(config.stages[s].inverse);
+    let butterflies = comptime!(config.n / radix);
+    #[unroll]
+    for round in 0..comptime!(rounds(&config, s)) {
+        let b = butterfly_of(unit, round, config.clone());
+        let first = comptime!(round * lanes * radix);
+        if comptime!(s == 0) {
+            let b = if comptime!(full(&config, s, round)) {
+                b
+            } else {
+                min(b, comptime!(butterflies - lanes))
+            };
             #[unroll]
-            for lane in 0..lanes {
-                let b = b + lane;
-                let first = comptime!(first + lane * radix);
-                twiddle::<F>(&mut x, first, b, &frame.twiddles, config.clone(), s);
-                butterfly::<F>(&mut x, first, 1usize, radix, inverse);
-                if comptime!(config.filter_after == Some(s)) {
+            for k in 0..radix {
+                let slot = comptime!(first + k);
+                let i = b + comptime!(k * butterflies);
+                load_points::<I, F, NI>(x, slot, radix, i, row, source, frame, config.clone());
+                if comptime!(turn > 0) {
                     #[unroll]
-                    for k in 0..radix {
-                        let slot = comptime!(first + slot(radix, k));
-                        let i = min(b + comptime!(k * butterflies), comptime!(n - 1));
-                        filter_point::<F>(&mut x, slot, i, row, frame, config.clone());
+                    for lane in 0..lanes {
+                        let factor = frame.twiddles[(i + lane) * turn];
+                        multiply_by::<F>(x, comptime!(slot + lane * radix), factor, inverse);
                     }
                 }
             }
         }
-        if comptime!(config.filter_after == Some(s)) {
-            // The way back begins with the same radix: every value is where it is needed.
-            settle::<F>(&mut x, radix, comptime!(rounds(&config, s) * lanes));
-        } else if comptime!(s < last) {
-            if comptime!(s > 0) {
-                sync_cube();
-            }
-            let turns = comptime!(if config.exchange == Exchange::Whole { 1usize } else { 2usize });
-            #[unroll]
-            for part in 0usize..turns {
-                if comptime!(part > 0) {
-                    sync_cube();
+        #[unroll]
+        for lane in 0..lanes {
+            let b = b + lane;
+            let first = comptime!(first + lane * radix);
+            twiddle::<F>(x, first, b, &frame.twiddles, config.clone(), s);
+            butterfly::<F>(x, first, 1usize, radix, inverse);
+            if comptime!(config.filter_after == Some(s)) {
+                if comptime!(config.rader && lane == 0) {
+                    join_origin::<I, O, F, NI, NO>(
+                        x,
+                        first,
+                        b,
+                        row,
+                        source,
+                        target,
+                        frame,
+                        config.clone(),
+                    );
                 }
-                spread::<F, NX>(&x, &mut cells, begin, unit, config.clone(), s, part);
-                sync_cube();
-                let next = comptime!(s + 1);
-                gather::<F, NX>(&mut x, &cells, begin, unit, config.clone(), next, part);
-            }
-        } else if row.active {
-            #[unroll]
-            for round in 0..comptime!(rounds(&config, s)) {
-                let b = butterfly_of(unit, round, config.clone());
-                if comptime!(full(&config, s, round)) || b < butterflies {
-                    #[unroll]
-                    for k in 0..radix {
-                        let slot = comptime!(round * lanes * radix + slot(radix, k));
-                        let i = b + comptime!(k * butterflies);
-                        store_points::<O, F, NO>(
-                            &mut x,
-                            slot,
-                            radix,
-                            i,
-                            row,
-                            target,
-                            frame,
-                            config.clone(),
-                        );
-                    }
+                #[unroll]
+                for k in 0..radix {
+                    let slot = comptime!(first + slot(radix, k));
+                    let i = min(b + comptime!(k * butterflies), comptime!(config.n - 1));
+                    filter_point::<F>(x, slot, i, row, frame, turn, config.clone());
                 }
             }
         }
+    }
+}
+
+/// Adds the results of a turn to those of the turns before.
+#[cube]
+fn add_turn<F: Float>(
+    x: &mut Registers<F>,
+    sum: &mut Registers<F>,
+    unit: usize,
+    twiddles: &[Vector<F, Const<2>>],
+    #[comptime] turn: usize,
+    #[comptime] config: PassConfig,
+) {
+    let last = comptime!(config.stages.len() - 1);
+    let Stage { radix, inverse, .. } = comptime!(config.stages[last]);
+    let butterflies = comptime!(config.n / radix);
+    #[unroll]
+    for round in 0..comptime!(rounds(&config, last)) {
+        let b = butterfly_of(unit, round, config.clone());
+        #[unroll]
+        for j in 0..comptime!(config.lanes * radix) {
+            let (lane, k) = comptime!((j / radix, j % radix));
+            let from = comptime!((round * config.lanes + lane) * radix + slot(radix, k));
+            if comptime!(turn > 0) {
+                let i = min(b + comptime!(lane + k * butterflies), comptime!(config.n - 1));
+                multiply_by::<F>(x, from, twiddles[i * turn], inverse);
+                x.add(from, sum.re[from], sum.im[from]);
+            }
+            sum.set(from, x.re[from], x.im[from]);
+        }
+    }
+}
+
+/// Gives the outputs of stage `s` to the units that take them on in the next one.
+#[cube]
+fn exchange<F: Float, NX: Size>(
+    x: &mut Registers<F>,
+    cells: &mut Shared<[Vector<F, NX>]>,
+    begin: usize,
+    unit: usize,
+    #[comptime] s: usize,
+    #[comptime] config: PassConfig,
+) {
+    #[unroll]
+    for part in 0usize..comptime!(3 - config.exchange.parts()) {
+        if comptime!(part > 0) {
+            sync_cube();
+        }
+        spread::<F, NX>(&*x, cells, begin, unit, config.clone(), s, part);
+        sync_cube();
+        gather::<F, NX>(x, &*cells, begin, unit, config.clone(), comptime!(s + 1), part);
     }
 }
 
@@ -689,10 +435,11 @@ fn gather<F: Float, NX: Size>(
     }
 }
 
-/// Stockham's autosort by one unit, for processor cores: no barrier, the stages go back and forth
-/// between two halves of a work space.
+/// Stockham's autosort by a unit on its own, for processor cores: no barrier, the stages go back and forth
+/// between two halves of the unit's work space.
 #[cube]
 fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
+    member: usize,
     row: &Row,
     source: &[Vector<I, NI>],
     target: &mut [Vector<O, NO>],
@@ -701,14 +448,16 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
 ) {
     let n = comptime!(config.n);
     let last = comptime!(config.stages.len() - 1);
-    let mut space = Shared::<[F]>::new_slice(comptime!(if last == 0 { 1 } else { 4 * n }));
+    let room = comptime!(if last == 0 { 0 } else { 4 * n });
+    let mut space = Shared::<[F]>::new_slice(comptime!(max(room * config.rows, 1)));
+    let begin = member * room;
     #[unroll]
     for s in 0..=last {
         let radix = comptime!(config.stages[s].radix);
         let inverse = comptime!(config.stages[s].inverse);
         let butterflies = comptime!(n / radix);
-        let from = comptime!((s % 2) * 2 * n);
-        let to = comptime!(((s + 1) % 2) * 2 * n);
+        let from = begin + comptime!((s % 2) * 2 * n);
+        let to = begin + comptime!(((s + 1) % 2) * 2 * n);
         for b in 0..butterflies {
             let mut x = Registers::<F>::new(radix);
             #[unroll]
@@ -736,7 +485,19 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                 let register = comptime!(slot(radix, k));
                 if comptime!(config.filter_after == Some(s)) {
                     let i = b + comptime!(k * butterflies);
-                    filter_point::<F>(&mut x, register, i, row, frame, config.clone());
+                    if comptime!(config.rader && k == 0) {
+                        join_origin::<I, O, F, NI, NO>(
+                            &mut x,
+                            register,
+                            i,
+                            row,
+                            source,
+                            target,
+                            frame,
+                            config.clone(),
+                        );
+                    }
+                    filter_point::<F>(&mut x, register, i, row, frame, 0usize, config.clone());
                 }
                 let i = place(b, k, config.clone(), s);
                 if comptime!(s < last) {

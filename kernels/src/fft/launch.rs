@@ -5,7 +5,8 @@ use wavecube_core::{Dtype, Error, Result};
 
 use super::{
     chain::Table,
-    kernel::{FrameLaunch, GeometryLaunch, pass},
+    ends::{FrameLaunch, GeometryLaunch},
+    kernel::pass,
     pass::{Operand, Pass},
     plan::FftPlan,
 };
@@ -133,11 +134,15 @@ fn launch_pass(
     if let Some(wanted) = plan_of_pass.turn {
         turn.push(table(wanted)?);
     }
+    let mut powers = SequenceArg::new();
+    if let Some(wanted) = plan_of_pass.powers {
+        powers.push(table(wanted)?);
+    }
     let mut hooks = SequenceArg::new();
     for hook in &plan_of_pass.hooks {
         hooks.push(table(hook.table)?);
     }
-    let frame = FrameLaunch::new(geometry, table(plan_of_pass.twiddles)?, turn, hooks);
+    let frame = FrameLaunch::new(geometry, table(plan_of_pass.twiddles)?, turn, powers, hooks);
 
     let dim = CubeDim::new_1d((config.units * config.rows) as u32);
     let dtypes = [elem_type(source_dtype), elem_type(target_dtype), elem_type(compute)];

@@ -28,36 +28,42 @@
 //! banks, or half of it with real and imaginary parts in turn. Radices 2 to 16, so that 4096 points
 //! take three stages. Where units are emulated, one takes two neighbouring butterflies side by side if
 //! a length has two even radices, and so moves two points in one access of 16 bytes, in shared memory
-//! and, where they
-//! lie next to each other, in global memory. Where neighbouring transforms rather than points are
+//! and, where they lie next to each other, in global memory. Where neighbouring transforms rather than points are
 //! adjacent in memory, neighbouring units take neighbouring transforms. A length that does not fit
-//! splits as `N = N₁ N₂` into two passes with the twiddles and the transpose folded in; a prime
-//! factor above 13 makes it a convolution with a chirp, one pass while `2N − 1` padded points fit.
+//! splits as `N = N₁ N₂` into two passes with the twiddles and the transpose folded in.
+//!
+//! A prime `p` beyond 13 whose `p − 1` has no such factor is Rader's correlation of `p − 1` points, with the
+//! points read and written in the order of a primitive root's powers. Any other length with a large prime
+//! factor is Bluestein's convolution with a chirp. Padded signals cost no padded transform: of a round trip
+//! whose second half is zero and dropped again, the even and the odd frequencies are taken in two
+//! turns, each a round trip of half the length, so that one pass reaches `N` points, not `2N − 1`.
 //! On processor cores, and where a cube has but one unit, one unit carries a transform between two halves
 //! of its work space, without a barrier. Load, filter and store hooks multiply points by tables on their way, so that chirps,
 //! filters and padding cost no pass of their own: a [`Chain`] is all of these, and a round trip
 //! (transform, filter, transform back) moves `16N` bytes while it fits and `48N` beyond.
 //!
 //! # Cost
-//! `5 N log₂ N` flop for C2C (Bluestein: about 4 to 6 times that). Bytes: `16N` in one pass, `32N` in
+//! `5 N log₂ N` flop for C2C (Rader: twice that and a little; Bluestein: 4 to 5 times). Bytes: `16N` in one pass, `32N` in
 //! two, `8N` for R2C and C2R in one, in f32; so memory is the limit everywhere.
 //!
 //! # Error
 //! Tables are built in f64. The relative L2 error stays below `4 ε log₂ N`.
 //!
 //! # References
-//! Cooley and Tukey 1965; Stockham 1966 (autosort); Bluestein 1970 (chirp); Bailey 1990 (four
+//! Cooley and Tukey 1965; Stockham 1966 (autosort); Rader 1968; Bluestein 1970 (chirp); Bailey 1990 (four
 //! steps); Van Loan, *Computational Frameworks for the Fast Fourier Transform*, 1992.
 //!
 mod butterfly;
 mod chain;
+mod ends;
 mod kernel;
 mod launch;
 mod pass;
 mod plan;
+mod shape;
 
 pub use chain::*;
-pub(crate) use kernel::ComplexTable;
+pub(crate) use ends::ComplexTable;
 pub use launch::{FftBindings, fft_launch, upload_table, upload_tables};
 pub use pass::*;
 pub use plan::{FftPlan, FftProblem, Kind, Strategy};

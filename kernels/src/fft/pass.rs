@@ -20,7 +20,7 @@ pub struct Stage {
 pub enum Algorithm {
     /// All points in registers, exchanged through shared memory.
     Registers,
-    /// One unit a cube, points in its work space.
+    /// A unit a transform, points in its work space.
     Serial,
     /// The definition.
     Naive,
@@ -63,6 +63,11 @@ pub struct PassConfig {
     pub stages: Vec<Stage>,
     /// The stage after which the filter applies.
     pub filter_after: Option<usize>,
+    /// The turns in which a round trip takes its spectrum, every `turns`-th frequency in each: for a
+    /// signal of `n` points among `turns · n`, the others zero, of whose result as many are wanted.
+    pub turns: usize,
+    /// The round trip is Rader's of `n + 1` points.
+    pub rader: bool,
     /// Units that share a transform.
     pub units: usize,
     /// Neighbouring butterflies that a unit takes side by side, 1 or 2, so that it moves neighbouring
@@ -124,7 +129,7 @@ impl PassConfig {
             return 0;
         }
         let numbers = match self.algorithm {
-            Algorithm::Serial => 4 * self.n,
+            Algorithm::Serial => 4 * self.n * self.rows,
             _ => self.exchange.parts() * self.lanes * self.room() * self.rows,
         };
         numbers * compute.size()
@@ -172,6 +177,8 @@ pub struct Pass {
     pub twiddles: Table,
     /// The twiddle between the steps of a four-step transform.
     pub turn: Option<Table>,
+    /// The order of the points in Rader's algorithm.
+    pub powers: Option<Table>,
     /// The hooks in the order load, filter, store, with a stride for every batch axis.
     pub hooks: Vec<Hook>,
     /// The grid.
@@ -187,7 +194,8 @@ impl Pass {
     /// One past the last element that the pass writes.
     pub(super) fn target_extent(&self) -> usize {
         let step = if self.config.interleaved[2] { self.steps[2] } else { 1 };
-        let points = self.target_end.len.min(self.config.n * step);
+        let points = self.config.n * step + usize::from(self.config.rader);
+        let points = points.min(self.target_end.len);
         let last = self.batch.iter().map(|axis| (axis.len - 1) * axis.target).sum::<usize>();
         self.target_end.offset + last + (points - 1) * self.target_end.stride + 1
     }
@@ -214,7 +222,7 @@ impl Pass {
     /// Every table that the pass multiplies with.
     pub fn tables(&self) -> impl Iterator<Item = Table> {
         let hooks = self.hooks.iter().map(|hook| hook.table);
-        core::iter::once(self.twiddles).chain(self.turn).chain(hooks)
+        core::iter::once(self.twiddles).chain(self.turn).chain(self.powers).chain(hooks)
     }
 }
 

@@ -313,9 +313,14 @@ impl FftPlan {
             let config = &pass.config;
             let radices: Vec<String> =
                 config.stages.iter().map(|stage| stage.radix.to_string()).collect();
+            let form = match (config.rader, config.turns) {
+                (true, _) => " in Rader's order",
+                (false, 1) => "",
+                (false, _) => " in two turns",
+            };
             let _ = writeln!(
                 text,
-                "pass {}: {} transforms of {} points, {:?} {}, {} units x {} rows a cube, {} cubes, \
+                "pass {}: {} transforms of {} points{form}, {:?} {}, {} units x {} rows a cube, {} cubes, \
                  {} bytes shared, {:?} to {:?}",
                 i + 1,
                 pass.rows(),
