@@ -6,7 +6,9 @@ pub mod codegen;
 mod harness;
 pub mod reach;
 pub mod reference;
+mod slopes;
 
 pub use harness::{
     Rng, assert_close, devices, has, nan_filled, read, relative_l2, rounded, tensor,
 };
+pub use slopes::{Slopes, norm, real_dot};

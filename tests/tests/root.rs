@@ -5,6 +5,5 @@ mod device;
 mod fft;
 mod fft_plan;
 mod lct;
-mod lct_gradients;
 mod tidy;
 mod tridiag;

@@ -186,7 +186,7 @@ fn transform(x: &Tensor, plan: &LctPlan, adjoint: bool) -> Result<Tensor> {
 }
 
 /// The gradient of the forward transform of `x` by the learned parameters, or, for a causal plan, by
-/// the entries of its matrix.
+/// the entries of its matrix and its grid.
 fn native_gradient(x: &Tensor, grad: &Tensor, plan: &LctPlan) -> Result<Tensor> {
     match *plan.transform() {
         Transform::Shear { rates, before, after, phase } => {
@@ -208,12 +208,13 @@ fn native_gradient(x: &Tensor, grad: &Tensor, plan: &LctPlan) -> Result<Tensor> 
     }
 }
 
-/// `∂(a, b, c, d)/∂parameters` for a causal plan, whose kernels know its matrix only.
+/// `∂(a, b, c, d, start, spacing)/∂parameters` for a causal plan, whose kernels know these only. Its grid
+/// is not learned.
 fn native_jacobian(plan: &LctPlan) -> Option<Vec<Vec<f64>>> {
     let Transform::Causal { rates: Rates { q1, b, q2 }, .. } = *plan.transform() else {
         return None;
     };
-    let by_rates = [[b, q1, 0.0], [0.0, 1.0, 0.0], [0.0; 3], [0.0, q2, b]];
+    let by_rates = [[b, q1, 0.0], [0.0, 1.0, 0.0], [0.0; 3], [0.0, q2, b], [0.0; 3], [0.0; 3]];
     let rows = by_rates.iter().map(|row| {
         (0..plan.parameters())
             .map(|parameter| {

@@ -53,9 +53,10 @@ pub fn lct_scaled_vjp(g: &Tensor, m: &Abcd, spacing: f64, axis: isize) -> Result
     })
 }
 
-/// The gradient of the array that [`lct_scaled`] returns with respect to `(a, b, c, d)`, a real tensor of
-/// four elements. The kernel does not contain `c`: its element is zero, and the others are right for every
-/// change that keeps the determinant.
+/// The gradient of the array that [`lct_scaled`] returns with respect to `(a, b, c, d, spacing)`, a real
+/// tensor of five elements. The kernel does not contain `c`: its element is zero, and the others are right
+/// for every change that keeps the determinant. What depends on the spacing of the result adds its own:
+/// that is `|b|/(n·spacing)`, a number on the host.
 ///
 /// # Errors
 /// As [`lct_scaled`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the signal's kind.
@@ -86,7 +87,13 @@ pub fn lct_scaled_param_vjp(
         OP,
         axis,
         &sums,
-        &[vec![b.recip(), 0.0], vec![-a / (b * b), d], vec![0.0, 0.0], vec![0.0, b]],
+        &[
+            vec![b.recip(), 0.0],
+            vec![-a / (b * b), d],
+            vec![0.0, 0.0],
+            vec![0.0, b],
+            vec![2.0 * a / (b * spacing), -2.0 * b * d / spacing],
+        ],
     )
 }
 
@@ -142,8 +149,8 @@ fn causal(CausalTables { input, filter, output }: CausalTables) -> Program {
     Program::convolution(input, &filter, output, 0)
 }
 
-/// The gradient of [`lct_causal`] with respect to `(a, b, c, d)`, a real tensor of four elements; the
-/// kernel does not contain `c`.
+/// The gradient of [`lct_causal`] with respect to `(a, b, c, d, start, spacing)`, a real tensor of six
+/// elements; the kernel does not contain `c`.
 ///
 /// # Errors
 /// As [`lct_causal`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the signal's kind.
@@ -169,25 +176,34 @@ pub fn lct_causal_param_vjp(
         }
         Ok(causal(tables))
     })?;
-    let squares: Vec<Complex64> = (0..n)
-        .map(|j| (start + j as f64) * spacing)
-        .map(|position| Complex64::new(0.0, PI * position * position))
-        .collect();
+    // The chirps' phases are π (a−1) x²/b and π (d−1) u²/b at the positions (start + j)·spacing.
+    let chirp_slopes = |slope: &dyn Fn(f64) -> f64| -> Vec<Complex64> {
+        let positions = (0..n).map(|j| (start + j as f64) * spacing);
+        positions.map(|position| Complex64::new(0.0, slope(position))).collect()
+    };
+    let by_rate = chirp_slopes(&|position| PI * position * position);
+    let by_start = chirp_slopes(&|position| TAU * position * spacing);
     let sums = [
-        Sum { y: x, g: &gx, weights: squares.clone() },
-        Sum { y: &y, g, weights: squares },
+        Sum { y: x, g: &gx, weights: by_rate.clone() },
+        Sum { y: &y, g, weights: by_rate },
         Sum { y: &by_filter, g, weights: vec![Complex64::ONE; n] },
+        Sum { y: x, g: &gx, weights: by_start.clone() },
+        Sum { y: &y, g, weights: by_start },
     ];
-    let over = b.recip();
+    let (input, output) = ((a - 1.0) / b, (d - 1.0) / b);
+    // The filter is a function of spacing²/b alone, which ties its two derivatives together.
+    let twice = 2.0 / spacing;
     gradient(
         OP,
         axis,
         &sums,
         &[
-            vec![over, 0.0, 0.0],
-            vec![-(a - 1.0) * over * over, -(d - 1.0) * over * over, 1.0],
-            vec![0.0; 3],
-            vec![0.0, over, 0.0],
+            vec![b.recip(), 0.0, 0.0, 0.0, 0.0],
+            vec![-input / b, -output / b, 1.0, 0.0, 0.0],
+            vec![0.0; 5],
+            vec![0.0, b.recip(), 0.0, 0.0, 0.0],
+            vec![0.0, 0.0, 0.0, input, output],
+            vec![twice * input, twice * output, -twice * b, 0.0, 0.0],
         ],
     )
 }
@@ -423,8 +439,8 @@ pub fn lct_czt_vjp(
     })
 }
 
-/// The gradient of [`lct_czt`] with respect to `(a, b, c, d, first, step)`: the matrix and where the
-/// outputs lie. A real tensor of six elements; the kernel does not contain `c`.
+/// The gradient of [`lct_czt`] with respect to `(a, b, c, d, spacing, first, step)`: the matrix and where
+/// inputs and outputs lie. A real tensor of seven elements; the kernel does not contain `c`.
 ///
 /// # Errors
 /// As [`lct_czt`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the result's kind.
@@ -445,7 +461,7 @@ pub fn lct_czt_param_vjp(
     let moved = zoom(OP, x, axis, output.outputs, &output_entries(m, spacing, output), |n| {
         Ok(weighted(CztTables::lct(m, n, spacing, output)?, |j| points[j]))
     })?;
-    // The phase is π (a x² − 2xu + d u²)/b and the amplitude |b|^(−1/2).
+    // The phase is π (a x² − 2xu + d u²)/b and the amplitude spacing·|b|^(−1/2).
     let places = |slope: &dyn Fn(f64, f64) -> f64| -> Vec<Complex64> {
         (0..output.outputs)
             .map(|k| k as f64)
@@ -475,6 +491,7 @@ pub fn lct_czt_param_vjp(
             vec![-a * square, -d * square, square, -0.5 * over, 0.0, 0.0, 0.0, 0.0],
             vec![0.0; 8],
             vec![0.0, over, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            vec![2.0 * a * over / spacing, 0.0, -over / spacing, 1.0 / spacing, 0.0, 0.0, 0.0, 0.0],
             vec![0.0, 0.0, 0.0, 0.0, d * over, -over, 0.0, 0.0],
             vec![0.0, 0.0, 0.0, 0.0, 0.0, 0.0, d * over, -over],
         ],

@@ -78,25 +78,49 @@ pub enum Shear {
 /// `lct_shear` of every line of `n` points: the power of the DFT, then the shears in their order.
 pub fn lct_shear(n: usize, x: &[Complex64], power: usize, shears: &[Shear]) -> Vec<Complex64> {
     let (forward, inverse) = (dft_power(n, 1), dft_power(n, 3));
-    shears.iter().fold(lines(&dft_power(n, power), n, x), |x, shear| match *shear {
+    let x = if power % 4 == 0 { x.to_vec() } else { lines(&dft_power(n, power), n, x) };
+    shears.iter().fold(x, |x, shear| match *shear {
         Shear::Chirp(q) => chirp(n, q, &x),
         Shear::Fresnel(b) => lines(&inverse, n, &chirp(n, -b, &lines(&forward, n, &x))),
     })
 }
 
-/// `lct_shear_factored` of every line of `n` points: the shears of a factorisation, and its phase.
-pub fn lct_shear_factored(n: usize, x: &[Complex64], factors: &ShearFactors) -> Vec<Complex64> {
+/// The shears that undo these, which is their adjoint.
+pub fn undone(shears: &[Shear]) -> Vec<Shear> {
+    let backward = |shear: &Shear| match *shear {
+        Shear::Chirp(q) => Shear::Chirp(-q),
+        Shear::Fresnel(b) => Shear::Fresnel(-b),
+    };
+    shears.iter().rev().map(backward).collect()
+}
+
+fn shears(factors: &ShearFactors) -> [Shear; 3] {
     let [r0, r1, r2] = factors.rates();
-    let shears = match factors.form() {
+    match factors.form() {
         ShearForm::ChirpMiddleConvolution => {
             [Shear::Chirp(r0), Shear::Fresnel(r1), Shear::Chirp(r2)]
         }
         ShearForm::ConvolutionMiddleChirp => {
             [Shear::Fresnel(r0), Shear::Chirp(r1), Shear::Fresnel(r2)]
         }
-    };
-    let y = lct_shear(n, x, usize::from(factors.power()), &shears);
+    }
+}
+
+/// `lct_shear_factored` of every line of `n` points: the shears of a factorisation, and its phase.
+pub fn lct_shear_factored(n: usize, x: &[Complex64], factors: &ShearFactors) -> Vec<Complex64> {
+    let y = lct_shear(n, x, usize::from(factors.power()), &shears(factors));
     y.iter().map(|v| factors.phase() * v).collect()
+}
+
+/// The adjoint of [`lct_shear_factored`]: the shears undone, then the power of the DFT.
+pub fn lct_shear_factored_adjoint(
+    n: usize,
+    g: &[Complex64],
+    factors: &ShearFactors,
+) -> Vec<Complex64> {
+    let y = lct_shear(n, g, 0, &undone(&shears(factors)));
+    let y = lines(&dft_power(n, 4 - usize::from(factors.power())), n, &y);
+    y.iter().map(|v| factors.phase().conj() * v).collect()
 }
 
 /// The eigenvectors of the DFT nearest the Hermite–Gauss functions, row `k` the one of order `k`:
@@ -177,6 +201,18 @@ pub fn lct_framed(
     (moved.re, moved.im.sqrt().recip(), v)
 }
 
+/// The samples on the centred grid of the state `(q, m, v)`: `L(q) D(m) Σ v_k h_k`, times the root of the
+/// step.
+pub fn resample((q, m): (f64, f64), v: &[Complex64]) -> Vec<Complex64> {
+    let n = v.len();
+    let step = (n as f64).sqrt() * m;
+    let sample = |point: &f64| {
+        let terms = v.iter().enumerate().map(|(k, v)| v * hermite_gauss(k, point / step));
+        terms.sum::<Complex64>() / step.sqrt()
+    };
+    chirp(n, q, &grid(n).iter().map(sample).collect::<Vec<_>>())
+}
+
 /// The Gaussian `exp(iπ z x²)`, `Im z > 0`, transformed in closed form: the factor `(a + bz)^(−1/2)`
 /// (principal) and the new `z`.
 pub fn gaussian([a, b, c, d]: [f64; 4], z: Complex64) -> (Complex64, Complex64) {
@@ -186,6 +222,18 @@ pub fn gaussian([a, b, c, d]: [f64; 4], z: Complex64) -> (Complex64, Complex64) 
 /// The kernel `(ib)^(−1/2) exp(iπ(a x² − 2xu + d u²)/b)`, `b ≠ 0`.
 pub fn kernel([a, b, _, d]: [f64; 4], u: f64, x: f64) -> Complex64 {
     half_turns((a * x * x - 2.0 * x * u + d * u * u) / b) / Complex64::new(0.0, b).sqrt()
+}
+
+/// `lct_complex`: the kernel of a complex matrix `[a, b, c, d]`, `b ≠ 0`, on the centred grid of step
+/// `1/√N`, times the step.
+pub fn lct_complex([a, b, _, d]: [Complex64; 4], n: usize) -> Vec<Complex64> {
+    let step = (n as f64).sqrt().recip();
+    let points: Vec<f64> = grid(n).iter().map(|p| p * step).collect();
+    let amplitude = step / (Complex64::I * b).sqrt();
+    dense(n, n, |k, j| {
+        let (u, x) = (points[k], points[j]);
+        amplitude * (Complex64::new(0.0, PI) * (a * (x * x) - 2.0 * x * u + d * (u * u)) / b).exp()
+    })
 }
 
 /// `lct_scaled`: the kernel from centred points at distance `dx` to centred points at `|b|/(N dx)`,
@@ -315,9 +363,19 @@ fn weil_fourier(n: usize) -> Vec<Complex64> {
     dense(n, n, |k, j| scale * half_turns(-2.0 * (j * k % n) as f64 / n as f64))
 }
 
-/// The conjugate transpose.
-pub fn adjoint(n: usize, matrix: &[Complex64]) -> Vec<Complex64> {
-    dense(n, n, |j, l| matrix[l * n + j].conj())
+/// The matrix of a linear map of `n` points, from its images of the unit vectors.
+pub fn of_linear(n: usize, map: impl Fn(&[Complex64]) -> Vec<Complex64>) -> Vec<Complex64> {
+    let image = |j: usize| {
+        let unit: Vec<_> = (0..n).map(|l| Complex64::from(f64::from(u8::from(l == j)))).collect();
+        map(&unit)
+    };
+    let columns: Vec<_> = (0..n).map(image).collect();
+    dense(columns[0].len(), n, |k, j| columns[j][k])
+}
+
+/// The conjugate transpose of a matrix of `inputs` columns.
+pub fn adjoint(inputs: usize, matrix: &[Complex64]) -> Vec<Complex64> {
+    dense(inputs, matrix.len() / inputs, |j, l| matrix[l * inputs + j].conj())
 }
 
 fn diagonal(values: &[Complex64]) -> Vec<Complex64> {

@@ -4,3 +4,10 @@ pub mod convolution;
 pub mod fft;
 pub mod lct;
 pub mod tridiag;
+
+use wavecube::Complex64;
+
+/// Lines of `n` points as columns.
+pub fn transposed(x: &[Complex64], n: usize) -> Vec<Complex64> {
+    (0..n).flat_map(|column| x[column..].iter().step_by(n).copied()).collect()
+}
