@@ -3,11 +3,13 @@
 mod convolution;
 mod fft;
 mod lct;
+mod lct_parameters;
+mod lines;
 pub mod tridiag;
 
 use wavecube::{Complex64, Device, Dtype, Result, Tensor};
 
-use crate::{Rng, devices, has, read, relative_l2, tensor};
+use crate::{Rng, devices, has, read, relative_l2};
 
 /// Points of a case, about, unless every point costs more than its trip through memory.
 const POINTS: usize = 1 << 20;
@@ -24,7 +26,7 @@ pub struct Case {
     pub n: usize,
     /// Bytes that must move at least: operands read once, results written once.
     pub bytes: usize,
-    /// The largest relative L2 error allowed.
+    /// The largest error allowed, see [`Prepared::error`].
     pub gate: f64,
     /// What its time is held against.
     pub peer: Peer,
@@ -55,12 +57,24 @@ type Prepare = dyn Fn(&Device, &mut Rng) -> Result<Prepared> + Send + Sync;
 /// Operands on a device, the call, and the truth.
 pub struct Prepared {
     call: Box<dyn Fn() -> Result<Tensor>>,
-    /// The lines of the result that the reference makes, in its order.
-    rows: Vec<usize>,
-    expected: Box<dyn Fn() -> Vec<Complex64>>,
+    error: Box<dyn Fn(&[Complex64]) -> f64>,
 }
 
 impl Prepared {
+    /// A call whose result has lines of `n` points; the reference makes those in `rows`, in their order.
+    fn lines(
+        call: impl Fn() -> Result<Tensor> + 'static,
+        n: usize,
+        rows: Vec<usize>,
+        expected: impl Fn() -> Vec<Complex64> + 'static,
+    ) -> Self {
+        let error = move |found: &[Complex64]| {
+            let lines = rows.iter().flat_map(|row| &found[row * n..][..n]);
+            relative_l2(&lines.copied().collect::<Vec<_>>(), &expected())
+        };
+        Self { call: Box::new(call), error: Box::new(error) }
+    }
+
     /// Enqueues the operation.
     ///
     /// # Errors
@@ -70,20 +84,15 @@ impl Prepared {
     }
 
     /// Runs the operation and compares it with the `f64` reference: the relative L2 error of the lines
-    /// that the reference covers. NaN if any element of any line is not finite.
+    /// that the reference covers, or of a gradient by parameters what [`crate::Slopes::error`] is. NaN if
+    /// any element is not finite.
     ///
     /// # Errors
     /// Whatever the operation rejects.
     pub fn error(&self) -> Result<f64> {
-        let y = self.call()?;
-        let found = read(&y);
-        if !found.iter().all(|v| v.is_finite()) {
-            return Ok(f64::NAN);
-        }
-        let n = y.shape().last().copied().unwrap_or(1);
-        let covered: Vec<_> =
-            self.rows.iter().flat_map(|row| &found[row * n..][..n]).copied().collect();
-        Ok(relative_l2(&covered, &(self.expected)()))
+        let found = read(&self.call()?);
+        let finite = found.iter().all(|v| v.is_finite());
+        Ok(if finite { (self.error)(&found) } else { f64::NAN })
     }
 }
 
@@ -114,6 +123,7 @@ impl Case {
 pub fn cases() -> Vec<Case> {
     let mut cases = fft::cases();
     cases.extend(lct::cases());
+    cases.extend(lct_parameters::cases());
     cases.extend(convolution::cases());
     cases.extend(tridiag::cases());
     cases
@@ -147,89 +157,4 @@ pub fn assert_right(family: &str) {
             }
         }
     }
-}
-
-/// A transform of lines of random points.
-struct Lines {
-    op: &'static str,
-    dtype: Dtype,
-    n: usize,
-    /// Points of all lines, about.
-    points: usize,
-    /// Points of a line that go in and that come out, and whether they are complex.
-    ends: [(usize, bool); 2],
-    /// The axis that the lines lie along: the last of two, or 0.
-    axis: isize,
-    /// How many lines the reference covers at most.
-    covered: usize,
-    gate: f64,
-    peer: Peer,
-}
-
-impl Lines {
-    /// From complex lines to complex lines of the same length.
-    fn complex(op: &'static str, dtype: Dtype, n: usize, gate: f64) -> Self {
-        let ends = [(n, true); 2];
-        let (points, covered) = (POINTS, usize::MAX);
-        Self { op, dtype, n, points, ends, axis: -1, covered, gate, peer: Peer::Nothing }
-    }
-
-    /// The case of a transform along an axis, and of the reference for lines one after the other.
-    fn case(
-        self,
-        transform: impl Fn(&Tensor, isize) -> Result<Tensor> + Clone + Send + Sync + 'static,
-        reference: impl Fn(&[Complex64]) -> Vec<Complex64> + Clone + Send + Sync + 'static,
-    ) -> Case {
-        let Self { op, dtype, n, points, ends, axis, covered, gate, peer } = self;
-        let rows = (points / n).max(1);
-        let numbers = |(len, complex): (usize, bool)| if complex { 2 * len } else { len };
-        let [(len, complex), _] = ends;
-        let columns = axis == 0;
-        let prepare = move |device: &Device, rng: &mut Rng| {
-            let values = if complex { rng.complex(rows * len) } else { rng.real(rows * len) };
-            let shape = if columns { [len, rows] } else { [rows, len] };
-            let (x, exact) = tensor(device, &values, dtype, complex, &shape)?;
-            let rows_covered = sample(rng, rows, covered);
-            let place = move |row: usize, i: usize| {
-                if columns { i * rows + row } else { row * len + i }
-            };
-            let lines: Vec<_> = rows_covered
-                .iter()
-                .flat_map(|&row| (0..len).map(move |i| place(row, i)))
-                .map(|at| exact[at])
-                .collect();
-            let (transform, reference) = (transform.clone(), reference.clone());
-            Ok(Prepared {
-                call: Box::new(move || {
-                    let y = transform(&x, axis)?;
-                    if columns { y.permuted(&[1, 0]) } else { Ok(y) }
-                }),
-                rows: rows_covered,
-                expected: Box::new(move || reference(&lines)),
-            })
-        };
-        Case {
-            op,
-            dtype,
-            rows,
-            n,
-            bytes: rows * dtype.size() * ends.map(numbers).iter().sum::<usize>(),
-            gate,
-            peer,
-            prepare: Box::new(prepare),
-        }
-    }
-}
-
-/// `count` of `rows` lines: the first, the last, and others by chance; all of them if there are no more.
-fn sample(rng: &mut Rng, rows: usize, count: usize) -> Vec<usize> {
-    if count >= rows {
-        return (0..rows).collect();
-    }
-    [0, rows - 1].into_iter().chain((2..count).map(|_| rng.int(0, rows - 1))).collect()
-}
-
-/// Lines of `n` points that a dense reference covers: some tenths of a second of its work.
-fn dense_lines(n: usize) -> usize {
-    (1 << 25) / (n * n)
 }

@@ -217,6 +217,32 @@ fn every_op_has_an_example() {
     assert_none(&offences, "a public op without an example that runs:");
 }
 
+/// What the catalogue has is checked against its reference on every device, timed, and compiled for GPUs
+/// that are not there. A method needs a case if it is a gradient: other methods are parts of an op.
+#[test]
+fn every_op_has_a_case_in_the_catalogue() {
+    let cases: String = sources(&["tests"])
+        .into_iter()
+        .filter(|source| source.path.starts_with("tests/src/catalogue/"))
+        .map(|source| source.text)
+        .collect();
+    let mut offences = Vec::new();
+    for source in sources(&["ops"]).iter().filter(|source| source.path.starts_with("ops/src/")) {
+        for (i, line) in source.shipped() {
+            let name = |line: &str| line.split(['(', '<']).next().unwrap_or_default().to_owned();
+            let op = line.strip_prefix("pub fn ").map(name);
+            let method = line.strip_prefix("    pub fn ").map(name);
+            if let Some(name) = op.or(method.filter(|name| name.ends_with("_vjp")))
+                && !cases.contains(&format!("wavecube::{name}("))
+                && !cases.contains(&format!(".{name}("))
+            {
+                offences.push(format!("{}:{i}: {name}", source.path));
+            }
+        }
+    }
+    assert_none(&offences, "a public op without a case in tests/src/catalogue:");
+}
+
 #[test]
 fn unchecked_launches_say_why_they_are_safe() {
     /// How far a launch may be from the comment that covers it.

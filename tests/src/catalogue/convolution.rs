@@ -1,59 +1,137 @@
-//! Causal convolutions of a batch of 16, with a filter for each channel.
+//! Causal convolutions of a batch of 16, with a filter for each channel, and their gradients.
 
-use wavecube::{Device, Dtype};
+use wavecube::{Complex64, Device, Dtype, Result, Tensor};
 use wavecube_core::fft::padded_len;
 
-use super::{Case, POINTS, Peer, Prepared, dense_lines, sample};
-use crate::{Rng, reference, tensor};
+use super::{
+    Case, POINTS, Peer, Prepared,
+    lines::{dense_lines, sample},
+};
+use crate::{Rng, reference::convolution as reference, tensor};
 
 const BATCH: usize = 16;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for n in [256, 1024] {
-        cases.push(causal("convolution/causal", false, n));
-        cases.push(causal("convolution/causal_complex", true, n));
+        for (op, complex) in [("convolution/causal", false), ("convolution/causal_complex", true)] {
+            cases.push(by_signal(
+                Convolution { op, complex, n, points: POINTS },
+                |x, h| wavecube::causal_convolution(x, h, -1),
+                reference::causal,
+            ));
+        }
     }
+    let small = |op, complex| Convolution { op, complex, n: 256, points: POINTS / 16 };
+    for (op, complex) in [("convolution/vjp", false), ("convolution/vjp_complex", true)] {
+        let back = |g: &Tensor, h: &Tensor| wavecube::causal_convolution_vjp(g, h, -1);
+        cases.push(by_signal(small(op, complex), back, reference::ahead));
+    }
+    cases.push(by_filter(small("convolution/filter_vjp", false)));
+    cases.push(by_filter(small("convolution/filter_vjp_complex", true)));
     cases
 }
 
-fn causal(op: &'static str, complex: bool, n: usize) -> Case {
-    let dtype = Dtype::F32;
-    let channels = POINTS / n / BATCH;
-    let rows = BATCH * channels;
-    let prepare = move |device: &Device, rng: &mut Rng| {
-        let mut operand = |batch: usize| {
-            let len = batch * channels * n;
-            let values = if complex { rng.complex(len) } else { rng.real(len) };
-            tensor(device, &values, dtype, complex, &[batch, channels, n])
-        };
-        let ((x, signals), (h, filters)) = (operand(BATCH)?, operand(1)?);
-        let covered = sample(rng, rows, dense_lines(n));
-        Ok(Prepared {
-            rows: covered.clone(),
-            call: Box::new(move || wavecube::causal_convolution(&x, &h, -1)),
-            expected: Box::new(move || {
-                let line = |values: &[_], row: usize| values[row * n..][..n].to_vec();
-                covered
-                    .iter()
-                    .flat_map(|&row| {
-                        let filter = line(&filters, row % channels);
-                        reference::convolution::causal(&line(&signals, row), &filter)
-                    })
-                    .collect()
-            }),
-        })
-    };
-    let parts = if complex { 2 } else { 1 };
-    Case {
-        op,
-        dtype,
-        rows,
-        n,
-        bytes: (2 * rows + channels) * n * parts * dtype.size(),
-        // Three transforms of up to 4n points, and one rounding to the storage type.
-        gate: 16.0 * dtype.epsilon() * (4.0 * n as f64).log2() + dtype.epsilon(),
-        peer: Peer::RoundTrip { n: padded_len(2 * n - 1), real: !complex },
-        prepare: Box::new(prepare),
+#[derive(Clone, Copy)]
+struct Convolution {
+    op: &'static str,
+    complex: bool,
+    n: usize,
+    /// Of all signals.
+    points: usize,
+}
+
+impl Convolution {
+    fn channels(self) -> usize {
+        self.points / self.n / BATCH
     }
+
+    /// Random lines for every channel of `batch`.
+    fn operand(
+        self,
+        device: &Device,
+        rng: &mut Rng,
+        batch: usize,
+    ) -> Result<(Tensor, Vec<Complex64>)> {
+        let Self { complex, n, .. } = self;
+        let len = batch * self.channels() * n;
+        let values = if complex { rng.complex(len) } else { rng.real(len) };
+        tensor(device, &values, Dtype::F32, complex, &[batch, self.channels(), n])
+    }
+
+    /// The case that reads or writes `lines` lines.
+    fn case(
+        self,
+        lines: usize,
+        prepare: impl Fn(&Device, &mut Rng) -> Result<Prepared> + Send + Sync + 'static,
+    ) -> Case {
+        let Self { op, complex, n, .. } = self;
+        let dtype = Dtype::F32;
+        let parts = if complex { 2 } else { 1 };
+        Case {
+            op,
+            dtype,
+            rows: BATCH * self.channels(),
+            n,
+            bytes: lines * n * parts * dtype.size(),
+            // Three transforms of up to 4n points, and one rounding to the storage type.
+            gate: 16.0 * dtype.epsilon() * (4.0 * n as f64).log2() + dtype.epsilon(),
+            peer: Peer::RoundTrip { n: padded_len(2 * n - 1), real: !complex },
+            prepare: Box::new(prepare),
+        }
+    }
+}
+
+/// Line `row` of several.
+fn line(values: &[Complex64], row: usize, n: usize) -> &[Complex64] {
+    &values[row * n..][..n]
+}
+
+/// From signals and filters to as many signals.
+fn by_signal(
+    convolution: Convolution,
+    call: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + Clone + Send + Sync + 'static,
+    reference: fn(&[Complex64], &[Complex64]) -> Vec<Complex64>,
+) -> Case {
+    let (n, channels) = (convolution.n, convolution.channels());
+    let rows = BATCH * channels;
+    convolution.case(2 * rows + channels, move |device, rng| {
+        let (x, signals) = convolution.operand(device, rng, BATCH)?;
+        let (h, filters) = convolution.operand(device, rng, 1)?;
+        let covered = sample(rng, rows, dense_lines(n));
+        let (call, lines) = (call.clone(), covered.clone());
+        Ok(Prepared::lines(
+            move || call(&x, &h),
+            n,
+            covered,
+            move || {
+                let each = lines.iter().map(|&row| (row, row % channels));
+                each.flat_map(|(row, channel)| {
+                    reference(line(&signals, row, n), line(&filters, channel, n))
+                })
+                .collect()
+            },
+        ))
+    })
+}
+
+/// From signals and gradients to filters: the sum over the batch of the correlations.
+fn by_filter(convolution: Convolution) -> Case {
+    let (n, channels) = (convolution.n, convolution.channels());
+    convolution.case(2 * BATCH * channels + channels, move |device, rng| {
+        let (x, signals) = convolution.operand(device, rng, BATCH)?;
+        let (g, gradients) = convolution.operand(device, rng, BATCH)?;
+        let covered = sample(rng, channels, dense_lines(n) / BATCH);
+        let lines = covered.clone();
+        let call = move || wavecube::causal_convolution_filter_vjp(&x, &g, &[1, channels, n], -1);
+        Ok(Prepared::lines(call, n, covered, move || {
+            let correlation =
+                |row: usize| reference::ahead(line(&gradients, row, n), line(&signals, row, n));
+            let sum = |channel: usize| {
+                let each = (0..BATCH).map(|batch| correlation(batch * channels + channel));
+                each.reduce(|a, b| a.iter().zip(b).map(|(a, b)| a + b).collect())
+            };
+            lines.iter().filter_map(|&channel| sum(channel)).flatten().collect()
+        }))
+    })
 }

@@ -61,25 +61,20 @@ fn case(gradient: bool, dtype: Dtype, rows: usize, n: usize) -> Case {
         peer: Peer::Serial,
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {
             let (operators, g, exact, gs) = operators(device, rng, dtype, rows, n)?;
+            let rows = (0..rows).collect();
             Ok(if gradient {
-                Prepared {
-                    rows: (0..rows).collect(),
-                    call: Box::new(move || Ok(operators.resolvent_diagonal_vjp(&g)?.a)),
-                    expected: Box::new(move || {
-                        let each = exact.iter().zip(gs.chunks(n));
-                        each.flat_map(|(o, g)| o.gradients_serial(g).a)
-                            .map(|v| Complex64::new(v.re, 0.0))
-                            .collect()
-                    }),
-                }
+                let call = move || Ok(operators.resolvent_diagonal_vjp(&g)?.a);
+                Prepared::lines(call, n, rows, move || {
+                    let each = exact.iter().zip(gs.chunks(n));
+                    each.flat_map(|(o, g)| o.gradients_serial(g).a)
+                        .map(|v| Complex64::new(v.re, 0.0))
+                        .collect()
+                })
             } else {
-                Prepared {
-                    rows: (0..rows).collect(),
-                    call: Box::new(move || Ok(operators.resolvent_diagonal()?.diagonal)),
-                    expected: Box::new(move || {
-                        exact.iter().flat_map(Operator::diagonal_serial).collect()
-                    }),
-                }
+                let call = move || Ok(operators.resolvent_diagonal()?.diagonal);
+                Prepared::lines(call, n, rows, move || {
+                    exact.iter().flat_map(Operator::diagonal_serial).collect()
+                })
             })
         }),
     }
