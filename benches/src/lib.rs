@@ -1,6 +1,6 @@
 //! Timing beside peers: check, warm up, time, then report the fraction of the copy bandwidth and the
 //! ratio to the peer, both measured in the same run. The program `wavecube-check` does the first half
-//! for one case an operation, in about a minute.
+//! for one case an operation, in a minute or two.
 
 mod copy;
 mod peer;

@@ -57,6 +57,24 @@ pub struct Row {
     pub degenerate_hits: u64,
 }
 
+impl Row {
+    /// What was chosen, `block channels projection learned rope`.
+    pub fn choices(&self) -> String {
+        let transform = self.learned.map(|learned| if learned { "learned" } else { "fixed" });
+        [
+            name(Some(self.placement)),
+            name(self.axis),
+            name(self.to_real),
+            name(transform),
+            name(Some(self.positions)),
+        ]
+        .into_iter()
+        .filter(|choice| choice != ABSENT)
+        .collect::<Vec<_>>()
+        .join(" ")
+    }
+}
+
 impl Grid {
     /// Every distinct combination over `base`.
     ///
@@ -143,11 +161,14 @@ pub fn ablate(
     Ok(rows)
 }
 
+/// Stands for a choice that the baseline does not have.
+const ABSENT: &str = "–";
+
 fn name<T: Serialize>(value: Option<T>) -> String {
     match value.and_then(|value| serde_json::to_value(value).ok()) {
         Some(serde_json::Value::String(name)) => name,
         Some(value) => value.to_string(),
-        None => "–".to_owned(),
+        None => ABSENT.to_owned(),
     }
 }
 
@@ -162,7 +183,7 @@ pub fn markdown(rows: &[Row]) -> String {
         let transform = match row.learned {
             Some(true) => "learned",
             Some(false) => "fixed",
-            None => "–",
+            None => ABSENT,
         };
         // Writing to a string cannot fail.
         let _ = writeln!(

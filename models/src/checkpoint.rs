@@ -161,10 +161,43 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
     let beside = PathBuf::from(beside);
-    let mut file = fs::File::create(&beside).with_context(describe)?;
-    std::io::Write::write_all(&mut file, bytes).with_context(describe)?;
-    file.sync_all().with_context(describe)?;
-    fs::rename(&beside, path).with_context(describe)
+    let write = || {
+        let mut file = fs::File::create(&beside)?;
+        std::io::Write::write_all(&mut file, bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().with_context(describe).inspect_err(|_| {
+        // On a full disk the half that was written would stay in the way; if it cannot be removed, the
+        // first error still says more.
+        let _ = fs::remove_file(&beside);
+    })
+}
+
+/// Makes a directory and shows that a file can be written there, before anything is spent on what will be
+/// written.
+///
+/// # Errors
+///
+/// When it cannot.
+pub fn claim_directory(directory: &Path) -> Result<()> {
+    ensure!(
+        directory.is_dir() || !directory.exists(),
+        "{} is a file, not a directory; name another one with --out",
+        directory.display()
+    );
+    let attempt = || {
+        fs::create_dir_all(directory)?;
+        let probe = directory.join(".writable");
+        fs::write(&probe, b"wavecube")?;
+        fs::remove_file(probe)
+    };
+    attempt().with_context(|| {
+        format!(
+            "cannot write into the directory {}; name another one with --out",
+            directory.display()
+        )
+    })
 }
 
 impl Checkpoint {
@@ -174,12 +207,17 @@ impl Checkpoint {
     ///
     /// When the file is missing, cut short, damaged, or was not written by this program.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path)
-            .with_context(|| format!("cannot read the checkpoint {}", path.display()))?;
+        let bytes = fs::read(path).with_context(|| {
+            format!(
+                "cannot read the checkpoint {}; `wavecube train` writes checkpoint.safetensors \
+                     into its --out directory",
+                path.display()
+            )
+        })?;
         let damaged = |error: SafeTensorError| {
             anyhow::anyhow!(
-                "the checkpoint {} is cut short or damaged ({} bytes: {error}); take an earlier \
-                 one or train again",
+                "{} is not a checkpoint, or one that was cut short or damaged ({} bytes: {error}); take \
+                 an earlier one or train again",
                 path.display(),
                 bytes.len()
             )

@@ -230,13 +230,14 @@ pub fn checkpoint_path(out: &Path) -> PathBuf {
 ///
 /// # Errors
 ///
-/// When a step fails, the loss is no longer finite, or a file cannot be written.
+/// When nothing can be written to the output's directory (before the first step), a step fails, the loss is no longer finite, or a file cannot be written.
 pub fn run(
     trainer: &mut Trainer,
     options: &RunOptions,
     interrupted: &AtomicBool,
 ) -> Result<(Summary, Metrics)> {
     let train = trainer.config.train.clone();
+    checkpoint::claim_directory(&options.out)?;
     let checkpoint = checkpoint_path(&options.out);
     let mut metrics = Metrics::open(&options.out, trainer.progress.step)?;
     let display = Display::new(options, train.steps);

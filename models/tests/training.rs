@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use burn::module::Module as _;
 use wavecube_models::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, write_atomically},
     config::Config,
     data::{Corpus, Entropy},
     generate::{Sampling, generate},
@@ -150,6 +150,25 @@ fn interrupting_saves_a_checkpoint() {
     let (summary, _) = run(&mut trainer, &options(out.path()), &AtomicBool::new(true)).unwrap();
     assert!(summary.interrupted && summary.steps == 1);
     assert_eq!(Checkpoint::read(&checkpoint_path(out.path())).unwrap().progress.step, 1);
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_known_before_the_first_step() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, b"in the way").unwrap();
+    for out in [file.clone(), file.join("below")] {
+        let mut trainer = Trainer::new(&config(), corpus(), &flex()).unwrap();
+        let error = run(&mut trainer, &options(&out), &AtomicBool::new(false)).unwrap_err();
+        let message = format!("{error:#}");
+        assert!(message.contains("--out") && message.contains("file"), "{message}");
+        assert_eq!(trainer.progress().step, 0);
+    }
+    // A directory cannot be replaced by a file: nothing is left of the attempt.
+    let taken = directory.path().join("taken");
+    fs::create_dir(&taken).unwrap();
+    assert!(write_atomically(&taken, b"bytes").is_err());
+    assert!(!directory.path().join("taken.partial").exists());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{
 /// What `cargo xtask demo` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Handed to `wavecube demo`, for example `--text FILE`
+    /// Handed to `wavecube demo`: `--text FILE`, `--minutes 1`, `--device wgpu`, `--out DIR`, `--seed N`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     demo: Vec<String>,
 }
@@ -34,7 +34,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         demo.arg("--out").arg(&folder);
     }
     if !given("--kernels") && !given("--help") {
-        say("demo", "checking every operation against its definition, about a minute");
+        say("demo", "checking every operation against its definition, a minute or two");
         let kernels = folder.join("kernels.json");
         run(Command::new(built("wavecube-check")?).arg("--json").arg(&kernels))?;
         demo.arg("--kernels").arg(kernels);

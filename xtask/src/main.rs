@@ -12,7 +12,8 @@ mod setup;
 mod shell;
 mod test;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -51,8 +52,8 @@ enum Verb {
     GpuPack,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().verb {
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
         Verb::Setup(args) => setup::main(&args),
         Verb::Demo(args) => demo::main(&args),
         Verb::Test(args) => test::main(&args),
@@ -60,5 +61,9 @@ fn main() -> Result<()> {
         Verb::Codegen(args) => codegen::main(&args),
         Verb::Ready(args) => ready::main(&args),
         Verb::GpuPack => gpu_pack::main(),
-    }
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    // One line, whatever RUST_BACKTRACE says: what failed has said why above.
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
 }

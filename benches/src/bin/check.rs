@@ -1,5 +1,5 @@
 //! Checks every operation of the catalogue against its `f64` reference and times it, on every device:
-//! one length each, about a minute. Fails if one is wrong. `cargo xtask demo` calls it first.
+//! one length each, a minute or two. Fails if one is wrong. `cargo xtask demo` calls it first.
 
 use std::{env, path::PathBuf, process::ExitCode};
 

@@ -97,6 +97,11 @@ pub(crate) fn main(args: &AblateArgs) -> Result<()> {
     let corpus = Corpus::read(&config.data)?;
     let selected = args.device.select()?;
     let interrupted = interruption()?;
+    eprintln!(
+        "{} runs of {} steps each; a line as each ends",
+        grid.configurations(&config).len(),
+        config.train.steps
+    );
     let rows = ablate::ablate(
         &config,
         &grid,
@@ -106,8 +111,10 @@ pub(crate) fn main(args: &AblateArgs) -> Result<()> {
         &interrupted,
         |done, of, row| {
             eprintln!(
-                "{done}/{of}: {:?} {:.4} bits/byte, {:.0} tokens/s",
-                row.placement, row.bits_per_byte, row.tokens_per_second
+                "{done}/{of}: {}: {:.4} bits/byte, {:.0} tokens/s",
+                row.choices(),
+                row.bits_per_byte,
+                row.tokens_per_second
             );
         },
     )?;

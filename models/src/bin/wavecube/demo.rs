@@ -28,7 +28,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "FILE")]
     kernels: Option<PathBuf>,
     /// Minutes of training
-    #[arg(long, default_value_t = 2.5)]
+    #[arg(long, default_value_t = 2.5, allow_negative_numbers = true)]
     minutes: f64,
     /// Seed of parameters and batches
     #[arg(long, default_value_t = 1)]

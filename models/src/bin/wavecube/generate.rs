@@ -30,7 +30,7 @@ pub(crate) struct GenerateArgs {
     #[arg(long, default_value_t = 400)]
     length: usize,
     /// Higher is wilder; 0 takes the likeliest byte
-    #[arg(long, default_value_t = 0.8)]
+    #[arg(long, default_value_t = 0.8, allow_negative_numbers = true)]
     temperature: f64,
     /// Draw from this many of the likeliest bytes; 0 is all
     #[arg(long, default_value_t = 40)]

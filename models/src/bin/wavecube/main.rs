@@ -5,15 +5,16 @@ mod demo;
 mod generate;
 mod train;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use wavecube_models::device::{self, DeviceChoice, Selected};
 
-/// Sequence models on wavecube's kernels.
+/// Byte-level language models on wavecube's kernels: train, generate, compare.
 #[derive(Parser)]
 #[command(
     version,
-    about,
     after_help = "\
 Examples:
   wavecube train --text book.txt --steps 2000 --out runs/book
@@ -41,7 +42,8 @@ enum Command {
 
 #[derive(Args)]
 struct DeviceArgs {
-    /// auto, wgpu, cuda, cpu or flex
+    /// auto (a GPU where there is one, else flex), wgpu, cuda, cpu (CubeCL's runtime) or flex (Burn's own
+    /// CPU backend, without this library's kernels)
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: DeviceChoice,
 }
@@ -55,11 +57,31 @@ impl DeviceArgs {
     }
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    provide_runtime_directory();
+    let result = match Cli::parse().command {
         Command::Train(args) => train::main(&args),
         Command::Generate(args) => generate::main(&args),
         Command::Ablate(args) => ablate::main(&args),
         Command::Demo(args) => demo::main(&args),
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    // What went wrong, and why; a backtrace would bury both, whatever RUST_BACKTRACE says.
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        for line in cause.to_string().trim_end().lines() {
+            eprintln!("  {line}");
+        }
+    }
+    ExitCode::FAILURE
+}
+
+/// Looking for adapters, Mesa's EGL complains once for each if this variable is missing, as it is in
+/// containers.
+fn provide_runtime_directory() {
+    const NAME: &str = "XDG_RUNTIME_DIR";
+    if cfg!(target_os = "linux") && std::env::var_os(NAME).is_none() {
+        // SAFETY: first in `main`, this thread is the only one; nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(NAME, std::env::temp_dir()) };
     }
 }

@@ -92,6 +92,12 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
     let selected = args.device.select()?;
     let checkpoint = checkpoint_path(&args.out);
     let mut trainer = if args.resume {
+        ensure!(
+            checkpoint.exists(),
+            "there is nothing to go on from: {} does not exist; leave out --resume to start, or name \
+             the run's directory with --out",
+            checkpoint.display()
+        );
         Trainer::resume(&checkpoint, &config, corpus.clone(), &selected.device)?
     } else {
         ensure!(
@@ -121,6 +127,12 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
          bigram model of the training text",
         entropy.order0, entropy.order1, entropy.bigram_held_out
     );
+    if trainer.progress().step >= config.train.steps {
+        println!(
+            "the run has its {} steps already: ask for more with --steps",
+            trainer.progress().step
+        );
+    }
     let interrupted = interruption()?;
     let options = RunOptions { out: args.out.clone(), budget: None, quiet: false };
     let (summary, _) = run(&mut trainer, &options, &interrupted)?;
