@@ -13,6 +13,10 @@ mod weighted;
 mod weil;
 
 /// The dense definitions that the kernels are tested against as well.
-#[expect(unreachable_pub, reason = "a module of the unpublished crate of references")]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "a module of the unpublished crate of references, which has adjoints too"
+)]
 #[path = "../../../tests/src/reference/lct.rs"]
 mod reference;

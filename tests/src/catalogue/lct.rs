@@ -464,8 +464,8 @@ fn algebraic() -> Vec<Case> {
             let [zero, i] = [Complex64::ZERO, Complex64::I];
             reference::lct_complex([zero, i, i, zero], 8)
         }),
-        |x, axis| wavecube::laplace(x, axis),
-        |g, axis| wavecube::laplace_vjp(g, axis),
+        wavecube::laplace,
+        wavecube::laplace_vjp,
     ));
     cases
 }

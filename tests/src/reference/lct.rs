@@ -78,7 +78,7 @@ pub enum Shear {
 /// `lct_shear` of every line of `n` points: the power of the DFT, then the shears in their order.
 pub fn lct_shear(n: usize, x: &[Complex64], power: usize, shears: &[Shear]) -> Vec<Complex64> {
     let (forward, inverse) = (dft_power(n, 1), dft_power(n, 3));
-    let x = if power % 4 == 0 { x.to_vec() } else { lines(&dft_power(n, power), n, x) };
+    let x = if power.is_multiple_of(4) { x.to_vec() } else { lines(&dft_power(n, power), n, x) };
     shears.iter().fold(x, |x, shear| match *shear {
         Shear::Chirp(q) => chirp(n, q, &x),
         Shear::Fresnel(b) => lines(&inverse, n, &chirp(n, -b, &lines(&forward, n, &x))),
