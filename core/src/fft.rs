@@ -167,13 +167,19 @@ pub fn rader_filter(n: usize, direction: Direction) -> Vec<Complex64> {
     kernel
 }
 
-/// The powers `1, g, g² …` of the smallest primitive root modulo the prime `n`.
+/// The smallest number whose powers are all of `1 … n−1` modulo the prime `n`.
+pub fn primitive_root(n: usize) -> usize {
+    (1..n).find(|&g| powers(g, n).count() + 1 == n).unwrap_or(1)
+}
+
 fn powers_of_root(n: usize) -> Vec<usize> {
-    let powers = |g: usize| -> Vec<usize> {
-        let next = |power: &usize| Some(power * g % n).filter(|&power| power != 1);
-        core::iter::successors(Some(1), next).collect()
-    };
-    (1..n).map(powers).find(|powers| powers.len() + 1 == n).unwrap_or_default()
+    powers(primitive_root(n), n).collect()
+}
+
+/// The powers `1, g, g² …` modulo `n` until they repeat.
+fn powers(g: usize, n: usize) -> impl Iterator<Item = usize> {
+    let next = move |power: &usize| Some(power * g % n).filter(|&power| power != 1);
+    core::iter::successors(Some(1), next)
 }
 
 /// The chirp `e^{∓πi j²/n}` of Bluestein's algorithm for `j < n`, minus for a forward transform,

@@ -48,7 +48,7 @@ impl<F: Float> Registers<F> {
     }
 
     /// Multiplies value `i` by `e^{∓2πi·numerator/denominator}`, minus for a forward transform.
-    fn rotate(
+    pub(crate) fn rotate(
         &mut self,
         #[comptime] i: usize,
         #[comptime] numerator: usize,

@@ -4,7 +4,7 @@ use wavecube_core::{
     Complex64, Dtype, Error, Limits, Result,
     fft::{
         Direction, bluestein_chirp, bluestein_filter, factorize, is_prime, padded_len,
-        rader_filter, rader_powers, root_of_unity, twiddles,
+        primitive_root, rader_filter, rader_powers, root_of_unity, twiddles,
     },
 };
 
@@ -314,7 +314,7 @@ impl Chain {
         if factorize(chain.n, 16).is_none() {
             return chain.convolutions(limits);
         }
-        if let Ok(shape) = chain.shape(chain.turns(limits), limits) {
+        if let Ok(shape) = chain.shape_of_one_pass(limits) {
             return Ok(vec![chain.single(&shape, limits)?.widened()]);
         }
         let (first, second) = balanced_split(chain.n);
@@ -324,13 +324,20 @@ impl Chain {
         chain.four_step(&outer, &inner, limits)
     }
 
-    /// The turns in which a pass takes the spectrum: two, if half of a round trip's points are zero and
-    /// half of its results are dropped. Each is a round trip of half the length then. One unit alone
-    /// has no place to keep the results of the first.
-    fn turns(&self, limits: &Limits) -> usize {
+    /// The shape of a pass that does the whole chain. Half of a padded round trip's points are zero and half
+    /// of its results are dropped: where all of them do not fit shared memory at once, the spectrum is taken in
+    /// two turns, each a round trip of half the length. Kernels with two turns are quicker in any
+    /// case, by a quarter on lavapipe, but it compiles them three times as long.
+    fn shape_of_one_pass(&self, limits: &Limits) -> Result<Shape> {
         let halves = |end: End| end.len.saturating_mul(2) <= self.n;
-        let padded = self.round_trip && self.n.is_multiple_of(2) && halves(self.source);
-        if padded && halves(self.target) && !one_unit(limits) { 2 } else { 1 }
+        let padded = self.round_trip && halves(self.source) && halves(self.target);
+        let shape = self.shape(1, limits);
+        let fits = shape.as_ref().is_ok_and(|shape| shape.exchange == Exchange::Whole);
+        // A unit alone has no place to keep the results of the first turn.
+        if fits || !padded || !self.n.is_multiple_of(2) || one_unit(limits) {
+            return shape;
+        }
+        self.shape(2, limits).or(shape)
     }
 
     /// One pass of `shape` that does the whole chain.
@@ -358,7 +365,7 @@ impl Chain {
                 stages: all,
                 filter_after,
                 turns: shape.turns,
-                rader: false,
+                root: 0,
                 units: shape.units,
                 lanes: shape.lanes,
                 wide: [false; 2],
@@ -503,7 +510,8 @@ impl Chain {
     /// have the same sign. `None` if that is no length for one pass.
     fn rader(&self, limits: &Limits) -> Option<Result<Pass>> {
         let (n, direction) = (self.n, self.direction);
-        if !is_prime(n) {
+        // Products of two residues are to fit 32 bits.
+        if !is_prime(n) || n >= 1 << 16 {
             return None;
         }
         let convolution = Chain {
@@ -516,7 +524,7 @@ impl Chain {
         };
         let shape = convolution.shape(1, limits).ok()?;
         Some(convolution.single(&shape, limits).map(|mut pass| {
-            pass.config.rader = true;
+            pass.config.root = primitive_root(n);
             pass.config.stages.iter_mut().for_each(|stage| stage.inverse = true);
             pass.config.padded = self.source.len < n;
             pass.config.cropped = self.target.len < n;

@@ -107,10 +107,12 @@ pub(super) fn locate(geometry: &Geometry, row: usize, #[comptime] config: PassCo
     Row { source, target, tables, inner, active }
 }
 
-/// The point of the whole transform that a pass reads (end 0), filters (1) or writes (2) as its `i`.
+/// The point of the whole transform that a pass reads (end 0), filters (1) or writes (2) as its
+/// `b + offset`.
 #[cube]
 fn logical<F: Float>(
-    i: usize,
+    b: usize,
+    #[comptime] offset: usize,
     row: &Row,
     frame: &Frame<F>,
     #[comptime] end: usize,
@@ -123,12 +125,18 @@ fn logical<F: Float>(
             1 => geometry.filter_step,
             _ => geometry.target_step,
         };
-        i * step + row.inner
-    } else if comptime!(config.rader && end != 1) {
-        usize::cast_from(i32::cast_from(frame.powers[0usize][i].extract(0usize)))
+        (b + offset) * step + row.inner
+    } else if comptime!(config.root > 0 && end != 1) {
+        let power = usize::cast_from(i32::cast_from(frame.powers[0usize][b].extract(0usize)));
+        let modulus = comptime!(config.n + 1);
+        power * comptime!(power_modulo(config.root, offset, modulus)) % modulus
     } else {
-        i
+        b + offset
     }
+}
+
+fn power_modulo(base: usize, exponent: usize, modulus: usize) -> usize {
+    (0..exponent).fold(1, |power, _| power * base % modulus)
 }
 
 #[cube]
@@ -165,14 +173,15 @@ fn apply_hooks<F: Float>(
     }
 }
 
-/// Loads the points `i`, `i + 1` … of a transform into the registers `slot`, `slot + step` …, one
-/// for each lane, with the load hooks.
+/// Loads the points `b + offset`, `b + 1 + offset` … of a transform into the registers `slot`,
+/// `slot + step` …, one for each lane, with the load hooks.
 #[cube]
 pub(super) fn load_points<E: Float, F: Float, N: Size>(
     x: &mut Registers<F>,
     #[comptime] slot: usize,
     #[comptime] step: usize,
-    i: usize,
+    b: usize,
+    #[comptime] offset: usize,
     row: &Row,
     source: &[Vector<E, N>],
     frame: &Frame<F>,
@@ -180,7 +189,7 @@ pub(super) fn load_points<E: Float, F: Float, N: Size>(
 ) {
     let lanes = comptime!(config.lanes);
     if comptime!(config.wide[0]) {
-        let (inside, point) = existing(i, &frame.geometry, config.clone());
+        let (inside, point) = existing(b + offset, &frame.geometry, config.clone());
         let values = source[(row.source + point) / lanes];
         #[unroll]
         for lane in 0..lanes {
@@ -201,7 +210,7 @@ pub(super) fn load_points<E: Float, F: Float, N: Size>(
         #[unroll]
         for lane in 0..lanes {
             let geometry = &frame.geometry;
-            let i = logical::<F>(i + lane, row, frame, 0usize, config.clone());
+            let i = logical::<F>(b + lane, offset, row, frame, 0usize, config.clone());
             let (inside, point) = existing(i, geometry, config.clone());
             let place = source_place(point, geometry, config.clone());
             let value = source[row.source + place * geometry.source_stride];
@@ -282,7 +291,7 @@ pub(super) fn filter_point<F: Float>(
     #[comptime] config: PassConfig,
 ) {
     let i = i * comptime!(config.turns) + turn;
-    let point = logical::<F>(i, row, frame, 1usize, config.clone());
+    let point = logical::<F>(i, 0usize, row, frame, 1usize, config.clone());
     let first = comptime!(config.load_hooks.len());
     apply_hooks::<F>(x, slot, point, row, frame, first, comptime!(config.filter_hooks.clone()));
 }
@@ -330,14 +339,15 @@ pub(super) fn join_origin<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     x.set(slot, x.re[slot] - re, x.im[slot] - im);
 }
 
-/// Stores the registers `slot`, `slot + step` … as the points `i`, `i + 1` … of a transform, with the
-/// four-step twiddle and the store hooks.
+/// Stores the registers `slot`, `slot + step` … as the points `b + offset`, `b + 1 + offset` … of a
+/// transform, with the four-step twiddle and the store hooks.
 #[cube]
 pub(super) fn store_points<E: Float, F: Float, N: Size>(
     x: &mut Registers<F>,
     #[comptime] slot: usize,
     #[comptime] step: usize,
-    i: usize,
+    b: usize,
+    #[comptime] offset: usize,
     row: &Row,
     target: &mut [Vector<E, N>],
     frame: &Frame<F>,
@@ -346,6 +356,7 @@ pub(super) fn store_points<E: Float, F: Float, N: Size>(
     let lanes = comptime!(config.lanes);
     let geometry = &frame.geometry;
     if comptime!(config.wide[1]) {
+        let i = b + offset;
         if !comptime!(config.cropped) || i < geometry.target_len {
             let mut values = Vector::<E, N>::empty();
             #[unroll]
@@ -359,11 +370,10 @@ pub(super) fn store_points<E: Float, F: Float, N: Size>(
     } else {
         #[unroll]
         for lane in 0..lanes {
-            let i = i + lane;
-            let point = logical::<F>(i, row, frame, 2usize, config.clone());
+            let point = logical::<F>(b + lane, offset, row, frame, 2usize, config.clone());
             if !comptime!(config.cropped) || point < geometry.target_len {
                 let from = comptime!(slot + lane * step);
-                finish::<F>(x, from, i, point, row, frame, config.clone());
+                finish::<F>(x, from, b + lane + offset, point, row, frame, config.clone());
                 let mut value = Vector::<E, N>::empty();
                 give::<E, F, N>(&mut value, 0usize, x.re[from], x.im[from], config.clone());
                 target[row.target + point * geometry.target_stride] = value;

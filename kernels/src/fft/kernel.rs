@@ -168,6 +168,7 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
                 exchange::<F, NX>(&mut x, &mut cells, begin, unit, s, config.clone());
             }
         }
+        settle::<F>(&mut x, radix, comptime!(rounds(&config, last) * lanes));
         if comptime!(config.turns > 1) {
             add_turn::<F>(&mut x, &mut sum, unit, &frame.twiddles, turn, config.clone());
         }
@@ -179,13 +180,14 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
             if comptime!(full(&config, last, round)) || b < butterflies {
                 #[unroll]
                 for k in 0..radix {
-                    let slot = comptime!(round * lanes * radix + slot(radix, k));
-                    let i = b + comptime!(k * butterflies);
+                    let slot = comptime!(round * lanes * radix + k);
+                    let offset = comptime!(k * butterflies);
                     store_points::<O, F, NO>(
                         &mut x,
                         slot,
                         radix,
-                        i,
+                        b,
+                        offset,
                         row,
                         target,
                         frame,
@@ -228,15 +230,21 @@ fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
             #[unroll]
             for k in 0..radix {
                 let slot = comptime!(first + k);
-                let i = b + comptime!(k * butterflies);
-                load_points::<I, F, NI>(x, slot, radix, i, row, source, frame, config.clone());
-                if comptime!(turn > 0) {
-                    #[unroll]
-                    for lane in 0..lanes {
-                        let factor = frame.twiddles[(i + lane) * turn];
-                        multiply_by::<F>(x, comptime!(slot + lane * radix), factor, inverse);
-                    }
-                }
+                let offset = comptime!(k * butterflies);
+                load_points::<I, F, NI>(
+                    x,
+                    slot,
+                    radix,
+                    b,
+                    offset,
+                    row,
+                    source,
+                    frame,
+                    config.clone(),
+                );
+            }
+            if comptime!(turn > 0) {
+                modulate::<F>(x, first, b, &frame.twiddles, s, turn, config.clone());
             }
         }
         #[unroll]
@@ -246,7 +254,7 @@ fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
             twiddle::<F>(x, first, b, &frame.twiddles, config.clone(), s);
             butterfly::<F>(x, first, 1usize, radix, inverse);
             if comptime!(config.filter_after == Some(s)) {
-                if comptime!(config.rader && lane == 0) {
+                if comptime!(config.root > 0 && lane == 0) {
                     join_origin::<I, O, F, NI, NO>(
                         x,
                         first,
@@ -269,7 +277,33 @@ fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     }
 }
 
-/// Adds the results of a turn to those of the turns before.
+/// Multiplies the points of `lanes` butterflies, in their natural order, by `w^{turn · i}` with `i` a
+/// point's place and `w` the root of unity of all turns: by the table's entry for the butterfly and by a constant
+/// for the point in it.
+#[cube]
+fn modulate<F: Float>(
+    x: &mut Registers<F>,
+    #[comptime] first: usize,
+    b: usize,
+    twiddles: &[Vector<F, Const<2>>],
+    #[comptime] s: usize,
+    #[comptime] turn: usize,
+    #[comptime] config: PassConfig,
+) {
+    let Stage { radix, inverse, .. } = comptime!(config.stages[s]);
+    #[unroll]
+    for lane in 0..comptime!(config.lanes) {
+        let factor = twiddles[(b + lane) * turn];
+        #[unroll]
+        for k in 0..radix {
+            let slot = comptime!(first + lane * radix + k);
+            x.rotate(slot, comptime!(k * turn), comptime!(radix * config.turns), inverse);
+            multiply_by::<F>(x, slot, factor, inverse);
+        }
+    }
+}
+
+/// Adds the results of a turn, in their natural order, to those of the turns before.
 #[cube]
 fn add_turn<F: Float>(
     x: &mut Registers<F>,
@@ -280,21 +314,21 @@ fn add_turn<F: Float>(
     #[comptime] config: PassConfig,
 ) {
     let last = comptime!(config.stages.len() - 1);
-    let Stage { radix, inverse, .. } = comptime!(config.stages[last]);
-    let butterflies = comptime!(config.n / radix);
+    let radix = comptime!(config.stages[last].radix);
     #[unroll]
     for round in 0..comptime!(rounds(&config, last)) {
-        let b = butterfly_of(unit, round, config.clone());
+        let first = comptime!(round * config.lanes * radix);
+        if comptime!(turn > 0) {
+            let most = comptime!(config.n / radix - config.lanes);
+            let b = min(butterfly_of(unit, round, config.clone()), most);
+            modulate::<F>(x, first, b, twiddles, last, turn, config.clone());
+        }
         #[unroll]
-        for j in 0..comptime!(config.lanes * radix) {
-            let (lane, k) = comptime!((j / radix, j % radix));
-            let from = comptime!((round * config.lanes + lane) * radix + slot(radix, k));
+        for slot in first..comptime!(first + config.lanes * radix) {
             if comptime!(turn > 0) {
-                let i = min(b + comptime!(lane + k * butterflies), comptime!(config.n - 1));
-                multiply_by::<F>(x, from, twiddles[i * turn], inverse);
-                x.add(from, sum.re[from], sum.im[from]);
+                x.add(slot, sum.re[slot], sum.im[slot]);
             }
-            sum.set(from, x.re[from], x.im[from]);
+            sum.set(slot, x.re[slot], x.im[slot]);
         }
     }
 }
@@ -468,7 +502,8 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                         &mut x,
                         k,
                         1usize,
-                        i,
+                        b,
+                        comptime!(k * butterflies),
                         row,
                         source,
                         frame,
@@ -485,7 +520,7 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                 let register = comptime!(slot(radix, k));
                 if comptime!(config.filter_after == Some(s)) {
                     let i = b + comptime!(k * butterflies);
-                    if comptime!(config.rader && k == 0) {
+                    if comptime!(config.root > 0 && k == 0) {
                         join_origin::<I, O, F, NI, NO>(
                             &mut x,
                             register,
@@ -508,7 +543,8 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                         &mut x,
                         register,
                         1usize,
-                        i,
+                        b,
+                        comptime!(k * butterflies),
                         row,
                         target,
                         frame,
@@ -537,7 +573,17 @@ fn definition<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     let mut im = F::new(0.0);
     let mut turn = 0usize;
     for i in 0..n {
-        load_points::<I, F, NI>(&mut x, 0usize, 1usize, i, &row, source, frame, config.clone());
+        load_points::<I, F, NI>(
+            &mut x,
+            0usize,
+            1usize,
+            i,
+            0usize,
+            &row,
+            source,
+            frame,
+            config.clone(),
+        );
         multiply_by::<F>(&mut x, 0usize, frame.twiddles[turn], inverse);
         re += x.re[0usize];
         im += x.im[0usize];
@@ -546,6 +592,16 @@ fn definition<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     }
     if row.active {
         x.set(0usize, re, im);
-        store_points::<O, F, NO>(&mut x, 0usize, 1usize, k, &row, target, frame, config.clone());
+        store_points::<O, F, NO>(
+            &mut x,
+            0usize,
+            1usize,
+            k,
+            0usize,
+            &row,
+            target,
+            frame,
+            config.clone(),
+        );
     }
 }

@@ -34,9 +34,10 @@
 //!
 //! A prime `p` beyond 13 whose `p − 1` has no such factor is Rader's correlation of `p − 1` points, with the
 //! points read and written in the order of a primitive root's powers. Any other length with a large prime
-//! factor is Bluestein's convolution with a chirp. Padded signals cost no padded transform: of a round trip
-//! whose second half is zero and dropped again, the even and the odd frequencies are taken in two
+//! factor is Bluestein's convolution with a chirp. Where the points of a padded round trip do not fit, half
+//! of them zero and half of its results dropped again, the even and the odd frequencies are taken in two
 //! turns, each a round trip of half the length, so that one pass reaches `N` points, not `2N − 1`.
+//!
 //! On processor cores, and where a cube has but one unit, one unit carries a transform between two halves
 //! of its work space, without a barrier. Load, filter and store hooks multiply points by tables on their way, so that chirps,
 //! filters and padding cost no pass of their own: a [`Chain`] is all of these, and a round trip

@@ -66,8 +66,8 @@ pub struct PassConfig {
     /// The turns in which a round trip takes its spectrum, every `turns`-th frequency in each: for a
     /// signal of `n` points among `turns · n`, the others zero, of whose result as many are wanted.
     pub turns: usize,
-    /// The round trip is Rader's of `n + 1` points.
-    pub rader: bool,
+    /// In Rader's round trip, the primitive root modulo `n + 1` whose powers order its points; else 0.
+    pub root: usize,
     /// Units that share a transform.
     pub units: usize,
     /// Neighbouring butterflies that a unit takes side by side, 1 or 2, so that it moves neighbouring
@@ -194,7 +194,7 @@ impl Pass {
     /// One past the last element that the pass writes.
     pub(super) fn target_extent(&self) -> usize {
         let step = if self.config.interleaved[2] { self.steps[2] } else { 1 };
-        let points = self.config.n * step + usize::from(self.config.rader);
+        let points = self.config.n * step + usize::from(self.config.root > 0);
         let points = points.min(self.target_end.len);
         let last = self.batch.iter().map(|axis| (axis.len - 1) * axis.target).sum::<usize>();
         self.target_end.offset + last + (points - 1) * self.target_end.stride + 1

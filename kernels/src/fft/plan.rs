@@ -313,10 +313,10 @@ impl FftPlan {
             let config = &pass.config;
             let radices: Vec<String> =
                 config.stages.iter().map(|stage| stage.radix.to_string()).collect();
-            let form = match (config.rader, config.turns) {
-                (true, _) => " in Rader's order",
-                (false, 1) => "",
-                (false, _) => " in two turns",
+            let form = match (config.root, config.turns) {
+                (0, 1) => "",
+                (0, _) => " in two turns",
+                _ => " in Rader's order",
             };
             let _ = writeln!(
                 text,
