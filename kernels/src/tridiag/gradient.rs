@@ -12,64 +12,65 @@
 use cubecl::prelude::*;
 
 use super::{
-    kernel::{
-        Geometry, Pairs, Row, Segment, chunk, composite, diagonal, element, entering_ratio, locate,
-        off_diagonal, product, share, walk,
+    kernel::composite,
+    operands::{
+        Operands, Pairs, Row, Segment, chunk, diagonal, element, entering_ratio, locate, lower,
+        place, product, share, store, upper, walk,
     },
     plan::TileConfig,
     scan::{
-        Complex, Values, add, choose, complex, fall, four, mul, nothing, put, real, reciprocal,
-        rise, scale, store_four, sub, times,
+        Complex, Values, add, choose, complex, conjugate, fall, four, mul, nothing, put, real,
+        reciprocal, rise, scale, store_four, sub, times,
     },
 };
+
+/// Where gradients go: contiguous, sequence after sequence.
+#[derive(CubeType, CubeLaunch)]
+pub(super) struct Gradients<F: Float, NA: Size, NB: Size> {
+    pub(super) a: Box<[Vector<F, NA>]>,
+    /// Of `b`, or of the products.
+    pub(super) b: Box<[Vector<F, NB>]>,
+    pub(super) c: Box<[Vector<F, NB>]>,
+    /// Of `z`: a part of the sum for every tile.
+    pub(super) z: Box<[Vector<F, Const<2>>]>,
+}
 
 /// `conj(g_k) G_k²`, the source of both recursions.
 #[cube]
 fn source<F: Float>(g: &Pairs<F>, at: usize, diagonal: Complex<F>) -> Complex<F> {
-    let value = element::<F, Const<2>>(g, at, true);
-    let conjugate = complex::<F>(value.re, -value.im);
-    mul::<F>(mul::<F>(conjugate, diagonal), diagonal)
+    let value = conjugate::<F>(element::<F, Const<2>>(g, at, true));
+    mul::<F>(mul::<F>(value, diagonal), diagonal)
 }
 
-/// Stores a gradient in the usual convention: the conjugate for a complex parameter, the real part
-/// for a real one.
+/// Stores the gradients of element `k` of sequence `r`, of `a` and of what lies beside it, from those of
+/// `d_k` and of `p_k`, in the usual convention: the conjugate for a complex parameter, the real part for a
+/// real one.
 #[cube]
-fn store<F: Float, N: Size>(
-    target: &mut [Vector<F, N>],
-    at: usize,
-    value: Complex<F>,
-    #[comptime] is_complex: bool,
-) {
-    let mut stored = Vector::<F, N>::empty();
-    stored.insert(0usize, value.re);
-    if comptime!(is_complex) {
-        stored.insert(1usize, -value.im);
-    }
-    target[at] = stored;
-}
-
-/// Stores the gradients of `b_k` and `c_k`, or of `p_k`, from that of `p_k`.
-#[cube]
-fn store_off_diagonal<F: Float, NB: Size>(
-    b: &[Vector<F, NB>],
-    c: &[Vector<F, NB>],
-    db: &mut [Vector<F, NB>],
-    dc: &mut [Vector<F, NB>],
+fn store_element<F: Float, NA: Size, NB: Size>(
+    operands: &Operands<F, NA, NB>,
+    gradients: &mut Gradients<F, NA, NB>,
     row: &Row<F>,
-    at: usize,
+    r: usize,
     k: usize,
-    value: Complex<F>,
-    geometry: &Geometry,
+    by_d: Complex<F>,
+    by_p: Complex<F>,
     #[comptime] config: TileConfig,
 ) {
-    let is_complex = comptime!(config.complex[1]);
-    if comptime!(config.product) {
-        store::<F, NB>(db, at, value, is_complex);
-    } else {
-        let upper = off_diagonal::<F, NB>(b, row.b, k, geometry, 1usize, config);
-        let lower = off_diagonal::<F, NB>(c, row.c, k, geometry, 2usize, config);
-        store::<F, NB>(db, at, times::<F>(value, lower, is_complex), is_complex);
-        store::<F, NB>(dc, at, times::<F>(value, upper, is_complex), is_complex);
+    let n = operands.geometry.n;
+    let [complex_a, complex_b] = comptime!(config.complex);
+    store::<F, NA>(&mut gradients.a, r * n + k, conjugate::<F>(by_d), complex_a);
+    if k + 1 < n {
+        let at = r * (n - 1) + k;
+        if comptime!(config.product) {
+            store::<F, NB>(&mut gradients.b, at, conjugate::<F>(by_p), complex_b);
+        } else {
+            let above = upper::<F, NA, NB>(operands, row, k, config);
+            let below = lower::<F, NA, NB>(operands, row, k, config);
+            let by_b = times::<F>(by_p, below, complex_b);
+            let by_c = times::<F>(by_p, above, complex_b);
+            store::<F, NB>(&mut gradients.b, at, conjugate::<F>(by_b), complex_b);
+            store::<F, NB>(&mut gradients.c, at, conjugate::<F>(by_c), complex_b);
+        }
     }
 }
 
@@ -80,28 +81,21 @@ fn store_off_diagonal<F: Float, NB: Size>(
 /// `∂p_k = (s_k + X_k) w_k + Y_k h_k`.
 #[cube(launch_unchecked)]
 pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
-    a: &[Vector<F, NA>],
-    b: &[Vector<F, NB>],
-    c: &[Vector<F, NB>],
-    z: &Pairs<F>,
+    operands: &Operands<F, NA, NB>,
     g: &Pairs<F>,
-    da: &mut [Vector<F, NA>],
-    db: &mut [Vector<F, NB>],
-    dc: &mut [Vector<F, NB>],
-    dz: &mut Pairs<F>,
-    geometry: &Geometry,
+    mut gradients: Gradients<F, NA, NB>,
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
 ) {
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
-    let share = share(geometry, config);
-    let row = locate::<F>(geometry, z, share.row);
-    let n = geometry.n;
+    let share = share(&operands.geometry, config);
+    let row = locate::<F, NA, NB>(operands, share.row);
+    let n = operands.geometry.n;
     let elements = comptime!(config.elements);
     let is_complex = comptime!(config.complex[1]);
     let leaf = share.nodes + comptime!(config.units) + share.unit;
 
-    let chunk = chunk::<F, NA, NB>(a, b, c, &row, share.first, geometry, config);
+    let chunk = chunk::<F, NA, NB>(operands, &row, share.first, config);
     let mine = composite::<F>(&chunk, share.first, n, config);
     put::<F>(&mut cells, leaf, mine, config);
     rise::<F>(&mut cells, share.nodes, share.unit, false, config);
@@ -131,7 +125,7 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
         let r = times::<F>(right, chunk.p.get(e), is_complex);
         w.set(e, choose::<F>(inside, reciprocal::<F>(sub::<F>(d, r)), right));
         let value = reciprocal::<F>(sub::<F>(sub::<F>(d, l.get(e)), r));
-        let at = row.g + min(k, n - 1) * geometry.strides[4usize];
+        let at = place::<F>(&row, min(k, n - 1), &operands.geometry);
         s.set(e, choose::<F>(inside, source::<F>(g, at, value), real::<F>(0.0f32)));
     }
 
@@ -200,11 +194,8 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
         let by_p = add::<F>(mul::<F>(whole, right), mul::<F>(y.get(comptime!(e + 1)), h.get(e)));
         if inside && share.active {
             let minus = scale::<F>(by_d, F::new(-1.0));
-            store::<F, NA>(da, share.row * n + k, minus, comptime!(config.complex[0]));
-            if k + 1 < n {
-                let at = share.row * (n - 1) + k;
-                store_off_diagonal::<F, NB>(b, c, db, dc, &row, at, k, by_p, geometry, config);
-            }
+            let r = share.row;
+            store_element::<F, NA, NB>(operands, &mut gradients, &row, r, k, minus, by_p, config);
         }
         let total = add::<F>(shift.get(0usize), by_d);
         shift.set(0usize, choose::<F>(inside, total, shift.get(0usize)));
@@ -230,7 +221,7 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
     }
     if share.unit == 0 && share.active {
         let total = complex::<F>(cells[slot], cells[slot + pitch]);
-        store::<F, Const<2>>(dz, share.row, total, true);
+        store::<F, Const<2>>(&mut gradients.z, share.row, conjugate::<F>(total), true);
     }
 }
 
@@ -240,35 +231,28 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
 /// to `X` and `Y`, and pass 2 goes left once more for `Y`. Pass 3 goes right for `X` and stores.
 #[cube(launch_unchecked)]
 pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
-    a: &[Vector<F, NA>],
-    b: &[Vector<F, NB>],
-    c: &[Vector<F, NB>],
-    z: &Pairs<F>,
+    operands: &Operands<F, NA, NB>,
     g: &Pairs<F>,
     entering: &[F],
     left: &mut [F],
     work: &mut [F],
-    da: &mut [Vector<F, NA>],
-    db: &mut [Vector<F, NB>],
-    dc: &mut [Vector<F, NB>],
-    dz: &mut Pairs<F>,
+    mut gradients: Gradients<F, NA, NB>,
     segment: &Segment,
-    geometry: &Geometry,
     #[comptime] pass: usize,
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
 ) {
-    let walk = walk(segment, geometry, config);
+    let walk = walk(segment, &operands.geometry, config);
     if walk.active {
-        let row = locate::<F>(geometry, z, walk.row);
-        let n = geometry.n;
+        let row = locate::<F, NA, NB>(operands, walk.row);
+        let n = operands.geometry.n;
         let is_complex = comptime!(config.complex[1]);
         let carried = comptime!(config.carried);
         let back = comptime!(pass == 1 || pass == 2);
         let begins = if comptime!(back) { walk.last == n } else { walk.first == 0 };
-        let place = ABSOLUTE_POS;
+        let position = ABSOLUTE_POS;
         // Ratios and maps from the left lie in the first half, from the right in the second.
-        let slot = place * 8 + comptime!(if back { 4usize } else { 0usize });
+        let slot = position * 8 + comptime!(if back { 4usize } else { 0usize });
         let affine = comptime!(carried && pass >= 2);
         let start = if comptime!(affine) {
             complex::<F>(entering[slot], entering[slot + 1])
@@ -298,21 +282,21 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
             let y_im = other_im;
             let x = complex::<F>(x_re, x_im);
             let y = complex::<F>(y_re, y_im);
-            let p = product::<F, NB>(b, c, &row, k, geometry, config);
+            let p = product::<F, NA, NB>(operands, &row, k, config);
             if comptime!(pass == 0) {
                 work[at] = x.re;
                 work[at + 1] = x.im;
-                let u = sub::<F>(diagonal::<F, NA>(a, &row, k, geometry, config), x);
+                let u = sub::<F>(diagonal::<F, NA, NB>(operands, &row, k, config), x);
                 let next = times::<F>(reciprocal::<F>(u), p, is_complex);
                 re = next.re;
                 im = next.im;
             } else if comptime!(pass == 1) {
                 let l = complex::<F>(work[at], work[at + 1]);
-                let d = diagonal::<F, NA>(a, &row, k, geometry, config);
+                let d = diagonal::<F, NA, NB>(operands, &row, k, config);
                 let u = sub::<F>(d, l);
                 let r = times::<F>(x, p, is_complex);
                 let value = reciprocal::<F>(sub::<F>(u, r));
-                let s = source::<F>(g, row.g + k * geometry.strides[4usize], value);
+                let s = source::<F>(g, place::<F>(&row, k, &operands.geometry), value);
                 let h = reciprocal::<F>(u);
                 let factor = times::<F>(mul::<F>(h, h), p, is_complex);
                 let next_y = add::<F>(s, mul::<F>(factor, y));
@@ -367,11 +351,17 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
                 let by_d = add::<F>(x, from_right);
                 let by_p = add::<F>(mul::<F>(whole, w), half);
                 let minus = scale::<F>(by_d, F::new(-1.0));
-                store::<F, NA>(da, walk.row * n + k, minus, comptime!(config.complex[0]));
-                if k + 1 < n {
-                    let at = walk.row * (n - 1) + k;
-                    store_off_diagonal::<F, NB>(b, c, db, dc, &row, at, k, by_p, geometry, config);
-                }
+                let r = walk.row;
+                store_element::<F, NA, NB>(
+                    operands,
+                    &mut gradients,
+                    &row,
+                    r,
+                    k,
+                    minus,
+                    by_p,
+                    config,
+                );
                 other_re = y_re + by_d.re;
                 other_im = y_im + by_d.im;
                 let next = mul::<F>(times::<F>(mul::<F>(w, w), p, is_complex), whole);
@@ -391,11 +381,12 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
                 complex::<F>(ya_re, ya_im),
                 complex::<F>(other_re, other_im),
             );
-            store_four::<F>(left, place, map);
+            store_four::<F>(left, position, map);
         }
         if comptime!(pass == 3) {
             if comptime!(carried) || walk.last == n {
-                store::<F, Const<2>>(dz, place, complex::<F>(other_re, other_im), true);
+                let total = complex::<F>(other_re, -other_im);
+                store::<F, Const<2>>(&mut gradients.z, position, total, true);
             }
         }
     }

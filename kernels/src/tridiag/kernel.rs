@@ -1,4 +1,4 @@
-//! Device code of the diagonal: loading a chunk, the chunked scan, and the serial recursion.
+//! Device code of the diagonal: the chunked scan, and the serial recursion.
 
 #![allow(
     clippy::needless_pass_by_value,
@@ -11,197 +11,17 @@
 use cubecl::prelude::*;
 
 use super::{
+    operands::{
+        Chunk, Operands, Pairs, Segment, Share, chunk, diagonal, entering_ratio, locate, place,
+        product, share, store, walk,
+    },
     plan::TileConfig,
     scan::{
-        Complex, Four, Values, choose, complex, fall, four, mul, neutral, nothing, put, real,
-        reciprocal, renormalised, rise, store_four, sub, taxicab, times,
+        Complex, Four, Values, choose, complex, fall, four, mul, neutral, nothing, put, reciprocal,
+        renormalised, rise, store_four, sub, taxicab, times,
     },
 };
 use crate::constant;
-
-/// Complex numbers in a buffer.
-pub(super) type Pairs<F> = [Vector<F, Const<2>>];
-
-/// Where the elements of the operands lie: 0 is `a`, 1 `b` or `p`, 2 `c`, 3 `z`, 4 the diagonal or
-/// its gradient. All counts are in elements of the operand.
-#[derive(CubeType, CubeLaunch)]
-pub(super) struct Geometry {
-    /// The lengths of the batch axes, slowest first.
-    pub(super) batch: Sequence<usize>,
-    /// The steps along the batch axes, operand by operand.
-    pub(super) steps: Sequence<usize>,
-    /// Where each operand begins.
-    pub(super) offsets: Sequence<usize>,
-    /// The step from element to element of each operand.
-    pub(super) strides: Sequence<usize>,
-    /// The number of sequences.
-    pub(super) rows: usize,
-    /// The elements of a sequence.
-    pub(super) n: usize,
-    /// The tiles of a sequence.
-    pub(super) tiles: usize,
-}
-
-/// Where operand `operand` of sequence `row` begins.
-#[cube]
-pub(super) fn begin(geometry: &Geometry, row: usize, #[comptime] operand: usize) -> usize {
-    let rank = geometry.batch.len().comptime();
-    let mut rest = row;
-    let mut at = geometry.offsets[operand];
-    #[unroll]
-    for d in 0..rank {
-        let axis = comptime!(rank - 1 - d);
-        let mut coordinate = rest;
-        if comptime!(d + 1 < rank) {
-            coordinate = rest % geometry.batch[axis];
-            rest /= geometry.batch[axis];
-        }
-        at += coordinate * geometry.steps[comptime!(operand * rank + axis)];
-    }
-    at
-}
-
-/// Where one sequence begins, and its shift.
-#[derive(CubeType)]
-pub(super) struct Row<F: Float> {
-    pub(super) a: usize,
-    pub(super) b: usize,
-    pub(super) c: usize,
-    pub(super) g: usize,
-    pub(super) z: Complex<F>,
-}
-
-#[cube]
-pub(super) fn locate<F: Float>(geometry: &Geometry, z: &Pairs<F>, row: usize) -> Row<F> {
-    let shift = z[begin(geometry, row, 3usize)];
-    Row::<F> {
-        a: begin(geometry, row, 0usize),
-        b: begin(geometry, row, 1usize),
-        c: begin(geometry, row, 2usize),
-        g: begin(geometry, row, 4usize),
-        z: complex::<F>(shift.extract(0usize), shift.extract(1usize)),
-    }
-}
-
-#[cube]
-pub(super) fn element<F: Float, N: Size>(
-    x: &[Vector<F, N>],
-    at: usize,
-    #[comptime] is_complex: bool,
-) -> Complex<F> {
-    let value = x[at];
-    if comptime!(is_complex) {
-        complex::<F>(value.extract(0usize), value.extract(1usize))
-    } else {
-        complex::<F>(value.extract(0usize), F::new(0.0))
-    }
-}
-
-/// `d_k = a_k − z`, for `k < n`.
-#[cube]
-pub(super) fn diagonal<F: Float, NA: Size>(
-    a: &[Vector<F, NA>],
-    row: &Row<F>,
-    k: usize,
-    geometry: &Geometry,
-    #[comptime] config: TileConfig,
-) -> Complex<F> {
-    let value =
-        element::<F, NA>(a, row.a + k * geometry.strides[0usize], comptime!(config.complex[0]));
-    sub::<F>(value, row.z)
-}
-
-/// `b_k` or `c_k`: operand 1 or 2. The last element of a sequence has none and reads another.
-#[cube]
-pub(super) fn off_diagonal<F: Float, NB: Size>(
-    x: &[Vector<F, NB>],
-    first: usize,
-    k: usize,
-    geometry: &Geometry,
-    #[comptime] operand: usize,
-    #[comptime] config: TileConfig,
-) -> Complex<F> {
-    let there = min(k, max(geometry.n, 2usize) - 2);
-    element::<F, NB>(x, first + there * geometry.strides[operand], comptime!(config.complex[1]))
-}
-
-/// `p_k = b_k c_k`, and 0 behind the last.
-#[cube]
-pub(super) fn product<F: Float, NB: Size>(
-    b: &[Vector<F, NB>],
-    c: &[Vector<F, NB>],
-    row: &Row<F>,
-    k: usize,
-    geometry: &Geometry,
-    #[comptime] config: TileConfig,
-) -> Complex<F> {
-    let upper = off_diagonal::<F, NB>(b, row.b, k, geometry, 1usize, config);
-    let value = if comptime!(config.product) {
-        upper
-    } else {
-        let lower = off_diagonal::<F, NB>(c, row.c, k, geometry, 2usize, config);
-        times::<F>(upper, lower, comptime!(config.complex[1]))
-    };
-    choose::<F>(k + 1 < geometry.n, value, real::<F>(0.0f32))
-}
-
-/// Which chunk of which sequence a unit works on.
-#[derive(CubeType)]
-pub(super) struct Share {
-    /// The sequence, or the last one where there is none.
-    pub(super) row: usize,
-    /// The unit among those of the sequence.
-    pub(super) unit: usize,
-    /// The unit's first element.
-    pub(super) first: usize,
-    /// Where the sequence's nodes begin in shared memory.
-    pub(super) nodes: usize,
-    /// Whether the sequence exists: the last cube may have units to spare.
-    pub(super) active: bool,
-}
-
-#[cube]
-pub(super) fn share(geometry: &Geometry, #[comptime] config: TileConfig) -> Share {
-    let units = comptime!(config.units);
-    let member = UNIT_POS as usize / units;
-    let unit = UNIT_POS as usize % units;
-    let row = CUBE_POS * comptime!(config.rows) + member;
-    Share {
-        row: min(row, geometry.rows - 1),
-        unit,
-        first: unit * comptime!(config.elements),
-        nodes: member * comptime!(2 * config.units),
-        active: row < geometry.rows,
-    }
-}
-
-/// The elements of a chunk, in registers.
-#[derive(CubeType)]
-pub(super) struct Chunk<F: Float> {
-    pub(super) d: Values<F>,
-    pub(super) p: Values<F>,
-}
-
-#[cube]
-pub(super) fn chunk<F: Float, NA: Size, NB: Size>(
-    a: &[Vector<F, NA>],
-    b: &[Vector<F, NB>],
-    c: &[Vector<F, NB>],
-    row: &Row<F>,
-    first: usize,
-    geometry: &Geometry,
-    #[comptime] config: TileConfig,
-) -> Chunk<F> {
-    let mut d = Values::<F>::new(comptime!(config.elements));
-    let mut p = Values::<F>::new(comptime!(config.elements));
-    #[unroll]
-    for e in 0..comptime!(config.elements) {
-        let k = min(first + e, geometry.n - 1);
-        d.set(e, diagonal::<F, NA>(a, row, k, geometry, config));
-        p.set(e, product::<F, NB>(b, c, row, k, geometry, config));
-    }
-    Chunk::<F> { d, p }
-}
 
 /// What a chunk does to `L` and `R`. Elements beyond the sequence do nothing.
 #[cube]
@@ -259,7 +79,7 @@ fn is_finite<F: Float>(x: F, #[comptime] config: TileConfig) -> bool {
 /// Whether a recursion ends at one element: `d − L`, `d − R` or `d − L − R` vanishes, or an operand is not
 /// finite.
 #[cube]
-fn breaks_down<F: Float>(
+pub(super) fn breaks_down<F: Float>(
     d: Complex<F>,
     p: Complex<F>,
     l: Complex<F>,
@@ -277,22 +97,50 @@ fn breaks_down<F: Float>(
         || vanishes::<F>(sub::<F>(u, r), size_d + size_l + size_r, config)
 }
 
+/// The place in the tile that is no element's: where no pivot vanishes. Exact in every type of number.
+#[cube]
+pub(super) fn no_pivot<F: Float>(#[comptime] config: TileConfig) -> F {
+    F::cast_from(comptime!(config.units * config.elements) as u32)
+}
+
+/// The first vanishing pivot of a sequence, from those of its units, through the memory of the tree.
+#[cube]
+pub(super) fn store_pivot<F: Float>(
+    cells: &mut Shared<[F]>,
+    pivots: &mut [u32],
+    share: &Share,
+    flag: F,
+    #[comptime] config: TileConfig,
+) {
+    sync_cube();
+    let slot = share.nodes + share.unit;
+    cells[slot] = flag;
+    for level in 0..comptime!(config.levels()) {
+        let width = comptime!(config.units / 2) >> level;
+        sync_cube();
+        if share.unit < width {
+            cells[slot] = min(cells[slot], cells[slot + width]);
+        }
+    }
+    if share.unit == 0 && share.active {
+        let none = no_pivot::<F>(config);
+        let smallest = cells[slot];
+        pivots[share.row] = select(smallest < none, u32::cast_from(smallest), 0xffff_ffffu32);
+    }
+}
+
 /// What every chunk of long sequences does to `L` and `R`: the first of their launches.
 #[cube(launch_unchecked)]
 pub(super) fn reduce<F: Float, NA: Size, NB: Size>(
-    a: &[Vector<F, NA>],
-    b: &[Vector<F, NB>],
-    c: &[Vector<F, NB>],
-    z: &Pairs<F>,
+    operands: &Operands<F, NA, NB>,
     chunks: &mut [F],
-    geometry: &Geometry,
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
 ) {
     let chunk = ABSOLUTE_POS;
-    if chunk < geometry.rows * geometry.tiles {
-        let row = locate::<F>(geometry, z, chunk / geometry.tiles);
-        let first = chunk % geometry.tiles * comptime!(config.elements);
+    if chunk < operands.geometry.rows * operands.geometry.tiles {
+        let row = locate::<F, NA, NB>(operands, chunk / operands.geometry.tiles);
+        let first = chunk % operands.geometry.tiles * comptime!(config.elements);
         let is_complex = comptime!(config.complex[1]);
         let mut a_re = F::new(1.0);
         let mut a_im = F::new(0.0);
@@ -302,9 +150,9 @@ pub(super) fn reduce<F: Float, NA: Size, NB: Size>(
         let mut p_im = F::new(0.0);
         let mut q_re = F::new(-1.0);
         let mut q_im = F::new(0.0);
-        for k in first..min(first + comptime!(config.elements), geometry.n) {
-            let d = diagonal::<F, NA>(a, &row, k, geometry, config);
-            let p = product::<F, NB>(b, c, &row, k, geometry, config);
+        for k in first..min(first + comptime!(config.elements), operands.geometry.n) {
+            let d = diagonal::<F, NA, NB>(operands, &row, k, config);
+            let p = product::<F, NA, NB>(operands, &row, k, config);
             let old_a = complex::<F>(a_re, a_im);
             let old_b = complex::<F>(b_re, b_im);
             let next = renormalised::<F>(four::<F>(
@@ -335,22 +183,18 @@ pub(super) fn reduce<F: Float, NA: Size, NB: Size>(
 /// The diagonal, a chunk of each sequence a unit, a sequence a tile.
 #[cube(launch_unchecked)]
 pub(super) fn chunked<F: Float, NA: Size, NB: Size>(
-    a: &[Vector<F, NA>],
-    b: &[Vector<F, NB>],
-    c: &[Vector<F, NB>],
-    z: &Pairs<F>,
+    operands: &Operands<F, NA, NB>,
     out: &mut Pairs<F>,
     pivots: &mut [u32],
-    geometry: &Geometry,
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
 ) {
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
-    let share = share(geometry, config);
-    let row = locate::<F>(geometry, z, share.row);
-    let n = geometry.n;
+    let share = share(&operands.geometry, config);
+    let row = locate::<F, NA, NB>(operands, share.row);
+    let n = operands.geometry.n;
     let elements = comptime!(config.elements);
-    let chunk = chunk::<F, NA, NB>(a, b, c, &row, share.first, geometry, config);
+    let chunk = chunk::<F, NA, NB>(operands, &row, share.first, config);
     let mine = composite::<F>(&chunk, share.first, n, config);
     put::<F>(&mut cells, share.nodes + comptime!(config.units) + share.unit, mine, config);
     rise::<F>(&mut cells, share.nodes, share.unit, false, config);
@@ -370,8 +214,7 @@ pub(super) fn chunked<F: Float, NA: Size, NB: Size>(
     let mut w = Values::<F>::new(1usize);
     w.set(0usize, mul::<F>(enters.p, reciprocal::<F>(enters.q)));
     let mut flag = Sequence::<F>::new();
-    // A place in the tile is exact in every type of number.
-    flag.push(F::cast_from(comptime!(config.units * config.elements) as u32));
+    flag.push(no_pivot::<F>(config));
     #[unroll]
     for i in 0..elements {
         let e = comptime!(elements - 1 - i);
@@ -383,10 +226,7 @@ pub(super) fn chunked<F: Float, NA: Size, NB: Size>(
         w.set(0usize, choose::<F>(inside, reciprocal::<F>(v), w.get(0usize)));
         if inside && share.active {
             let g = reciprocal::<F>(sub::<F>(sub::<F>(d, l.get(e)), r));
-            let mut value = Vector::<F, Const<2>>::empty();
-            value.insert(0usize, g.re);
-            value.insert(1usize, g.im);
-            out[row.g + k * geometry.strides[4usize]] = value;
+            store::<F, Const<2>>(out, place::<F>(&row, k, &operands.geometry), g, true);
         }
         let bad = breaks_down::<F>(d, chunk.p.get(e), l.get(e), r, config);
         let at = F::cast_from((share.unit * elements + e) as u32);
@@ -394,106 +234,31 @@ pub(super) fn chunked<F: Float, NA: Size, NB: Size>(
         flag.insert(0usize, select(bad && inside, at, last));
     }
 
-    // The smallest of the cube's, through the memory of the tree.
-    sync_cube();
-    let slot = share.nodes + share.unit;
-    cells[slot] = flag[0usize];
-    for level in 0..comptime!(config.levels()) {
-        let width = comptime!(config.units / 2) >> level;
-        sync_cube();
-        if share.unit < width {
-            cells[slot] = min(cells[slot], cells[slot + width]);
-        }
-    }
-    if share.unit == 0 && share.active {
-        let smallest = u32::cast_from(cells[slot]);
-        let none = comptime!(config.units * config.elements) as u32;
-        pivots[share.row] = select(smallest < none, smallest, 0xffff_ffffu32);
-    }
-}
-
-/// Which elements of which sequence one unit walks over: all of them, a segment a launch, or the chunk
-/// of a long sequence.
-#[derive(CubeType, CubeLaunch)]
-pub(super) struct Segment {
-    pub(super) first: usize,
-    pub(super) last: usize,
-}
-
-/// The walk of one unit.
-#[derive(CubeType)]
-pub(super) struct Walk {
-    pub(super) row: usize,
-    pub(super) first: usize,
-    pub(super) last: usize,
-    pub(super) active: bool,
-}
-
-#[cube]
-pub(super) fn walk(segment: &Segment, geometry: &Geometry, #[comptime] config: TileConfig) -> Walk {
-    let position = ABSOLUTE_POS;
-    if comptime!(config.carried) {
-        let elements = comptime!(config.elements);
-        let first = position % geometry.tiles * elements;
-        Walk {
-            row: position / geometry.tiles,
-            first,
-            last: min(first + elements, geometry.n),
-            active: position < geometry.rows * geometry.tiles,
-        }
-    } else {
-        Walk {
-            row: position,
-            first: segment.first,
-            last: segment.last,
-            active: position < geometry.rows,
-        }
-    }
-}
-
-/// What enters the walk of a recursion: the ratio that the scan over chunks has found, or what the last
-/// segment left behind, and zero where the recursion begins.
-#[cube]
-pub(super) fn entering_ratio<F: Float>(
-    state: &[F],
-    slot: usize,
-    begins: bool,
-    #[comptime] config: TileConfig,
-) -> Complex<F> {
-    let kept = complex::<F>(state[slot], state[slot + 1]);
-    if comptime!(config.carried) {
-        let under = complex::<F>(state[slot + 2], state[slot + 3]);
-        mul::<F>(kept, reciprocal::<F>(under))
-    } else {
-        choose::<F>(begins, real::<F>(0.0f32), kept)
-    }
+    store_pivot::<F>(&mut cells, pivots, &share, flag[0usize], config);
 }
 
 /// The diagonal, one unit a sequence or a chunk: `L` on the way there (`pass` 0), kept in the output's
 /// place, `R` on the way back (`pass` 1).
 #[cube(launch_unchecked)]
 pub(super) fn serial<F: Float, NA: Size, NB: Size>(
-    a: &[Vector<F, NA>],
-    b: &[Vector<F, NB>],
-    c: &[Vector<F, NB>],
-    z: &Pairs<F>,
+    operands: &Operands<F, NA, NB>,
     entering: &[F],
     left: &mut [F],
     out: &mut Pairs<F>,
     pivots: &mut [u32],
     segment: &Segment,
-    geometry: &Geometry,
     #[comptime] pass: usize,
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
 ) {
-    let walk = walk(segment, geometry, config);
+    let walk = walk(segment, &operands.geometry, config);
     if walk.active {
-        let row = locate::<F>(geometry, z, walk.row);
+        let row = locate::<F, NA, NB>(operands, walk.row);
         let is_complex = comptime!(config.complex[1]);
-        let begins = if comptime!(pass == 0) { walk.first == 0 } else { walk.last == geometry.n };
-        let place = ABSOLUTE_POS;
-        let slot = place * 8 + comptime!(4 * pass);
+        let begins =
+            if comptime!(pass == 0) { walk.first == 0 } else { walk.last == operands.geometry.n };
+        let position = ABSOLUTE_POS;
+        let slot = position * 8 + comptime!(4 * pass);
         let start = entering_ratio::<F>(entering, slot, begins, config);
         let mut re = start.re;
         let mut im = start.im;
@@ -502,34 +267,28 @@ pub(super) fn serial<F: Float, NA: Size, NB: Size>(
                 let l_re = re;
                 let l_im = im;
                 let l = complex::<F>(l_re, l_im);
-                let mut kept = Vector::<F, Const<2>>::empty();
-                kept.insert(0usize, l.re);
-                kept.insert(1usize, l.im);
-                out[row.g + k * geometry.strides[4usize]] = kept;
-                let u = sub::<F>(diagonal::<F, NA>(a, &row, k, geometry, config), l);
-                let p = product::<F, NB>(b, c, &row, k, geometry, config);
+                store::<F, Const<2>>(out, place::<F>(&row, k, &operands.geometry), l, true);
+                let u = sub::<F>(diagonal::<F, NA, NB>(operands, &row, k, config), l);
+                let p = product::<F, NA, NB>(operands, &row, k, config);
                 let next = times::<F>(reciprocal::<F>(u), p, is_complex);
                 re = next.re;
                 im = next.im;
             }
         } else {
             let fresh = begins || comptime!(config.carried);
-            let mut flag = select(fresh, 0xffff_ffffu32, pivots[place]);
+            let mut flag = select(fresh, 0xffff_ffffu32, pivots[position]);
             for i in walk.first..walk.last {
                 let k = walk.last - 1 - (i - walk.first);
                 let w_re = re;
                 let w_im = im;
-                let at = row.g + k * geometry.strides[4usize];
+                let at = place::<F>(&row, k, &operands.geometry);
                 let kept = out[at];
                 let l = complex::<F>(kept.extract(0usize), kept.extract(1usize));
-                let d = diagonal::<F, NA>(a, &row, k, geometry, config);
-                let p = product::<F, NB>(b, c, &row, k, geometry, config);
+                let d = diagonal::<F, NA, NB>(operands, &row, k, config);
+                let p = product::<F, NA, NB>(operands, &row, k, config);
                 let r = times::<F>(complex::<F>(w_re, w_im), p, is_complex);
                 let g = reciprocal::<F>(sub::<F>(sub::<F>(d, l), r));
-                let mut value = Vector::<F, Const<2>>::empty();
-                value.insert(0usize, g.re);
-                value.insert(1usize, g.im);
-                out[at] = value;
+                store::<F, Const<2>>(out, at, g, true);
                 if breaks_down::<F>(d, p, l, r, config) {
                     flag = k as u32;
                 }
@@ -537,7 +296,7 @@ pub(super) fn serial<F: Float, NA: Size, NB: Size>(
                 re = next.re;
                 im = next.im;
             }
-            pivots[place] = flag;
+            pivots[position] = flag;
         }
         if comptime!(!config.carried) {
             left[slot] = re;

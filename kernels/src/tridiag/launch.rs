@@ -4,8 +4,9 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 use wavecube_core::{Dtype, Error, Result};
 
 use super::{
-    gradient::{chunked_vjp, serial_vjp},
-    kernel::{GeometryLaunch, SegmentLaunch, chunked, reduce, serial},
+    gradient::{GradientsLaunch, chunked_vjp, serial_vjp},
+    kernel::{chunked, reduce, serial},
+    operands::{GeometryLaunch, OperandsLaunch, SegmentLaunch},
     plan::{Algorithm, SCAN_PARTS, SumPlan, Task, TridiagPlan},
     scan::{SummationLaunch, carry, sum},
 };
@@ -78,30 +79,35 @@ impl Enqueue<'_> {
         buffer(handle, self.plan.dtype, parts)
     }
 
-    fn a(&self) -> BufferArg {
-        self.numbers(&self.bindings.a, parts(self.plan.tile.complex[0]))
+    fn operands<F: Float, NA: Size, NB: Size>(&self) -> OperandsLaunch<F, NA, NB> {
+        let Self { bindings, plan, .. } = self;
+        let [na, nb] = plan.tile.complex.map(parts);
+        let beside = |handle: Option<&Handle>| match handle {
+            Some(handle) if plan.n > 1 => self.numbers(handle, nb),
+            _ => self.spare(nb),
+        };
+        let c = if plan.tile.product { None } else { bindings.c.as_ref() };
+        OperandsLaunch::new(
+            self.numbers(&bindings.a, na),
+            beside(Some(&bindings.b)),
+            beside(c),
+            self.numbers(&bindings.z, 2),
+            geometry(plan),
+        )
     }
 
-    fn b(&self) -> BufferArg {
-        let parts = parts(self.plan.tile.complex[1]);
-        if self.plan.n == 1 { self.spare(parts) } else { self.numbers(&self.bindings.b, parts) }
-    }
-
-    fn c(&self) -> BufferArg {
-        let parts = parts(self.plan.tile.complex[1]);
-        match &self.bindings.c {
-            Some(c) if self.plan.n > 1 && !self.plan.tile.product => self.numbers(c, parts),
-            _ => self.spare(parts),
-        }
-    }
-
-    fn dc(&self, gradients: &TridiagGradients) -> BufferArg {
-        let parts = parts(self.plan.tile.complex[1]);
-        gradients.c.as_ref().map_or_else(|| self.spare(parts), |c| self.numbers(c, parts))
-    }
-
-    fn z(&self) -> BufferArg {
-        self.numbers(&self.bindings.z, 2)
+    fn gradients<F: Float, NA: Size, NB: Size>(
+        &self,
+        gradients: &TridiagGradients,
+    ) -> GradientsLaunch<F, NA, NB> {
+        let [na, nb] = self.plan.tile.complex.map(parts);
+        let c = gradients.c.as_ref().map_or_else(|| self.spare(nb), |c| self.numbers(c, nb));
+        GradientsLaunch::new(
+            self.numbers(&gradients.a, na),
+            self.numbers(&gradients.b, nb),
+            c,
+            self.numbers(&gradients.z, 2),
+        )
     }
 
     fn dim(&self) -> CubeDim {
@@ -129,12 +135,8 @@ impl Enqueue<'_> {
                 self.dim(),
                 na,
                 nb,
-                self.a(),
-                self.b(),
-                self.c(),
-                self.z(),
+                self.operands(),
                 self.numbers(&chunks, 1),
-                geometry(plan),
                 plan.tile,
                 elem_type(plan.dtype),
             );
@@ -184,16 +186,12 @@ impl Enqueue<'_> {
                 self.dim(),
                 na,
                 nb,
-                self.a(),
-                self.b(),
-                self.c(),
-                self.z(),
+                self.operands(),
                 self.numbers(entering, 1),
                 self.numbers(left, 1),
                 self.numbers(&self.bindings.diagonal, 2),
                 buffer(pivots, Dtype::F32, 1),
                 SegmentLaunch::new(first, last),
-                geometry(plan),
                 pass,
                 plan.tile,
                 elem_type(plan.dtype),
@@ -222,20 +220,13 @@ impl Enqueue<'_> {
                 self.dim(),
                 na,
                 nb,
-                self.a(),
-                self.b(),
-                self.c(),
-                self.z(),
+                self.operands(),
                 self.numbers(&self.bindings.diagonal, 2),
                 self.numbers(entering, 1),
                 self.numbers(left, 1),
                 self.numbers(work, 1),
-                self.numbers(&gradients.a, na),
-                self.numbers(&gradients.b, nb),
-                self.dc(gradients),
-                self.numbers(&gradients.z, 2),
+                self.gradients(gradients),
                 SegmentLaunch::new(first, last),
-                geometry(plan),
                 pass,
                 plan.tile,
                 elem_type(plan.dtype),
@@ -323,13 +314,9 @@ pub fn tridiag_launch(
                     enqueue.dim(),
                     na,
                     nb,
-                    enqueue.a(),
-                    enqueue.b(),
-                    enqueue.c(),
-                    enqueue.z(),
+                    enqueue.operands(),
                     enqueue.numbers(&bindings.diagonal, 2),
                     buffer(pivots, Dtype::F32, 1),
-                    geometry(plan),
                     plan.tile,
                     elem_type(plan.dtype),
                 );
@@ -393,16 +380,9 @@ pub fn tridiag_vjp_launch(
                     enqueue.dim(),
                     na,
                     nb,
-                    enqueue.a(),
-                    enqueue.b(),
-                    enqueue.c(),
-                    enqueue.z(),
+                    enqueue.operands(),
                     enqueue.numbers(&bindings.diagonal, 2),
-                    enqueue.numbers(&gradients.a, na),
-                    enqueue.numbers(&gradients.b, nb),
-                    enqueue.dc(gradients),
-                    enqueue.numbers(&gradients.z, 2),
-                    geometry(plan),
+                    enqueue.gradients(gradients),
                     plan.tile,
                     elem_type(dtype),
                 );

@@ -62,6 +62,7 @@
 mod gradient;
 mod kernel;
 mod launch;
+mod operands;
 mod plan;
 mod scan;
 

@@ -64,6 +64,11 @@ pub(super) fn choose<F: Float>(condition: bool, a: Complex<F>, b: Complex<F>) ->
     complex::<F>(select(condition, a.re, b.re), select(condition, a.im, b.im))
 }
 
+#[cube]
+pub(super) fn conjugate<F: Float>(a: Complex<F>) -> Complex<F> {
+    complex::<F>(a.re, -a.im)
+}
+
 /// The larger of the absolute values of the parts.
 #[cube]
 pub(super) fn size<F: Float>(a: Complex<F>) -> F {
