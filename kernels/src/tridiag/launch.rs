@@ -7,8 +7,8 @@ use super::{
     gradient::{GradientsLaunch, chunked_vjp, serial_vjp},
     kernel::{chunked, reduce, serial},
     operands::{GeometryLaunch, OperandsLaunch, SegmentLaunch},
-    plan::{Algorithm, SCAN_PARTS, SumPlan, Task, TridiagPlan},
-    scan::{SummationLaunch, carry, sum},
+    plan::{Algorithm, SCAN_PARTS, Task, TridiagPlan},
+    scan::carry,
 };
 use crate::{
     elem_type,
@@ -388,45 +388,6 @@ pub fn tridiag_vjp_launch(
                 );
             }
         }
-    }
-    Ok(())
-}
-
-/// Enqueues a planned sum.
-///
-/// # Errors
-/// [`Error::Length`] if a buffer is too short.
-pub fn sum_launch(client: &Client, source: &Handle, target: &Handle, plan: &SumPlan) -> Result<()> {
-    const OP: &str = "sum";
-    let terms = plan.outputs.saturating_mul(plan.terms);
-    holds(OP, "source", source, (plan.dtype, 1), terms)?;
-    holds(OP, "target", target, (plan.dtype, 1), plan.outputs)?;
-    if plan.outputs == 0 {
-        return Ok(());
-    }
-    let lengths = |axes: &[(usize, usize)]| sequence(axes.iter().map(|(len, _)| *len));
-    let steps = |axes: &[(usize, usize)]| sequence(axes.iter().map(|(_, step)| *step));
-    // SAFETY: `SumPlan::new` takes its steps from a contiguous layout of `outputs · terms` numbers; the
-    // kernel keeps results below `outputs` and terms below `terms`.
-    unsafe {
-        sum::launch_unchecked(
-            client,
-            count(plan.cubes),
-            CubeDim::new_1d(plan.units as u32),
-            buffer(source, plan.dtype, 1),
-            buffer(target, plan.dtype, 1),
-            SummationLaunch::new(
-                lengths(&plan.kept),
-                steps(&plan.kept),
-                lengths(&plan.summed),
-                steps(&plan.summed),
-                plan.outputs,
-                plan.terms,
-            ),
-            plan.units,
-            plan.share,
-            elem_type(plan.dtype),
-        );
     }
     Ok(())
 }

@@ -65,10 +65,8 @@ mod launch;
 mod operands;
 mod plan;
 mod scan;
+mod sum;
 
-pub use launch::{
-    TridiagBindings, TridiagGradients, sum_launch, tridiag_launch, tridiag_vjp_launch,
-};
-pub use plan::{
-    Algorithm, OffDiagonals, Strategy, SumPlan, Task, TileConfig, TridiagPlan, TridiagProblem,
-};
+pub use launch::{TridiagBindings, TridiagGradients, tridiag_launch, tridiag_vjp_launch};
+pub use plan::{Algorithm, OffDiagonals, Strategy, Task, TileConfig, TridiagPlan, TridiagProblem};
+pub use sum::{SumPlan, sum_launch};

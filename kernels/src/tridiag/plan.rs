@@ -16,7 +16,7 @@ const LONG: usize = 64;
 /// The most units that share the scan over such chunks.
 const CARRY_UNITS: usize = 256;
 /// Units that a cube has at least, where there are sequences for them.
-const FILL: usize = 64;
+pub(super) const FILL: usize = 64;
 /// Units of a cube where one unit carries a sequence.
 const SERIAL_UNITS: usize = 32;
 /// The sequences from which one unit each is quicker where units are emulated: a level of a tree costs such
@@ -25,8 +25,6 @@ const EMULATED_ROWS: usize = 16;
 /// The elements that one launch of a serial recursion takes: lavapipe (Mesa 22.3) ends a unit's loops after
 /// 65535 turns in all, without a word, and other drivers end launches that take seconds.
 const SEGMENT: usize = 1 << 14;
-/// The terms of a sum from which several units share it.
-const TERMS: usize = 256;
 /// The real numbers of what a tile does, and of what enters it.
 pub(super) const SCAN_PARTS: usize = 8;
 
@@ -482,77 +480,5 @@ impl TridiagPlan {
         }
         let _ = write!(text, "moves {} bytes at least", self.floor_bytes);
         text
-    }
-}
-
-/// A sum over the axes along which sequences share an operand. Pure host data.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SumPlan {
-    /// The axes that stay: length and step in the source.
-    pub kept: Vec<(usize, usize)>,
-    /// The axes that are summed over.
-    pub summed: Vec<(usize, usize)>,
-    /// The number of results.
-    pub outputs: usize,
-    /// The terms of each.
-    pub terms: usize,
-    /// The units that share a result.
-    pub share: usize,
-    /// Units of a cube.
-    pub units: usize,
-    /// The grid.
-    pub cubes: [usize; 3],
-    /// The type of the numbers.
-    pub dtype: Dtype,
-}
-
-impl SumPlan {
-    /// The sum of contiguous real numbers of the shape `full` to the shape `target`, whose axes are
-    /// those of `full` or 1.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if they are not, [`Error::Limit`] if the grid is too large.
-    pub fn new(
-        op: &'static str,
-        full: &[usize],
-        target: &[usize],
-        dtype: Dtype,
-        limits: &Limits,
-    ) -> Result<Self> {
-        let fits = full.len() == target.len()
-            && full.iter().zip(target).all(|(&whole, &len)| len == whole || len == 1);
-        if !fits {
-            let (expected, found) = (full.to_vec(), target.to_vec());
-            return Err(Error::Shape { op, argument: "gradient", expected, found });
-        }
-        let layout = Layout::contiguous(full);
-        let mut kept: Vec<(usize, usize)> = Vec::new();
-        let mut summed: Vec<(usize, usize)> = Vec::new();
-        for axis in 0..full.len() {
-            let (len, step) = (full[axis], layout.strides()[axis]);
-            if len == 1 {
-                continue;
-            }
-            let axes = if target[axis] == 1 { &mut summed } else { &mut kept };
-            match axes.last_mut() {
-                Some((total, outer)) if step.checked_mul(len) == Some(*outer) => {
-                    *total *= len;
-                    *outer = step;
-                }
-                _ => axes.push((len, step)),
-            }
-        }
-        for axes in [&mut kept, &mut summed] {
-            if axes.is_empty() {
-                axes.push((1, 0));
-            }
-        }
-        let count = |axes: &[(usize, usize)]| axes.iter().map(|(len, _)| len).product::<usize>();
-        let (outputs, terms) = (count(&kept), count(&summed));
-        let units = if limits.serial { 1 } else { limits.units_per_cube.min(FILL) };
-        let fits = units.is_power_of_two() && units * dtype.size() <= limits.shared_bytes;
-        let share = if terms > TERMS && fits { units } else { 1 };
-        let cubes = grid(op, outputs.div_ceil(units / share).max(1), limits)?;
-        Ok(Self { kept, summed, outputs, terms, share, units, cubes, dtype })
     }
 }
