@@ -42,8 +42,8 @@ pub use lct::{
 };
 pub use tensor::{Element, Tensor};
 pub use tridiag::{
-    Pivots, Resolvent, Tridiagonal, TridiagonalGradients, resolvent_diagonal,
-    resolvent_diagonal_vjp,
+    Kept, Pivots, Resolvent, Solution, SolveGradients, Tridiagonal, TridiagonalGradients,
+    resolvent_diagonal, resolvent_diagonal_vjp,
 };
 pub use wavecube_core::{
     Complex32, Complex64, DeviceFault, Dtype, Error, Layout, Limits, Result,

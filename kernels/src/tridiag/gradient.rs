@@ -14,7 +14,7 @@ use cubecl::prelude::*;
 use super::{
     kernel::composite,
     operands::{
-        Operands, Pairs, Row, Segment, chunk, diagonal, element, entering_ratio, locate, lower,
+        Apart, Operands, Row, Segment, chunk, diagonal, element, entering_ratio, locate, lower,
         place, product, share, store, upper, walk,
     },
     plan::TileConfig,
@@ -24,22 +24,21 @@ use super::{
     },
 };
 
-/// Where gradients go: contiguous, sequence after sequence.
-#[derive(CubeType, CubeLaunch)]
-pub(super) struct Gradients<F: Float, NA: Size, NB: Size> {
-    pub(super) a: Box<[Vector<F, NA>]>,
-    /// Of `b`, or of the products.
-    pub(super) b: Box<[Vector<F, NB>]>,
-    pub(super) c: Box<[Vector<F, NB>]>,
-    /// Of `z`: a part of the sum for every tile.
-    pub(super) z: Box<[Vector<F, Const<2>>]>,
-}
-
-/// `conj(g_k) G_k²`, the source of both recursions.
+/// `conj(g_k) G_k²`, the source of both recursions; for the determinant `g G_k`, which is the gradient of
+/// `d_k` itself.
 #[cube]
-fn source<F: Float>(g: &Pairs<F>, at: usize, diagonal: Complex<F>) -> Complex<F> {
-    let value = conjugate::<F>(element::<F, Const<2>>(g, at, true));
-    mul::<F>(mul::<F>(value, diagonal), diagonal)
+fn source<F: Float, NG: Size>(
+    g: &[Vector<F, NG>],
+    at: usize,
+    diagonal: Complex<F>,
+    #[comptime] determinant: bool,
+) -> Complex<F> {
+    let value = element::<F, NG>(g, at, !determinant);
+    if comptime!(determinant) {
+        scale::<F>(diagonal, value.re)
+    } else {
+        mul::<F>(mul::<F>(conjugate::<F>(value), diagonal), diagonal)
+    }
 }
 
 /// Stores the gradients of element `k` of sequence `r`, of `a` and of what lies beside it, from those of
@@ -48,7 +47,7 @@ fn source<F: Float>(g: &Pairs<F>, at: usize, diagonal: Complex<F>) -> Complex<F>
 #[cube]
 fn store_element<F: Float, NA: Size, NB: Size>(
     operands: &Operands<F, NA, NB>,
-    gradients: &mut Gradients<F, NA, NB>,
+    gradients: &mut Apart<F, NA, NB>,
     row: &Row<F>,
     r: usize,
     k: usize,
@@ -78,12 +77,13 @@ fn store_element<F: Float, NA: Size, NB: Size>(
 ///
 /// With `s_k = conj(g_k) G_k²`, `w_k = 1/v_{k+1}` and `h_k = 1/u_k`, `X` goes right and `Y` left:
 /// `X_{k+1} = p_k w_k² (s_k + X_k)`, `Y_{k−1} = s_k + p_k h_k² Y_k`; then `∂d_k = −(X_k + Y_{k−1})` and
-/// `∂p_k = (s_k + X_k) w_k + Y_k h_k`.
+/// `∂p_k = (s_k + X_k) w_k + Y_k h_k`. The gradient of the logarithm of the determinant, from the real
+/// part of `g`, needs neither: `∂d_k = g G_k` and `∂p_k = −g G_k w_k`.
 #[cube(launch_unchecked)]
-pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
+pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
     operands: &Operands<F, NA, NB>,
-    g: &Pairs<F>,
-    mut gradients: Gradients<F, NA, NB>,
+    g: &[Vector<F, NG>],
+    mut gradients: Apart<F, NA, NB>,
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
 ) {
@@ -93,6 +93,7 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
     let n = operands.geometry.n;
     let elements = comptime!(config.elements);
     let is_complex = comptime!(config.complex[1]);
+    let determinant = comptime!(config.determinant);
     let leaf = share.nodes + comptime!(config.units) + share.unit;
 
     let chunk = chunk::<F, NA, NB>(operands, &row, share.first, config);
@@ -126,80 +127,118 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
         w.set(e, choose::<F>(inside, reciprocal::<F>(sub::<F>(d, r)), right));
         let value = reciprocal::<F>(sub::<F>(sub::<F>(d, l.get(e)), r));
         let at = place::<F>(&row, min(k, n - 1), &operands.geometry);
-        s.set(e, choose::<F>(inside, source::<F>(g, at, value), real::<F>(0.0f32)));
+        s.set(
+            e,
+            choose::<F>(inside, source::<F, NG>(g, at, value, determinant), real::<F>(0.0f32)),
+        );
     }
 
-    // The chunk as an affine map of X, and of Y.
-    let mut xa = Values::<F>::new(1usize);
-    let mut xb = Values::<F>::new(1usize);
-    let mut ya = Values::<F>::new(1usize);
-    let mut yb = Values::<F>::new(1usize);
-    xa.set(0usize, real::<F>(1.0f32));
-    ya.set(0usize, real::<F>(1.0f32));
-    #[unroll]
-    for e in 0..elements {
-        let inside = share.first + e < n;
-        let p = chunk.p.get(e);
-        let right = w.get(comptime!(e + 1));
-        let factor = times::<F>(mul::<F>(right, right), p, is_complex);
-        let moved = mul::<F>(factor, xa.get(0usize));
-        let added = mul::<F>(factor, add::<F>(s.get(e), xb.get(0usize)));
-        xa.set(0usize, choose::<F>(inside, moved, xa.get(0usize)));
-        xb.set(0usize, choose::<F>(inside, added, xb.get(0usize)));
-    }
-    #[unroll]
-    for i in 0..elements {
-        let e = comptime!(elements - 1 - i);
-        let inside = share.first + e < n;
-        let own = h.get(e);
-        let factor = times::<F>(mul::<F>(own, own), chunk.p.get(e), is_complex);
-        let moved = mul::<F>(factor, ya.get(0usize));
-        let added = add::<F>(s.get(e), mul::<F>(factor, yb.get(0usize)));
-        ya.set(0usize, choose::<F>(inside, moved, ya.get(0usize)));
-        yb.set(0usize, choose::<F>(inside, added, yb.get(0usize)));
-    }
-    let mine = four::<F>(xa.get(0usize), xb.get(0usize), ya.get(0usize), yb.get(0usize));
-    // Every unit has read its leaf of the first tree.
-    sync_cube();
-    put::<F>(&mut cells, leaf, mine, config);
-    rise::<F>(&mut cells, share.nodes, share.unit, true, config);
-    let zero = real::<F>(0.0f32);
-    let root = four::<F>(zero, zero, zero, zero);
-    let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, true, config);
-
-    // y.get(e + 1) enters element e from the right, and y.get(e) leaves it.
-    let mut y = Values::<F>::new(comptime!(elements + 1));
-    y.set(elements, enters.p);
-    #[unroll]
-    for i in 0..elements {
-        let e = comptime!(elements - 1 - i);
-        let inside = share.first + e < n;
-        let own = h.get(e);
-        let right = y.get(comptime!(e + 1));
-        let factor = times::<F>(mul::<F>(own, own), chunk.p.get(e), is_complex);
-        let left = add::<F>(s.get(e), mul::<F>(factor, right));
-        y.set(e, choose::<F>(inside, left, right));
-    }
-    let mut x = Values::<F>::new(1usize);
     let mut shift = Values::<F>::new(1usize);
-    x.set(0usize, enters.a);
-    #[unroll]
-    for e in 0..elements {
-        let k = share.first + e;
-        let inside = k < n;
-        let p = chunk.p.get(e);
-        let right = w.get(comptime!(e + 1));
-        let whole = add::<F>(s.get(e), x.get(0usize));
-        let by_d = add::<F>(x.get(0usize), y.get(e));
-        let by_p = add::<F>(mul::<F>(whole, right), mul::<F>(y.get(comptime!(e + 1)), h.get(e)));
-        if inside && share.active {
-            let minus = scale::<F>(by_d, F::new(-1.0));
-            let r = share.row;
-            store_element::<F, NA, NB>(operands, &mut gradients, &row, r, k, minus, by_p, config);
+    if comptime!(determinant) {
+        #[unroll]
+        for e in 0..elements {
+            let k = share.first + e;
+            let inside = k < n;
+            let by_d = s.get(e);
+            let by_p = scale::<F>(mul::<F>(by_d, w.get(comptime!(e + 1))), F::new(-1.0));
+            if inside && share.active {
+                let r = share.row;
+                store_element::<F, NA, NB>(
+                    operands,
+                    &mut gradients,
+                    &row,
+                    r,
+                    k,
+                    by_d,
+                    by_p,
+                    config,
+                );
+            }
+            let total = sub::<F>(shift.get(0usize), by_d);
+            shift.set(0usize, choose::<F>(inside, total, shift.get(0usize)));
         }
-        let total = add::<F>(shift.get(0usize), by_d);
-        shift.set(0usize, choose::<F>(inside, total, shift.get(0usize)));
-        x.set(0usize, mul::<F>(times::<F>(mul::<F>(right, right), p, is_complex), whole));
+    } else {
+        // The chunk as an affine map of X, and of Y.
+        let mut xa = Values::<F>::new(1usize);
+        let mut xb = Values::<F>::new(1usize);
+        let mut ya = Values::<F>::new(1usize);
+        let mut yb = Values::<F>::new(1usize);
+        xa.set(0usize, real::<F>(1.0f32));
+        ya.set(0usize, real::<F>(1.0f32));
+        #[unroll]
+        for e in 0..elements {
+            let inside = share.first + e < n;
+            let p = chunk.p.get(e);
+            let right = w.get(comptime!(e + 1));
+            let factor = times::<F>(mul::<F>(right, right), p, is_complex);
+            let moved = mul::<F>(factor, xa.get(0usize));
+            let added = mul::<F>(factor, add::<F>(s.get(e), xb.get(0usize)));
+            xa.set(0usize, choose::<F>(inside, moved, xa.get(0usize)));
+            xb.set(0usize, choose::<F>(inside, added, xb.get(0usize)));
+        }
+        #[unroll]
+        for i in 0..elements {
+            let e = comptime!(elements - 1 - i);
+            let inside = share.first + e < n;
+            let own = h.get(e);
+            let factor = times::<F>(mul::<F>(own, own), chunk.p.get(e), is_complex);
+            let moved = mul::<F>(factor, ya.get(0usize));
+            let added = add::<F>(s.get(e), mul::<F>(factor, yb.get(0usize)));
+            ya.set(0usize, choose::<F>(inside, moved, ya.get(0usize)));
+            yb.set(0usize, choose::<F>(inside, added, yb.get(0usize)));
+        }
+        let mine = four::<F>(xa.get(0usize), xb.get(0usize), ya.get(0usize), yb.get(0usize));
+        // Every unit has read its leaf of the first tree.
+        sync_cube();
+        put::<F>(&mut cells, leaf, mine, config);
+        rise::<F>(&mut cells, share.nodes, share.unit, true, config);
+        let zero = real::<F>(0.0f32);
+        let root = four::<F>(zero, zero, zero, zero);
+        let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, true, config);
+
+        // y.get(e + 1) enters element e from the right, and y.get(e) leaves it.
+        let mut y = Values::<F>::new(comptime!(elements + 1));
+        y.set(elements, enters.p);
+        #[unroll]
+        for i in 0..elements {
+            let e = comptime!(elements - 1 - i);
+            let inside = share.first + e < n;
+            let own = h.get(e);
+            let right = y.get(comptime!(e + 1));
+            let factor = times::<F>(mul::<F>(own, own), chunk.p.get(e), is_complex);
+            let left = add::<F>(s.get(e), mul::<F>(factor, right));
+            y.set(e, choose::<F>(inside, left, right));
+        }
+        let mut x = Values::<F>::new(1usize);
+        x.set(0usize, enters.a);
+        #[unroll]
+        for e in 0..elements {
+            let k = share.first + e;
+            let inside = k < n;
+            let p = chunk.p.get(e);
+            let right = w.get(comptime!(e + 1));
+            let whole = add::<F>(s.get(e), x.get(0usize));
+            let by_d = add::<F>(x.get(0usize), y.get(e));
+            let by_p =
+                add::<F>(mul::<F>(whole, right), mul::<F>(y.get(comptime!(e + 1)), h.get(e)));
+            if inside && share.active {
+                let minus = scale::<F>(by_d, F::new(-1.0));
+                let r = share.row;
+                store_element::<F, NA, NB>(
+                    operands,
+                    &mut gradients,
+                    &row,
+                    r,
+                    k,
+                    minus,
+                    by_p,
+                    config,
+                );
+            }
+            let total = add::<F>(shift.get(0usize), by_d);
+            shift.set(0usize, choose::<F>(inside, total, shift.get(0usize)));
+            x.set(0usize, mul::<F>(times::<F>(mul::<F>(right, right), p, is_complex), whole));
+        }
     }
 
     // The sum over the tile, in the order of a tree.
@@ -228,15 +267,16 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size>(
 /// The gradient, one unit a sequence or a chunk; between its passes four complex numbers an element lie
 /// in `work`. Pass 0 goes right and leaves `L_k`. Pass 1 goes left and leaves `s_k`, `w_k`, `Y_{k−1}` and
 /// `Y_k h_k`, if a unit carries the sequence; else `s_k`, `w_k` and `h_k`, and in `left` what the chunk does
-/// to `X` and `Y`, and pass 2 goes left once more for `Y`. Pass 3 goes right for `X` and stores.
+/// to `X` and `Y`, and pass 2 goes left once more for `Y`. Pass 3 goes right for `X` and stores. The
+/// gradient of the determinant needs neither and is stored by pass 1.
 #[cube(launch_unchecked)]
-pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
+pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
     operands: &Operands<F, NA, NB>,
-    g: &Pairs<F>,
+    g: &[Vector<F, NG>],
     entering: &[F],
     left: &mut [F],
     work: &mut [F],
-    mut gradients: Gradients<F, NA, NB>,
+    mut gradients: Apart<F, NA, NB>,
     segment: &Segment,
     #[comptime] pass: usize,
     #[comptime] config: TileConfig,
@@ -248,6 +288,7 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
         let n = operands.geometry.n;
         let is_complex = comptime!(config.complex[1]);
         let carried = comptime!(config.carried);
+        let determinant = comptime!(config.determinant);
         let back = comptime!(pass == 1 || pass == 2);
         let begins = if comptime!(back) { walk.last == n } else { walk.first == 0 };
         let position = ABSOLUTE_POS;
@@ -257,7 +298,7 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
         let start = if comptime!(affine) {
             complex::<F>(entering[slot], entering[slot + 1])
         } else {
-            entering_ratio::<F>(entering, slot, begins, config)
+            entering_ratio::<F, F>(entering, slot, begins, config)
         };
         let kept = complex::<F>(entering[slot + 2], entering[slot + 3]);
         let zero = real::<F>(0.0f32);
@@ -296,37 +337,55 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
                 let u = sub::<F>(d, l);
                 let r = times::<F>(x, p, is_complex);
                 let value = reciprocal::<F>(sub::<F>(u, r));
-                let s = source::<F>(g, place::<F>(&row, k, &operands.geometry), value);
-                let h = reciprocal::<F>(u);
-                let factor = times::<F>(mul::<F>(h, h), p, is_complex);
-                let next_y = add::<F>(s, mul::<F>(factor, y));
-                work[at] = s.re;
-                work[at + 1] = s.im;
-                work[at + 2] = x.re;
-                work[at + 3] = x.im;
-                if comptime!(carried) {
-                    work[at + 4] = h.re;
-                    work[at + 5] = h.im;
-                    let moved = mul::<F>(factor, complex::<F>(ya_re, ya_im));
-                    ya_re = moved.re;
-                    ya_im = moved.im;
-                    // An element to the left of those that the map of X has: it comes first.
-                    let first = times::<F>(mul::<F>(x, x), p, is_complex);
-                    let whole = mul::<F>(complex::<F>(xa_re, xa_im), first);
-                    let constant = add::<F>(mul::<F>(whole, s), complex::<F>(xb_re, xb_im));
-                    xa_re = whole.re;
-                    xa_im = whole.im;
-                    xb_re = constant.re;
-                    xb_im = constant.im;
+                let at_g = place::<F>(&row, k, &operands.geometry);
+                let s = source::<F, NG>(g, at_g, value, determinant);
+                if comptime!(determinant) {
+                    let by_p = scale::<F>(mul::<F>(s, x), F::new(-1.0));
+                    let r = walk.row;
+                    store_element::<F, NA, NB>(
+                        operands,
+                        &mut gradients,
+                        &row,
+                        r,
+                        k,
+                        s,
+                        by_p,
+                        config,
+                    );
+                    other_re = y_re - s.re;
+                    other_im = y_im - s.im;
                 } else {
-                    let half = mul::<F>(y, h);
-                    work[at + 4] = next_y.re;
-                    work[at + 5] = next_y.im;
-                    work[at + 6] = half.re;
-                    work[at + 7] = half.im;
+                    let h = reciprocal::<F>(u);
+                    let factor = times::<F>(mul::<F>(h, h), p, is_complex);
+                    let next_y = add::<F>(s, mul::<F>(factor, y));
+                    work[at] = s.re;
+                    work[at + 1] = s.im;
+                    work[at + 2] = x.re;
+                    work[at + 3] = x.im;
+                    if comptime!(carried) {
+                        work[at + 4] = h.re;
+                        work[at + 5] = h.im;
+                        let moved = mul::<F>(factor, complex::<F>(ya_re, ya_im));
+                        ya_re = moved.re;
+                        ya_im = moved.im;
+                        // An element to the left of those that the map of X has: it comes first.
+                        let first = times::<F>(mul::<F>(x, x), p, is_complex);
+                        let whole = mul::<F>(complex::<F>(xa_re, xa_im), first);
+                        let constant = add::<F>(mul::<F>(whole, s), complex::<F>(xb_re, xb_im));
+                        xa_re = whole.re;
+                        xa_im = whole.im;
+                        xb_re = constant.re;
+                        xb_im = constant.im;
+                    } else {
+                        let half = mul::<F>(y, h);
+                        work[at + 4] = next_y.re;
+                        work[at + 5] = next_y.im;
+                        work[at + 6] = half.re;
+                        work[at + 7] = half.im;
+                    }
+                    other_re = next_y.re;
+                    other_im = next_y.im;
                 }
-                other_re = next_y.re;
-                other_im = next_y.im;
                 let next = reciprocal::<F>(sub::<F>(d, r));
                 re = next.re;
                 im = next.im;
@@ -374,7 +433,7 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
             left[slot + 1] = im;
             left[slot + 2] = other_re;
             left[slot + 3] = other_im;
-        } else if comptime!(pass == 1) {
+        } else if comptime!(pass == 1 && !determinant) {
             let map = four::<F>(
                 complex::<F>(xa_re, xa_im),
                 complex::<F>(xb_re, xb_im),
@@ -383,8 +442,9 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size>(
             );
             store_four::<F>(left, position, map);
         }
-        if comptime!(pass == 3) {
-            if comptime!(carried) || walk.last == n {
+        if comptime!(pass == 3 || (pass == 1 && determinant)) {
+            let ends = if comptime!(back) { walk.first == 0 } else { walk.last == n };
+            if comptime!(carried) || ends {
                 let total = complex::<F>(other_re, -other_im);
                 store::<F, Const<2>>(&mut gradients.z, position, total, true);
             }

@@ -17,8 +17,9 @@ use super::{
     },
     plan::TileConfig,
     scan::{
-        Complex, Four, Values, choose, complex, fall, four, mul, neutral, nothing, put, reciprocal,
-        renormalised, rise, store_four, sub, taxicab, times,
+        Complex, Four, Values, choose, common_renormaliser, complex, exponent, fall, four, mul,
+        neutral, nothing, put, reciprocal, renormalised, rise, scaled, store_four, sub, taxicab,
+        times,
     },
 };
 use crate::constant;
@@ -129,38 +130,54 @@ pub(super) fn store_pivot<F: Float>(
     }
 }
 
-/// What every chunk of long sequences does to `L` and `R`: the first of their launches.
+#[cube]
+fn cast<F: Float, H: Float>(x: Complex<F>) -> Complex<H> {
+    complex::<H>(H::cast_from(x.re), H::cast_from(x.im))
+}
+
+/// What every chunk of long sequences does to `L` and `R`, computed in `H`: the first of their launches.
+/// Where it is to be the determinant, the powers of two that were divided by are kept too.
 #[cube(launch_unchecked)]
-pub(super) fn reduce<F: Float, NA: Size, NB: Size>(
+pub(super) fn reduce<F: Float, H: Float, NA: Size, NB: Size>(
     operands: &Operands<F, NA, NB>,
-    chunks: &mut [F],
+    chunks: &mut [H],
+    exponents: &mut [H],
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
+    #[define(H)] _scanned: ElemType,
 ) {
     let chunk = ABSOLUTE_POS;
     if chunk < operands.geometry.rows * operands.geometry.tiles {
         let row = locate::<F, NA, NB>(operands, chunk / operands.geometry.tiles);
-        let first = chunk % operands.geometry.tiles * comptime!(config.elements);
+        let elements = comptime!(config.elements);
+        // The scan's chunks begin by the overlap before those of the walks.
+        let overlap = comptime!(config.overlap());
+        let tile = chunk % operands.geometry.tiles;
+        let first = max(tile * elements, overlap) - overlap;
+        let last = min((tile + 1) * elements - overlap, operands.geometry.n);
         let is_complex = comptime!(config.complex[1]);
-        let mut a_re = F::new(1.0);
-        let mut a_im = F::new(0.0);
-        let mut b_re = F::new(0.0);
-        let mut b_im = F::new(0.0);
-        let mut p_re = F::new(0.0);
-        let mut p_im = F::new(0.0);
-        let mut q_re = F::new(-1.0);
-        let mut q_im = F::new(0.0);
-        for k in first..min(first + comptime!(config.elements), operands.geometry.n) {
-            let d = diagonal::<F, NA, NB>(operands, &row, k, config);
-            let p = product::<F, NA, NB>(operands, &row, k, config);
-            let old_a = complex::<F>(a_re, a_im);
-            let old_b = complex::<F>(b_re, b_im);
-            let next = renormalised::<F>(four::<F>(
-                sub::<F>(mul::<F>(old_a, d), complex::<F>(p_re, p_im)),
-                sub::<F>(mul::<F>(old_b, d), complex::<F>(q_re, q_im)),
-                times::<F>(old_a, p, is_complex),
-                times::<F>(old_b, p, is_complex),
-            ));
+        let mut a_re = H::new(1.0);
+        let mut a_im = H::new(0.0);
+        let mut b_re = H::new(0.0);
+        let mut b_im = H::new(0.0);
+        let mut p_re = H::new(0.0);
+        let mut p_im = H::new(0.0);
+        let mut q_re = H::new(-1.0);
+        let mut q_im = H::new(0.0);
+        let mut divided_by = H::new(0.0);
+        for k in first..last {
+            let d = cast::<F, H>(diagonal::<F, NA, NB>(operands, &row, k, config));
+            let p = cast::<F, H>(product::<F, NA, NB>(operands, &row, k, config));
+            let old_a = complex::<H>(a_re, a_im);
+            let old_b = complex::<H>(b_re, b_im);
+            let next = four::<H>(
+                sub::<H>(mul::<H>(old_a, d), complex::<H>(p_re, p_im)),
+                sub::<H>(mul::<H>(old_b, d), complex::<H>(q_re, q_im)),
+                times::<H>(old_a, p, is_complex),
+                times::<H>(old_b, p, is_complex),
+            );
+            let s = common_renormaliser::<H>(next);
+            let next = scaled::<H>(next, s);
             a_re = next.a.re;
             a_im = next.a.im;
             b_re = next.b.re;
@@ -169,14 +186,20 @@ pub(super) fn reduce<F: Float, NA: Size, NB: Size>(
             p_im = next.p.im;
             q_re = next.q.re;
             q_im = next.q.im;
+            if comptime!(config.determinant) {
+                divided_by -= exponent::<H>(s);
+            }
         }
-        let whole = four::<F>(
-            complex::<F>(a_re, a_im),
-            complex::<F>(b_re, b_im),
-            complex::<F>(p_re, p_im),
-            complex::<F>(q_re, q_im),
+        let whole = four::<H>(
+            complex::<H>(a_re, a_im),
+            complex::<H>(b_re, b_im),
+            complex::<H>(p_re, p_im),
+            complex::<H>(q_re, q_im),
         );
-        store_four::<F>(chunks, chunk, whole);
+        store_four::<H>(chunks, chunk, whole);
+        if comptime!(config.determinant) {
+            exponents[chunk] = divided_by;
+        }
     }
 }
 
@@ -238,69 +261,92 @@ pub(super) fn chunked<F: Float, NA: Size, NB: Size>(
 }
 
 /// The diagonal, one unit a sequence or a chunk: `L` on the way there (`pass` 0), kept in the output's
-/// place, `R` on the way back (`pass` 1).
+/// place, `R` on the way back (`pass` 1). What enters a chunk may come from a coarser type, `H`: the walk
+/// then begins by the overlap before the chunk, and has forgotten most of the error when it gets there.
 #[cube(launch_unchecked)]
-pub(super) fn serial<F: Float, NA: Size, NB: Size>(
+pub(super) fn serial<F: Float, H: Float, NA: Size, NB: Size>(
     operands: &Operands<F, NA, NB>,
-    entering: &[F],
-    left: &mut [F],
+    entering: &[H],
+    left: &mut [H],
     out: &mut Pairs<F>,
     pivots: &mut [u32],
     segment: &Segment,
     #[comptime] pass: usize,
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
+    #[define(H)] _scanned: ElemType,
 ) {
     let walk = walk(segment, &operands.geometry, config);
     if walk.active {
         let row = locate::<F, NA, NB>(operands, walk.row);
         let is_complex = comptime!(config.complex[1]);
-        let begins =
-            if comptime!(pass == 0) { walk.first == 0 } else { walk.last == operands.geometry.n };
+        let overlap = comptime!(config.overlap());
+        let tiles = operands.geometry.tiles;
+        let n = operands.geometry.n;
         let position = ABSOLUTE_POS;
-        let slot = position * 8 + comptime!(4 * pass);
-        let start = entering_ratio::<F>(entering, slot, begins, config);
-        let mut re = start.re;
-        let mut im = start.im;
         if comptime!(pass == 0) {
-            for k in walk.first..walk.last {
+            let slot = position * 8;
+            let start = entering_ratio::<F, H>(entering, slot, walk.first == 0, config);
+            let mut re = start.re;
+            let mut im = start.im;
+            for k in max(walk.first, overlap) - overlap..walk.last {
                 let l_re = re;
                 let l_im = im;
                 let l = complex::<F>(l_re, l_im);
-                store::<F, Const<2>>(out, place::<F>(&row, k, &operands.geometry), l, true);
+                if comptime!(overlap == 0) || k >= walk.first {
+                    store::<F, Const<2>>(out, place::<F>(&row, k, &operands.geometry), l, true);
+                }
                 let u = sub::<F>(diagonal::<F, NA, NB>(operands, &row, k, config), l);
                 let p = product::<F, NA, NB>(operands, &row, k, config);
                 let next = times::<F>(reciprocal::<F>(u), p, is_complex);
                 re = next.re;
                 im = next.im;
             }
+            if comptime!(!config.carried) {
+                left[slot] = H::cast_from(re);
+                left[slot + 1] = H::cast_from(im);
+            }
         } else {
+            // With an overlap, the scan's chunk that ends behind this one is the next.
+            let tile = position % tiles;
+            let slot = if comptime!(overlap > 0) {
+                (position - tile + min(tile + 1, tiles - 1)) * 8 + 4
+            } else {
+                position * 8 + 4
+            };
+            let begins = walk.last == n;
+            let start = entering_ratio::<F, H>(entering, slot, begins, config);
+            let mut re = start.re;
+            let mut im = start.im;
             let fresh = begins || comptime!(config.carried);
             let mut flag = select(fresh, 0xffff_ffffu32, pivots[position]);
-            for i in walk.first..walk.last {
-                let k = walk.last - 1 - (i - walk.first);
+            let last = min(walk.last + overlap, n);
+            for i in walk.first..last {
+                let k = last - 1 - (i - walk.first);
                 let w_re = re;
                 let w_im = im;
-                let at = place::<F>(&row, k, &operands.geometry);
-                let kept = out[at];
-                let l = complex::<F>(kept.extract(0usize), kept.extract(1usize));
                 let d = diagonal::<F, NA, NB>(operands, &row, k, config);
                 let p = product::<F, NA, NB>(operands, &row, k, config);
                 let r = times::<F>(complex::<F>(w_re, w_im), p, is_complex);
-                let g = reciprocal::<F>(sub::<F>(sub::<F>(d, l), r));
-                store::<F, Const<2>>(out, at, g, true);
-                if breaks_down::<F>(d, p, l, r, config) {
-                    flag = k as u32;
+                if comptime!(overlap == 0) || k < walk.last {
+                    let at = place::<F>(&row, k, &operands.geometry);
+                    let kept = out[at];
+                    let l = complex::<F>(kept.extract(0usize), kept.extract(1usize));
+                    let g = reciprocal::<F>(sub::<F>(sub::<F>(d, l), r));
+                    store::<F, Const<2>>(out, at, g, true);
+                    if breaks_down::<F>(d, p, l, r, config) {
+                        flag = k as u32;
+                    }
                 }
                 let next = reciprocal::<F>(sub::<F>(d, r));
                 re = next.re;
                 im = next.im;
             }
             pivots[position] = flag;
-        }
-        if comptime!(!config.carried) {
-            left[slot] = re;
-            left[slot + 1] = im;
+            if comptime!(!config.carried) {
+                left[slot] = H::cast_from(re);
+                left[slot + 1] = H::cast_from(im);
+            }
         }
     }
 }

@@ -4,9 +4,9 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 use wavecube_core::{Dtype, Error, Result};
 
 use super::{
-    gradient::{GradientsLaunch, chunked_vjp, serial_vjp},
+    gradient::{chunked_vjp, serial_vjp},
     kernel::{chunked, reduce, serial},
-    operands::{GeometryLaunch, OperandsLaunch, SegmentLaunch},
+    operands::{ApartLaunch, GeometryLaunch, OperandsLaunch, SegmentLaunch},
     plan::{Algorithm, SCAN_PARTS, Task, TridiagPlan},
     scan::carry,
 };
@@ -15,7 +15,7 @@ use crate::{
     launch::{buffer, count, holds, sequence},
 };
 
-/// The operands of a planned problem.
+/// The operators of a planned problem.
 #[derive(Debug, Clone)]
 pub struct TridiagBindings {
     /// The diagonal of `H`.
@@ -26,8 +26,6 @@ pub struct TridiagBindings {
     pub c: Option<Handle>,
     /// The shifts.
     pub z: Handle,
-    /// The diagonal of the inverse, written, or its gradient, read.
-    pub diagonal: Handle,
 }
 
 /// Where gradients go: contiguous, of every sequence on its own, in the convention `∂ℓ/∂Re + i ∂ℓ/∂Im`
@@ -44,7 +42,7 @@ pub struct TridiagGradients {
     pub z: Handle,
 }
 
-fn parts(complex: bool) -> usize {
+pub(super) fn parts(complex: bool) -> usize {
     if complex { 2 } else { 1 }
 }
 
@@ -62,10 +60,10 @@ fn geometry(plan: &TridiagPlan) -> GeometryLaunch {
 }
 
 /// A launch's surroundings.
-struct Enqueue<'a> {
-    client: &'a Client,
-    bindings: &'a TridiagBindings,
-    plan: &'a TridiagPlan,
+pub(super) struct Enqueue<'a> {
+    pub(super) client: &'a Client,
+    pub(super) bindings: &'a TridiagBindings,
+    pub(super) plan: &'a TridiagPlan,
 }
 
 impl Enqueue<'_> {
@@ -75,11 +73,11 @@ impl Enqueue<'_> {
         buffer(&self.client.empty(bytes), self.plan.dtype, parts)
     }
 
-    fn numbers(&self, handle: &Handle, parts: usize) -> BufferArg {
+    pub(super) fn numbers(&self, handle: &Handle, parts: usize) -> BufferArg {
         buffer(handle, self.plan.dtype, parts)
     }
 
-    fn operands<F: Float, NA: Size, NB: Size>(&self) -> OperandsLaunch<F, NA, NB> {
+    pub(super) fn operands<F: Float, NA: Size, NB: Size>(&self) -> OperandsLaunch<F, NA, NB> {
         let Self { bindings, plan, .. } = self;
         let [na, nb] = plan.tile.complex.map(parts);
         let beside = |handle: Option<&Handle>| match handle {
@@ -96,38 +94,49 @@ impl Enqueue<'_> {
         )
     }
 
-    fn gradients<F: Float, NA: Size, NB: Size>(
+    pub(super) fn apart<F: Float, NA: Size, NB: Size>(
         &self,
-        gradients: &TridiagGradients,
-    ) -> GradientsLaunch<F, NA, NB> {
+        apart: &TridiagGradients,
+    ) -> ApartLaunch<F, NA, NB> {
         let [na, nb] = self.plan.tile.complex.map(parts);
-        let c = gradients.c.as_ref().map_or_else(|| self.spare(nb), |c| self.numbers(c, nb));
-        GradientsLaunch::new(
-            self.numbers(&gradients.a, na),
-            self.numbers(&gradients.b, nb),
+        let c = apart.c.as_ref().map_or_else(|| self.spare(nb), |c| self.numbers(c, nb));
+        ApartLaunch::new(
+            self.numbers(&apart.a, na),
+            self.numbers(&apart.b, nb),
             c,
-            self.numbers(&gradients.z, 2),
+            self.numbers(&apart.z, 2),
         )
     }
 
-    fn dim(&self) -> CubeDim {
+    pub(super) fn dim(&self) -> CubeDim {
         CubeDim::new_1d(self.plan.units as u32)
     }
 
-    /// Eight numbers a sequence, or a chunk of a long one.
-    fn tiles(&self) -> Handle {
-        let TridiagPlan { rows, tiles, dtype, .. } = self.plan;
-        self.client.empty(rows * tiles * SCAN_PARTS * dtype.size())
+    /// The type in which chunks are scanned.
+    fn scanned(&self) -> Dtype {
+        if self.plan.tile.mixed { Dtype::F16 } else { self.plan.dtype }
     }
 
-    /// What enters each chunk of the recursions of `L` and `R`.
-    fn entering(&self) -> Handle {
+    fn scanned_numbers(&self, handle: &Handle) -> BufferArg {
+        buffer(handle, self.scanned(), 1)
+    }
+
+    /// Eight numbers a sequence, or a chunk of a long one.
+    pub(super) fn tiles(&self) -> Handle {
+        let TridiagPlan { rows, tiles, .. } = self.plan;
+        self.client.empty(rows * tiles * SCAN_PARTS * self.scanned().size())
+    }
+
+    /// What every chunk does to `L` and `R`, and for the determinant the powers of two it was divided by.
+    pub(super) fn reduced(&self) -> [Handle; 2] {
         let plan = self.plan;
         let [na, nb] = plan.tile.complex.map(parts);
+        let counted = if plan.tile.determinant { plan.rows * plan.tiles } else { 1 };
         let chunks = self.tiles();
+        let exponents = self.client.empty(counted * self.scanned().size());
         // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which `Enqueue::check` has
         // compared with the buffers; the kernel keeps elements below `n` and chunks below `rows · tiles`,
-        // for each of which there are eight numbers.
+        // for each of which there are eight numbers, and an exponent where they are kept.
         unsafe {
             reduce::launch_unchecked(
                 self.client,
@@ -136,15 +145,24 @@ impl Enqueue<'_> {
                 na,
                 nb,
                 self.operands(),
-                self.numbers(&chunks, 1),
+                self.scanned_numbers(&chunks),
+                self.scanned_numbers(&exponents),
                 plan.tile,
                 elem_type(plan.dtype),
+                elem_type(self.scanned()),
             );
         }
+        [chunks, exponents]
+    }
+
+    /// What enters each chunk of the recursions of `L` and `R`.
+    pub(super) fn entering(&self) -> Handle {
+        let [chunks, _] = self.reduced();
         self.carried(&chunks, false)
     }
 
-    fn carried(&self, chunks: &Handle, affine: bool) -> Handle {
+    /// What enters each chunk, from what all of them do.
+    pub(super) fn carried(&self, chunks: &Handle, affine: bool) -> Handle {
         let plan = self.plan;
         let entering = self.tiles();
         // SAFETY: `TridiagPlan::new` makes one cube a sequence at least, and the kernel keeps chunks
@@ -154,13 +172,13 @@ impl Enqueue<'_> {
                 self.client,
                 count(plan.carry_cubes),
                 CubeDim::new_1d(plan.carry.units as u32),
-                self.numbers(chunks, 1),
-                self.numbers(&entering, 1),
+                self.scanned_numbers(chunks),
+                self.scanned_numbers(&entering),
                 plan.rows,
                 plan.tiles,
                 affine,
                 plan.carry,
-                elem_type(plan.dtype),
+                elem_type(self.scanned()),
             );
         }
         entering
@@ -172,7 +190,7 @@ impl Enqueue<'_> {
         pass: usize,
         (first, last): (usize, usize),
         [entering, left]: [&Handle; 2],
-        pivots: &Handle,
+        [diagonal, pivots]: [&Handle; 2],
     ) {
         let plan = self.plan;
         let [na, nb] = plan.tile.complex.map(parts);
@@ -187,14 +205,15 @@ impl Enqueue<'_> {
                 na,
                 nb,
                 self.operands(),
-                self.numbers(entering, 1),
-                self.numbers(left, 1),
-                self.numbers(&self.bindings.diagonal, 2),
+                self.scanned_numbers(entering),
+                self.scanned_numbers(left),
+                self.numbers(diagonal, 2),
                 buffer(pivots, Dtype::F32, 1),
                 SegmentLaunch::new(first, last),
                 pass,
                 plan.tile,
                 elem_type(plan.dtype),
+                elem_type(self.scanned()),
             );
         }
     }
@@ -204,11 +223,12 @@ impl Enqueue<'_> {
         &self,
         pass: usize,
         (first, last): (usize, usize),
-        [entering, left, work]: [&Handle; 3],
+        [g, entering, left, work]: [&Handle; 4],
         gradients: &TridiagGradients,
     ) {
         let plan = self.plan;
         let [na, nb] = plan.tile.complex.map(parts);
+        let ng = along_parts(plan.task);
         // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, and `tridiag_vjp_launch`
         // has compared them and the gradients' lengths with the buffers; the kernel keeps walks below
         // `rows · tiles`, for each of which there are eight numbers of state, and elements below `n`, for
@@ -220,12 +240,13 @@ impl Enqueue<'_> {
                 self.dim(),
                 na,
                 nb,
+                ng,
                 self.operands(),
-                self.numbers(&self.bindings.diagonal, 2),
+                self.numbers(g, ng),
                 self.numbers(entering, 1),
                 self.numbers(left, 1),
                 self.numbers(work, 1),
-                self.gradients(gradients),
+                self.apart(gradients),
                 SegmentLaunch::new(first, last),
                 pass,
                 plan.tile,
@@ -235,7 +256,12 @@ impl Enqueue<'_> {
     }
 
     /// Compares a buffer of the elements below the diagonal, which a plan of products does without.
-    fn holds_lower(&self, argument: &'static str, c: Option<&Handle>, end: usize) -> Result<()> {
+    pub(super) fn holds_lower(
+        &self,
+        argument: &'static str,
+        c: Option<&Handle>,
+        end: usize,
+    ) -> Result<()> {
         let TridiagPlan { op, dtype, tile, .. } = *self.plan;
         match c {
             Some(c) => holds(op, argument, c, (dtype, parts(tile.complex[1])), end),
@@ -247,12 +273,13 @@ impl Enqueue<'_> {
         }
     }
 
-    /// Compares the operands' buffers with the plan.
-    fn check(&self, task: Task) -> Result<()> {
+    /// Compares the buffers with the plan: the operators', and that of what belongs to every element, by
+    /// its name.
+    pub(super) fn check(&self, task: Task, along: Option<(&'static str, &Handle)>) -> Result<()> {
         let Self { bindings, plan, .. } = self;
         let (op, dtype) = (plan.op, plan.dtype);
         if plan.task != task {
-            let reason = "the plan was made for the other task";
+            let reason = "the plan was made for another task";
             return Err(Error::Unsupported { op, argument: "plan", reason });
         }
         let [na, nb] = plan.tile.complex.map(parts);
@@ -260,25 +287,42 @@ impl Enqueue<'_> {
         holds(op, "b", &bindings.b, (dtype, nb), plan.ends[1])?;
         self.holds_lower("c", bindings.c.as_ref(), plan.ends[2])?;
         holds(op, "z", &bindings.z, (dtype, 2), plan.ends[3])?;
-        holds(op, "diagonal", &bindings.diagonal, (dtype, 2), plan.ends[4])
+        let Some((name, handle)) = along else { return Ok(()) };
+        holds(op, name, handle, (dtype, along_parts(task)), plan.ends[4])
+    }
+
+    /// Compares the buffers of gradients with the plan.
+    pub(super) fn check_gradients(&self, gradients: &TridiagGradients) -> Result<()> {
+        let TridiagPlan { op, rows, n, tiles, dtype, .. } = *self.plan;
+        let [na, nb] = self.plan.tile.complex.map(parts);
+        holds(op, "gradient of a", &gradients.a, (dtype, na), rows * n)?;
+        holds(op, "gradient of b", &gradients.b, (dtype, nb), rows * (n - 1))?;
+        self.holds_lower("gradient of c", gradients.c.as_ref(), rows * (n - 1))?;
+        holds(op, "gradient of z", &gradients.z, (dtype, 2), rows * tiles)
     }
 }
 
-/// Enqueues the diagonal of the inverse. `pivots` takes [`TridiagPlan::pivots`] numbers of 32 bits: for
-/// every tile of every sequence the first element at which a pivot vanishes, or `u32::MAX`. `Ok` means
-/// enqueued: a fault of the device shows on the next read.
+/// The parts of what belongs to every element.
+fn along_parts(task: Task) -> usize {
+    if task == Task::DeterminantVjp { 1 } else { 2 }
+}
+
+/// Enqueues the diagonal of the inverse, into `diagonal`. `pivots` takes [`TridiagPlan::pivots`] numbers of
+/// 32 bits: for every tile of every sequence the first element at which a pivot vanishes, or `u32::MAX`.
+/// `Ok` means enqueued: a fault of the device shows on the next read.
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer is shorter than the plan reaches, [`Error::Unsupported`] for a plan of
-/// the gradient.
+/// another task.
 pub fn tridiag_launch(
     client: &Client,
     bindings: &TridiagBindings,
+    diagonal: &Handle,
     pivots: &Handle,
     plan: &TridiagPlan,
 ) -> Result<()> {
     let enqueue = Enqueue { client, bindings, plan };
-    enqueue.check(Task::Diagonal)?;
+    enqueue.check(Task::Diagonal, Some(("diagonal", diagonal)))?;
     // A pivot takes as much as an f32.
     holds(plan.op, "pivots", pivots, (Dtype::F32, 1), plan.pivots())?;
     if plan.rows == 0 {
@@ -291,7 +335,7 @@ pub fn tridiag_launch(
             let there = plan.segments().map(|segment| (0, segment));
             let back = plan.segments().rev().map(|segment| (1, segment));
             for (pass, segment) in there.chain(back) {
-                enqueue.walk(pass, segment, [&state[0], &state[1]], pivots);
+                enqueue.walk(pass, segment, [&state[0], &state[1]], [diagonal, pivots]);
                 state.swap(0, 1);
             }
         }
@@ -299,7 +343,7 @@ pub fn tridiag_launch(
             let entering = enqueue.entering();
             let left = client.empty(plan.dtype.size());
             for pass in [0, 1] {
-                enqueue.walk(pass, (0, plan.n), [&entering, &left], pivots);
+                enqueue.walk(pass, (0, plan.n), [&entering, &left], [diagonal, pivots]);
             }
         }
         Algorithm::Chunked => {
@@ -315,7 +359,7 @@ pub fn tridiag_launch(
                     na,
                     nb,
                     enqueue.operands(),
-                    enqueue.numbers(&bindings.diagonal, 2),
+                    enqueue.numbers(diagonal, 2),
                     buffer(pivots, Dtype::F32, 1),
                     plan.tile,
                     elem_type(plan.dtype),
@@ -326,24 +370,25 @@ pub fn tridiag_launch(
     Ok(())
 }
 
-/// Enqueues the gradient of every operand from that of the diagonal.
+/// Enqueues the gradient of every operand from `g`, that of the diagonal or, by a plan of
+/// [`Task::DeterminantVjp`], that of the logarithm of the determinant, by the layout of the problem's
+/// diagonal.
 ///
 /// # Errors
 /// As [`tridiag_launch`].
 pub fn tridiag_vjp_launch(
     client: &Client,
     bindings: &TridiagBindings,
+    g: &Handle,
     gradients: &TridiagGradients,
     plan: &TridiagPlan,
 ) -> Result<()> {
     let enqueue = Enqueue { client, bindings, plan };
-    enqueue.check(Task::Vjp)?;
-    let TridiagPlan { op, rows, n, tiles, dtype, .. } = *plan;
-    let [na, nb] = plan.tile.complex.map(parts);
-    holds(op, "gradient of a", &gradients.a, (dtype, na), rows * n)?;
-    holds(op, "gradient of b", &gradients.b, (dtype, nb), rows * (n - 1))?;
-    enqueue.holds_lower("gradient of c", gradients.c.as_ref(), rows * (n - 1))?;
-    holds(op, "gradient of z", &gradients.z, (dtype, 2), rows * tiles)?;
+    let determinant = plan.task == Task::DeterminantVjp;
+    let task = if determinant { plan.task } else { Task::Vjp };
+    enqueue.check(task, Some(("g", g)))?;
+    enqueue.check_gradients(gradients)?;
+    let TridiagPlan { rows, n, dtype, .. } = *plan;
     if rows == 0 {
         return Ok(());
     }
@@ -353,8 +398,9 @@ pub fn tridiag_vjp_launch(
             let work = work();
             let mut state = [enqueue.tiles(), enqueue.tiles()];
             let there = |pass| plan.segments().map(move |segment| (pass, segment));
-            for (pass, segment) in there(0).chain(there(1).rev()).chain(there(3)) {
-                enqueue.walk_vjp(pass, segment, [&state[0], &state[1], &work], gradients);
+            let last = there(3).filter(|_| !determinant);
+            for (pass, segment) in there(0).chain(there(1).rev()).chain(last) {
+                enqueue.walk_vjp(pass, segment, [g, &state[0], &state[1], &work], gradients);
                 state.swap(0, 1);
             }
         }
@@ -362,17 +408,21 @@ pub fn tridiag_vjp_launch(
             let (work, maps) = (work(), enqueue.tiles());
             let entering = enqueue.entering();
             for pass in [0, 1] {
-                enqueue.walk_vjp(pass, (0, n), [&entering, &maps, &work], gradients);
+                enqueue.walk_vjp(pass, (0, n), [g, &entering, &maps, &work], gradients);
             }
-            let entering = enqueue.carried(&maps, true);
-            for pass in [2, 3] {
-                enqueue.walk_vjp(pass, (0, n), [&entering, &maps, &work], gradients);
+            if !determinant {
+                let entering = enqueue.carried(&maps, true);
+                for pass in [2, 3] {
+                    enqueue.walk_vjp(pass, (0, n), [g, &entering, &maps, &work], gradients);
+                }
             }
         }
         Algorithm::Chunked => {
+            let [na, nb] = plan.tile.complex.map(parts);
+            let ng = along_parts(task);
             // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which
-            // `Enqueue::check` has compared with the buffers, and the gradients' lengths are compared
-            // above; the kernel keeps elements below `n` and sequences below `rows`.
+            // `Enqueue::check` has compared with the buffers, and `Enqueue::check_gradients` the
+            // gradients' lengths; the kernel keeps elements below `n` and sequences below `rows`.
             unsafe {
                 chunked_vjp::launch_unchecked(
                     client,
@@ -380,9 +430,10 @@ pub fn tridiag_vjp_launch(
                     enqueue.dim(),
                     na,
                     nb,
+                    ng,
                     enqueue.operands(),
-                    enqueue.numbers(&bindings.diagonal, 2),
-                    enqueue.gradients(gradients),
+                    enqueue.numbers(g, ng),
+                    enqueue.apart(gradients),
                     plan.tile,
                     elem_type(dtype),
                 );

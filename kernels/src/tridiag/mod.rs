@@ -59,14 +59,20 @@
 //! Usmani, *Linear Algebra Appl.* 212 (1994), eq. (2) for the minors; Meurant, *SIAM J. Matrix Anal.* 13
 //! (1992), section 2 for the ratios; Blelloch, *Prefix sums and their applications* (1990) for the tree.
 
+mod compact;
+mod determinant;
 mod gradient;
 mod kernel;
 mod launch;
 mod operands;
 mod plan;
 mod scan;
+mod solve;
 mod sum;
 
+pub use compact::{Compact, CompactPlan, KeptBindings, KeptElements};
+pub use determinant::determinant_launch;
 pub use launch::{TridiagBindings, TridiagGradients, tridiag_launch, tridiag_vjp_launch};
 pub use plan::{Algorithm, OffDiagonals, Strategy, Task, TileConfig, TridiagPlan, TridiagProblem};
+pub use solve::{TridiagSolution, solve_launch, solve_vjp_launch};
 pub use sum::{SumPlan, sum_launch};

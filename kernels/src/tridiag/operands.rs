@@ -44,6 +44,17 @@ pub(super) struct Operands<F: Float, NA: Size, NB: Size> {
     pub(super) geometry: Geometry,
 }
 
+/// Operands of every sequence apart, or their gradients: contiguous, sequence after sequence.
+#[derive(CubeType, CubeLaunch)]
+pub(super) struct Apart<F: Float, NA: Size, NB: Size> {
+    pub(super) a: Box<[Vector<F, NA>]>,
+    /// `b`, or the products.
+    pub(super) b: Box<[Vector<F, NB>]>,
+    pub(super) c: Box<[Vector<F, NB>]>,
+    /// For `z` a part of the gradient's sum for every tile.
+    pub(super) z: Box<[Vector<F, Const<2>>]>,
+}
+
 /// Where operand `operand` of sequence `row` begins.
 #[cube]
 pub(super) fn begin(geometry: &Geometry, row: usize, #[comptime] operand: usize) -> usize {
@@ -260,7 +271,7 @@ pub(super) fn walk(segment: &Segment, geometry: &Geometry, #[comptime] config: T
         let first = position % geometry.tiles * elements;
         Walk {
             row: position / geometry.tiles,
-            first,
+            first: min(first, geometry.n),
             last: min(first + elements, geometry.n),
             active: position < geometry.rows * geometry.tiles,
         }
@@ -277,17 +288,22 @@ pub(super) fn walk(segment: &Segment, geometry: &Geometry, #[comptime] config: T
 /// What enters the walk of a recursion: the ratio that the scan over chunks has found, or what the last
 /// segment left behind, and zero where the recursion begins.
 #[cube]
-pub(super) fn entering_ratio<F: Float>(
-    state: &[F],
+pub(super) fn entering_ratio<F: Float, H: Float>(
+    state: &[H],
     slot: usize,
     begins: bool,
     #[comptime] config: TileConfig,
 ) -> Complex<F> {
-    let kept = complex::<F>(state[slot], state[slot + 1]);
+    let kept = pair::<F, H>(state, slot);
     if comptime!(config.carried) {
-        let under = complex::<F>(state[slot + 2], state[slot + 3]);
-        mul::<F>(kept, reciprocal::<F>(under))
+        mul::<F>(kept, reciprocal::<F>(pair::<F, H>(state, slot + 2)))
     } else {
         choose::<F>(begins, real::<F>(0.0f32), kept)
     }
+}
+
+/// A complex number among numbers.
+#[cube]
+pub(super) fn pair<F: Float, H: Float>(numbers: &[H], at: usize) -> Complex<F> {
+    complex::<F>(F::cast_from(numbers[at]), F::cast_from(numbers[at + 1]))
 }

@@ -24,7 +24,7 @@ const SERIAL_UNITS: usize = 32;
 const EMULATED_ROWS: usize = 16;
 /// The elements that one launch of a serial recursion takes: lavapipe (Mesa 22.3) ends a unit's loops after
 /// 65535 turns in all, without a word, and other drivers end launches that take seconds.
-const SEGMENT: usize = 1 << 14;
+pub(super) const SEGMENT: usize = 1 << 14;
 /// The real numbers of what a tile does, and of what enters it.
 pub(super) const SCAN_PARTS: usize = 8;
 
@@ -60,6 +60,23 @@ pub enum Task {
     Diagonal,
     /// The gradient of every operand from that of the diagonal.
     Vjp,
+    /// The logarithm of the absolute value of the determinant.
+    Determinant,
+    /// The gradient of every operand from that of the logarithm.
+    DeterminantVjp,
+    /// The solution for one right side a sequence.
+    Solve {
+        /// Whether the right side and the solution are conjugated.
+        conjugate: bool,
+    },
+    /// The gradient of every operand from the solution and the gradient of the right side.
+    SolveVjp,
+}
+
+impl Task {
+    fn is_gradient(self) -> bool {
+        matches!(self, Self::Vjp | Self::DeterminantVjp | Self::SolveVjp)
+    }
 }
 
 /// Tridiagonal operators along the last axis of strided tensors. All layouts but that of `z` have one
@@ -77,7 +94,9 @@ pub struct TridiagProblem {
     pub off_diagonals: OffDiagonals,
     /// The shift, one complex number a sequence.
     pub z: Layout,
-    /// The diagonal of the inverse, or its gradient: complex.
+    /// What belongs to the elements of the diagonal: the diagonal of the inverse, its gradient, the right
+    /// side, or the solution, complex; for the determinant its gradient, real, and nothing forward. Its
+    /// shape is that of the problem.
     pub diagonal: Layout,
     /// Storage type of every operand.
     pub dtype: Dtype,
@@ -85,6 +104,8 @@ pub struct TridiagProblem {
     pub complex: [bool; 2],
     /// The algorithm.
     pub strategy: Strategy,
+    /// Whether the scan of the diagonal runs in `f16`.
+    pub mixed: bool,
 }
 
 /// The algorithm of a plan.
@@ -115,9 +136,19 @@ pub struct TileConfig {
     pub double: bool,
     /// Whether what enters a chunk is read: the scan over chunks has its own launch.
     pub carried: bool,
+    /// Whether the determinant is what is wanted, or its gradient.
+    pub determinant: bool,
+    /// Whether the scan over chunks runs in `f16`.
+    pub mixed: bool,
 }
 
 impl TileConfig {
+    /// By how many elements a walk begins before its chunk, so that it forgets the rounding of a coarser
+    /// scan: half a chunk, by which the scan's chunks lie beside those of the walks.
+    pub fn overlap(&self) -> usize {
+        if self.mixed { self.elements / 2 } else { 0 }
+    }
+
     /// The places of a tree's nodes in shared memory, of all the cube's sequences.
     pub fn nodes(&self) -> usize {
         2 * self.units * self.rows
@@ -213,6 +244,7 @@ impl TridiagProblem {
         let parts = match argument {
             "a" if !self.complex[0] => 1,
             "b" | "c" | "p" if !self.complex[1] => 1,
+            _ if self.task == Task::DeterminantVjp && argument == "g" => 1,
             _ => 2,
         };
         let bytes = layout.end().and_then(|end| end.checked_mul(parts * self.dtype.size()));
@@ -267,6 +299,7 @@ impl TridiagPlan {
     ///         dtype: Dtype::F32,
     ///         complex: [false, false],
     ///         strategy: Strategy::Auto,
+    ///         mixed: false,
     ///     },
     ///     &Limits::HOPPER,
     /// )?;
@@ -280,6 +313,13 @@ impl TridiagPlan {
         if problem.dtype == Dtype::F16 {
             let expected = "f32 or f64: in f16 the diagonal alone would cost 2.7e-4";
             return Err(Error::Dtype { op, argument: "a", expected, found: Dtype::F16 });
+        }
+        if problem.mixed {
+            if problem.dtype != Dtype::F32 {
+                let expected = "f32, where the scan is to run in f16";
+                return Err(Error::Dtype { op, argument: "a", expected, found: problem.dtype });
+            }
+            limits.check_dtype(op, "the scan", Dtype::F16)?;
         }
         let rank = problem.diagonal.axis(op, -1)?;
         let n = problem.diagonal.shape()[rank];
@@ -298,7 +338,16 @@ impl TridiagPlan {
         let c_steps =
             if is_product { vec![0; rank] } else { problem.steps("c", c, Some(n - 1), limits)? };
         let z_steps = problem.steps("z", &problem.z, None, limits)?;
-        let name = if problem.task == Task::Vjp { "g" } else { "diagonal" };
+        if is_product && matches!(problem.task, Task::Solve { .. } | Task::SolveVjp) {
+            let reason = "a solution depends on the elements above and below the diagonal apart";
+            return Err(Error::Unsupported { op, argument: "p", reason });
+        }
+        let name = match problem.task {
+            Task::Diagonal | Task::Determinant => "diagonal",
+            Task::Vjp | Task::DeterminantVjp => "g",
+            Task::Solve { .. } => "r",
+            Task::SolveVjp => "x",
+        };
         let g_steps = problem.steps(name, &problem.diagonal, Some(n), limits)?;
         if problem.task == Task::Diagonal && !problem.diagonal.is_injective() {
             return Err(Error::Strides {
@@ -315,7 +364,8 @@ impl TridiagPlan {
         // A sequence of one element has nothing beside it: the kernels read a place of a spare buffer.
         let alone = n == 1;
         let layouts = [&problem.a, b, c, &problem.z, &problem.diagonal];
-        let spare = [false, alone, alone || is_product, false, false];
+        let forward = problem.task == Task::Determinant;
+        let spare = [false, alone, alone || is_product, false, forward];
         let steps = [a_steps, b_steps, c_steps, z_steps, g_steps];
         let batch = merged((0..rank).map(|axis| {
             let mut at = [0; 5];
@@ -346,7 +396,11 @@ impl TridiagPlan {
             product: is_product,
             double: problem.dtype == Dtype::F64,
             carried: false,
+            determinant: matches!(problem.task, Task::Determinant | Task::DeterminantVjp),
+            mixed: problem.mixed && problem.task == Task::Diagonal,
         };
+        // What needs no ratio within a chunk, or a coarser one, has no use for registers.
+        let tiled = config.mixed || matches!(problem.task, Task::Determinant | Task::SolveVjp);
         let fit = |most: usize| {
             let nodes = limits.shared_bytes / (SCAN_PARTS * size);
             let most = most.min(limits.units_per_cube).min(nodes / 2).max(1);
@@ -354,6 +408,7 @@ impl TridiagPlan {
         };
         let chunks = n.div_ceil(config.elements);
         let algorithm = match () {
+            () if tiled => Algorithm::Streamed,
             () if serial => Algorithm::Serial,
             () if chunks <= fit(UNITS) => Algorithm::Chunked,
             () => Algorithm::Streamed,
@@ -371,13 +426,14 @@ impl TridiagPlan {
                 (tile, 1, units * together, rows.div_ceil(together))
             }
             Algorithm::Streamed => {
-                let tiles = n.div_ceil(LONG);
-                let units = FILL.min(limits.units_per_cube);
                 let tile = TileConfig { elements: LONG, carried: true, ..config };
+                let tiles = (n + tile.overlap()).div_ceil(LONG);
+                let units = if limits.serial { 1 } else { FILL.min(limits.units_per_cube) };
                 (tile, tiles, units, rows.saturating_mul(tiles).div_ceil(units))
             }
         };
-        let carry = TileConfig { units: fit(tiles.next_power_of_two().min(CARRY_UNITS)), ..config };
+        let sharing = if limits.serial { 1 } else { CARRY_UNITS };
+        let carry = TileConfig { units: fit(tiles.next_power_of_two().min(sharing)), ..config };
 
         // What is allocated on the way has its limits too.
         let all = |elements: usize, numbers: usize| {
@@ -388,8 +444,10 @@ impl TridiagPlan {
         if in_memory {
             all(tiles, SCAN_PARTS)?;
         }
-        if problem.task == Task::Vjp {
-            all(n, if in_memory { SCAN_PARTS } else { 1 })?;
+        if problem.task != Task::Diagonal && in_memory {
+            all(n, SCAN_PARTS)?;
+        }
+        if problem.task.is_gradient() {
             all(n, if problem.complex[0] || problem.complex[1] { 2 } else { 1 })?;
         }
         let empty = rows == 0;
@@ -398,9 +456,15 @@ impl TridiagPlan {
         let c_len = if is_product { 0 } else { c.len() };
         let b_len = b.len().saturating_add(c_len).saturating_mul(parts(problem.complex[1]));
         let operands = a_len.saturating_add(b_len).saturating_add(2 * problem.z.len().min(1 << 40));
-        let trips = if problem.task == Task::Vjp { 2 } else { 1 };
-        let numbers =
-            operands.saturating_mul(trips).saturating_add(problem.diagonal.len().saturating_mul(2));
+        let trips = if problem.task.is_gradient() { 2 } else { 1 };
+        let along = match problem.task {
+            Task::Diagonal | Task::Vjp => 2,
+            Task::Solve { .. } | Task::SolveVjp => 4,
+            Task::Determinant | Task::DeterminantVjp => 0,
+        };
+        let numbers = operands
+            .saturating_mul(trips)
+            .saturating_add(problem.diagonal.len().saturating_mul(along));
         Ok(Self {
             op,
             task: problem.task,
@@ -474,7 +538,13 @@ impl TridiagPlan {
                     self.tile.elements,
                     self.units,
                     self.carry.units,
-                    if self.task == Task::Vjp { 7 } else { 4 },
+                    match self.task {
+                        Task::Diagonal | Task::DeterminantVjp => 4,
+                        Task::Vjp => 7,
+                        Task::Determinant => 2,
+                        Task::Solve { .. } => 7,
+                        Task::SolveVjp => 1,
+                    },
                 );
             }
         }

@@ -84,11 +84,18 @@ pub(super) fn taxicab<F: Float>(a: Complex<F>) -> F {
 /// The power of two that brings `x > 0` to between 1 and 2, where `x` is within `2^±100`; beyond, it
 /// brings it closer by that much. Multiplying by it rounds nothing.
 #[cube]
-fn renormaliser<F: Float>(x: F) -> F {
+pub(super) fn renormaliser<F: Float>(x: F) -> F {
     let narrow = f32::cast_from(x);
     let bounded = min(max(narrow, f32::new(7.888_609e-31)), f32::new(1.267_650_6e30));
     let exponent = u32::reinterpret(bounded) & 0x7f80_0000u32;
     F::cast_from(f32::reinterpret(0x7f00_0000u32 - exponent))
+}
+
+/// The binary logarithm of what [`renormaliser`] gives.
+#[cube]
+pub(super) fn exponent<F: Float>(s: F) -> F {
+    let biased = u32::reinterpret(f32::cast_from(s)) >> 23u32;
+    F::cast_from(biased) - F::new(127.0)
 }
 
 /// `1/a`, scaled so that the square of the absolute value stays within range.
@@ -152,13 +159,23 @@ pub(super) fn nothing<F: Float>() -> Four<F> {
     four::<F>(zero, one, zero, one)
 }
 
+/// The power of two that brings the largest of the four to between 1 and 2.
+#[cube]
+pub(super) fn common_renormaliser<F: Float>(x: Four<F>) -> F {
+    let left = max(size::<F>(x.a), size::<F>(x.b));
+    let right = max(size::<F>(x.p), size::<F>(x.q));
+    renormaliser::<F>(max(left, right))
+}
+
+#[cube]
+pub(super) fn scaled<F: Float>(x: Four<F>, s: F) -> Four<F> {
+    four::<F>(scale::<F>(x.a, s), scale::<F>(x.b, s), scale::<F>(x.p, s), scale::<F>(x.q, s))
+}
+
 /// All four by one power of two: only their ratios matter.
 #[cube]
 pub(super) fn renormalised<F: Float>(x: Four<F>) -> Four<F> {
-    let left = max(size::<F>(x.a), size::<F>(x.b));
-    let right = max(size::<F>(x.p), size::<F>(x.q));
-    let s = renormaliser::<F>(max(left, right));
-    four::<F>(scale::<F>(x.a, s), scale::<F>(x.b, s), scale::<F>(x.p, s), scale::<F>(x.q, s))
+    scaled::<F>(x, common_renormaliser::<F>(x))
 }
 
 /// The chunk `l` and, to its right, the chunk `r` as one.
@@ -172,13 +189,19 @@ pub(super) fn joined<F: Float>(l: Four<F>, r: Four<F>, #[comptime] affine: bool)
             add::<F>(mul::<F>(l.p, r.q), l.q),
         )
     } else {
-        renormalised::<F>(four::<F>(
-            sub::<F>(mul::<F>(l.a, r.a), mul::<F>(l.p, r.b)),
-            sub::<F>(mul::<F>(l.b, r.a), mul::<F>(l.q, r.b)),
-            sub::<F>(mul::<F>(l.a, r.p), mul::<F>(l.p, r.q)),
-            sub::<F>(mul::<F>(l.b, r.p), mul::<F>(l.q, r.q)),
-        ))
+        renormalised::<F>(product::<F>(l, r))
     }
+}
+
+/// What two chunks do to `L` and `R`, not renormalised: `A` is the determinant of both, if it was of each.
+#[cube]
+pub(super) fn product<F: Float>(l: Four<F>, r: Four<F>) -> Four<F> {
+    four::<F>(
+        sub::<F>(mul::<F>(l.a, r.a), mul::<F>(l.p, r.b)),
+        sub::<F>(mul::<F>(l.b, r.a), mul::<F>(l.q, r.b)),
+        sub::<F>(mul::<F>(l.a, r.p), mul::<F>(l.p, r.q)),
+        sub::<F>(mul::<F>(l.b, r.p), mul::<F>(l.q, r.q)),
+    )
 }
 
 /// What enters the right neighbour of chunk `node`, which `entering` enters, from the left.

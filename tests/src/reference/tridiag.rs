@@ -1,5 +1,5 @@
-//! The diagonal of a tridiagonal resolvent and its gradients: from the dense inverse, and by the ratio
-//! recursions in `f64` for long sequences.
+//! The diagonal of a tridiagonal resolvent, solutions and the determinant, and their gradients: from the
+//! dense inverse, and by the ratio recursions in `f64` for long sequences.
 
 use wavecube::Complex64;
 
@@ -33,12 +33,18 @@ pub struct Gradients {
 }
 
 impl Operator {
-    /// `(H − z)⁻¹`, row by row, by elimination with partial pivoting.
+    /// `(H − z)⁻¹`, row by row.
     ///
     /// # Panics
     /// If the matrix is singular.
     pub fn inverse(&self) -> Vec<Vec<Complex64>> {
+        self.eliminated().0
+    }
+
+    /// The inverse and `ln |det|`, by elimination with partial pivoting.
+    fn eliminated(&self) -> (Vec<Vec<Complex64>>, f64) {
         let n = self.a.len();
+        let mut logarithm = 0.0;
         let mut left = vec![vec![ZERO; n]; n];
         for k in 0..n {
             left[k][k] = self.a[k] - self.z;
@@ -55,6 +61,7 @@ impl Operator {
             assert!(left[pivot][k] != ZERO, "the matrix is singular");
             left.swap(k, pivot);
             right.swap(k, pivot);
+            logarithm += left[k][k].norm().ln();
             let inverse = ONE / left[k][k];
             for side in [&mut left, &mut right] {
                 side[k].iter_mut().for_each(|v| *v *= inverse);
@@ -72,7 +79,7 @@ impl Operator {
                 }
             }
         }
-        right
+        (right, logarithm)
     }
 
     /// The diagonal of the inverse, from the inverse.
@@ -141,5 +148,119 @@ impl Operator {
             b: by_p.iter().zip(&self.c).map(|(by, c)| (by * c).conj()).collect(),
             c: by_p.iter().zip(&self.b).map(|(by, b)| (by * b).conj()).collect(),
         }
+    }
+
+    /// `ln |det|`, by elimination with partial pivoting.
+    ///
+    /// # Panics
+    /// If the matrix is singular.
+    pub fn log_determinant_dense(&self) -> f64 {
+        self.eliminated().1
+    }
+
+    /// `ln |det|`, the sum of the logarithms of the pivots, with what each addition rounds off.
+    pub fn log_determinant_serial(&self) -> f64 {
+        let [u, ..] = self.ratios();
+        let (mut sum, mut rounded) = (0.0, 0.0);
+        for term in u.iter().map(|u| u.norm().ln()) {
+            let next: f64 = sum + term;
+            let kept = next - sum;
+            rounded += (sum - (next - kept)) + (term - kept);
+            sum = next;
+        }
+        sum + rounded
+    }
+
+    /// The gradients of `g ln |det|`, from the inverse.
+    pub fn log_determinant_gradients_dense(&self, g: f64) -> Gradients {
+        let n = self.a.len();
+        let inverse = self.inverse();
+        let a: Vec<Complex64> = (0..n).map(|k| g * inverse[k][k].conj()).collect();
+        Gradients {
+            z: -a.iter().sum::<Complex64>(),
+            a,
+            b: (1..n).map(|k| g * inverse[k][k - 1].conj()).collect(),
+            c: (1..n).map(|k| g * inverse[k - 1][k].conj()).collect(),
+        }
+    }
+
+    /// The gradients of `g ln |det|`, from the ratios.
+    pub fn log_determinant_gradients_serial(&self, g: f64) -> Gradients {
+        let n = self.a.len();
+        let [_, v, diagonal] = self.ratios();
+        let a: Vec<Complex64> = diagonal.iter().map(|value| g * value.conj()).collect();
+        let by_p = |k: usize| -g * diagonal[k - 1] / v[k];
+        Gradients {
+            z: -a.iter().sum::<Complex64>(),
+            a,
+            b: (1..n).map(|k| (by_p(k) * self.c[k - 1]).conj()).collect(),
+            c: (1..n).map(|k| (by_p(k) * self.b[k - 1]).conj()).collect(),
+        }
+    }
+
+    /// `T⁻¹ r`, by the inverse.
+    pub fn solve_dense(&self, r: &[Complex64]) -> Vec<Complex64> {
+        let dot = |row: &Vec<Complex64>| row.iter().zip(r).map(|(m, r)| m * r).sum();
+        self.inverse().iter().map(dot).collect()
+    }
+
+    /// `T⁻¹ r`, by elimination from the first row to the last and back.
+    pub fn solve_serial(&self, r: &[Complex64]) -> Vec<Complex64> {
+        let n = self.a.len();
+        let [u, ..] = self.ratios();
+        let mut x = r.to_vec();
+        for k in 1..n {
+            x[k] = r[k] - self.c[k - 1] / u[k - 1] * x[k - 1];
+        }
+        x[n - 1] /= u[n - 1];
+        for k in (1..n).rev() {
+            x[k - 1] = (x[k - 1] - self.b[k - 1] * x[k]) / u[k - 1];
+        }
+        x
+    }
+
+    /// `T x`.
+    pub fn times(&self, x: &[Complex64]) -> Vec<Complex64> {
+        let n = self.a.len();
+        (0..n)
+            .map(|k| {
+                let before = if k > 0 { self.c[k - 1] * x[k - 1] } else { ZERO };
+                let behind = if k + 1 < n { self.b[k] * x[k + 1] } else { ZERO };
+                before + (self.a[k] - self.z) * x[k] + behind
+            })
+            .collect()
+    }
+
+    /// The gradients of the solution for the right side `r`, and that of the right side: `T⁻ᴴ g`, and
+    /// `−λ_i conj(x_j)` for `T_ij`.
+    pub fn solve_gradients(
+        &self,
+        r: &[Complex64],
+        g: &[Complex64],
+        dense: bool,
+    ) -> (Gradients, Vec<Complex64>) {
+        let conjugate =
+            |values: &[Complex64]| values.iter().map(Complex64::conj).collect::<Vec<_>>();
+        let adjoint = Self {
+            a: conjugate(&self.a),
+            b: conjugate(&self.c),
+            c: conjugate(&self.b),
+            z: self.z.conj(),
+        };
+        let (x, lambda) = if dense {
+            (self.solve_dense(r), adjoint.solve_dense(g))
+        } else {
+            (self.solve_serial(r), adjoint.solve_serial(g))
+        };
+        let n = x.len();
+        let by = |i: usize, j: usize| -lambda[i] * x[j].conj();
+        let a: Vec<Complex64> = (0..n).map(|k| by(k, k)).collect();
+        let gradients = Gradients {
+            z: -a.iter().sum::<Complex64>(),
+            a,
+            b: (1..n).map(|k| by(k - 1, k)).collect(),
+            c: (1..n).map(|k| by(k, k - 1)).collect(),
+        };
+        (gradients, lambda)
     }
 }

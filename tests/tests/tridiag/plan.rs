@@ -1,0 +1,73 @@
+//! Plans, with no device.
+
+use wavecube::{Dtype, Error, Layout, Limits};
+use wavecube_kernels::tridiag::{
+    Algorithm, OffDiagonals, Strategy, Task, TridiagPlan, TridiagProblem,
+};
+
+fn problem(rows: usize, n: usize) -> TridiagProblem {
+    let full = Layout::contiguous(&[rows, n]);
+    TridiagProblem {
+        op: "test",
+        task: Task::Diagonal,
+        a: full.clone(),
+        off_diagonals: OffDiagonals::Product(Layout::contiguous(&[1, n.saturating_sub(1)])),
+        z: Layout::contiguous(&[rows]),
+        diagonal: full,
+        dtype: Dtype::F32,
+        complex: [false, false],
+        strategy: Strategy::Auto,
+        mixed: false,
+    }
+}
+
+#[test]
+fn plans_fit_their_device() {
+    let tiny = Limits { units_per_cube: 6, shared_bytes: 1000, ..Limits::LAVAPIPE };
+    for limits in [Limits::LAVAPIPE, Limits::HOPPER, tiny, Limits::cpu(4)] {
+        for (rows, n) in [(1, 1), (3, 8), (1000, 9), (16, 4096), (2, 4097), (1, 1 << 20)] {
+            for dtype in [Dtype::F32, Dtype::F64] {
+                let plan = TridiagPlan::new(&TridiagProblem { dtype, ..problem(rows, n) }, &limits)
+                    .unwrap();
+                assert!(plan.units <= limits.units_per_cube, "{}", plan.describe());
+                assert!(plan.carry.units <= limits.units_per_cube);
+                assert!(plan.carry.shared_bytes() <= limits.shared_bytes);
+                let serial = limits.serial || (limits.emulated && rows >= 16);
+                assert!(plan.tiles * plan.tile.units * plan.tile.elements >= n || serial);
+                if plan.algorithm == Algorithm::Chunked {
+                    assert!(plan.tile.shared_bytes() <= limits.shared_bytes, "{}", plan.describe());
+                }
+                assert_eq!(plan.algorithm == Algorithm::Serial, serial);
+            }
+        }
+    }
+    let one_launch = TridiagPlan::new(&problem(16, 4096), &Limits::HOPPER).unwrap();
+    assert!(one_launch.describe().contains("1 launch"), "{}", one_launch.describe());
+    // Operands a + z + the diagonal, and one shared set of products.
+    assert_eq!(one_launch.floor_bytes, 4 * (16 * 4096 * 3 + 4095 + 2 * 16));
+}
+
+#[test]
+fn plans_reject_what_they_cannot_do() {
+    let with = |change: &dyn Fn(&mut TridiagProblem)| {
+        let mut problem = problem(4, 100);
+        change(&mut problem);
+        TridiagPlan::new(&problem, &Limits::LAVAPIPE).err()
+    };
+    assert!(with(&|_| {}).is_none());
+    let zero = |p: &mut TridiagProblem| {
+        p.diagonal = Layout::contiguous(&[4, 0]);
+        p.a = p.diagonal.clone();
+    };
+    assert!(matches!(with(&zero), Some(Error::Length { .. })));
+    let twice =
+        |p: &mut TridiagProblem| p.diagonal = Layout::strided(&[4, 100], &[0, 1], 0).unwrap();
+    assert!(matches!(with(&twice), Some(Error::Strides { .. })));
+    assert!(matches!(with(&|p| p.dtype = Dtype::F16), Some(Error::Dtype { .. })));
+    assert!(matches!(with(&|p| p.z = Layout::contiguous(&[5])), Some(Error::Shape { .. })));
+    let huge = problem(1, 1 << 40);
+    assert!(matches!(
+        TridiagPlan::new(&huge, &Limits::LAVAPIPE),
+        Err(Error::Limit { .. } | Error::Length { .. })
+    ));
+}
