@@ -6,10 +6,10 @@ use std::{hint::black_box, time::Instant};
 use cubecl::{prelude::*, std::tensor::TensorHandle, zspace::Shape};
 use cubek_fft::{CfftBindings, FftMode, cfft_launch_any_size};
 use rustfft::{FftPlanner, num_complex::Complex32};
-use wavecube::{Device, Dtype, Normalization, Tensor};
+use wavecube::{Device, Dtype, Normalization, Tensor, Tridiagonal};
 use wavecube_testing::{
     Rng,
-    catalogue::{self, Case, Peer},
+    catalogue::{self, Case, Peer, tridiag::Task},
 };
 
 use crate::median_seconds;
@@ -19,7 +19,14 @@ pub(crate) fn of(device: &Device, case: &Case) -> Option<(String, f64)> {
     let Case { rows, n, peer, .. } = *case;
     match peer {
         Peer::Nothing => None,
-        Peer::Serial => Some(("serial, one unit a sequence".into(), serial_seconds(device, case))),
+        Peer::Serial => {
+            let seconds = tridiag_seconds(device, case, Task::of(case.op)?, Tridiagonal::serially);
+            Some(("serial, one unit a sequence".into(), seconds))
+        }
+        Peer::Whole => {
+            let seconds = tridiag_seconds(device, case, Task::Diagonal, Tridiagonal::clone);
+            Some(("our own diagonal of all elements in f32".into(), seconds))
+        }
         Peer::Fft if device.limits().serial => {
             Some(("rustfft, one core".into(), rustfft_seconds(rows, n)))
         }
@@ -104,20 +111,19 @@ fn cubek_seconds(device: &Device, rows: usize, n: usize) -> f64 {
     seconds
 }
 
-/// Our own recursion with one unit a sequence: what the published kernel of the model does.
-fn serial_seconds(device: &Device, case: &Case) -> f64 {
+/// Another of our recursions: one unit a sequence is what the published kernel of the model does.
+fn tridiag_seconds(
+    device: &Device,
+    case: &Case,
+    task: Task,
+    by: fn(&Tridiagonal) -> Tridiagonal,
+) -> f64 {
     let mut rng = Rng::fresh();
     let Case { dtype, rows, n, .. } = *case;
     let (operators, g, ..) = catalogue::tridiag::operators(device, &mut rng, dtype, rows, n)
         .expect("the case fits the device");
-    let operators = operators.serially();
-    median_seconds(|| {
-        if case.op == "tridiag/vjp" {
-            operators.resolvent_diagonal_vjp(&g).expect("as the case").a
-        } else {
-            operators.resolvent_diagonal().expect("as the case").diagonal
-        }
-    })
+    let call = task.call(by(&operators), g).expect("as the case");
+    median_seconds(|| call().expect("as the case"))
 }
 
 fn rustfft_seconds(rows: usize, n: usize) -> f64 {

@@ -50,6 +50,8 @@ pub enum Peer {
     },
     /// The same recursion with one unit a sequence.
     Serial,
+    /// The diagonal of the same operators with nothing coarser and nothing left out.
+    Whole,
 }
 
 type Prepare = dyn Fn(&Device, &mut Rng) -> Result<Prepared> + Send + Sync;

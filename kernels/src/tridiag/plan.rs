@@ -385,9 +385,12 @@ impl TridiagPlan {
             }
         }
 
+        // A tree has a root and a leaf at least.
+        let tree = 2 * SCAN_PARTS * size;
         let serial = limits.serial
             || problem.strategy == Strategy::Serial
-            || (limits.emulated && rows >= EMULATED_ROWS);
+            || (limits.emulated && rows >= EMULATED_ROWS)
+            || limits.shared_bytes < tree;
         let config = TileConfig {
             elements: if problem.dtype == Dtype::F64 { ELEMENTS / 2 } else { ELEMENTS },
             units: 1,
@@ -401,6 +404,14 @@ impl TridiagPlan {
         };
         // What needs no ratio within a chunk, or a coarser one, has no use for registers.
         let tiled = config.mixed || matches!(problem.task, Task::Determinant | Task::SolveVjp);
+        if tiled && problem.task != Task::SolveVjp && limits.shared_bytes < tree {
+            return Err(Error::Limit {
+                op,
+                resource: "bytes of shared memory in a cube",
+                available: limits.shared_bytes as u64,
+                required: tree as u64,
+            });
+        }
         let fit = |most: usize| {
             let nodes = limits.shared_bytes / (SCAN_PARTS * size);
             let most = most.min(limits.units_per_cube).min(nodes / 2).max(1);

@@ -71,3 +71,42 @@ fn plans_reject_what_they_cannot_do() {
         Err(Error::Limit { .. } | Error::Length { .. })
     ));
 }
+
+#[test]
+fn every_task_has_its_launches() {
+    let with = |task, mixed, limits: &Limits| {
+        let beside = Layout::contiguous(&[4, 99]);
+        let off_diagonals = OffDiagonals::Separate { upper: beside.clone(), lower: beside };
+        let problem = TridiagProblem { task, mixed, off_diagonals, ..problem(4, 100) };
+        TridiagPlan::new(&problem, limits)
+    };
+    let launches = |task, mixed| with(task, mixed, &Limits::HOPPER).unwrap().describe();
+    for (task, mixed, expected) in [
+        (Task::Diagonal, false, "1 launch"),
+        (Task::Diagonal, true, "4 launches"),
+        // Gradients are those of f32.
+        (Task::Vjp, true, "1 launch"),
+        (Task::Solve { conjugate: false }, false, "1 launch"),
+        (Task::SolveVjp, false, "1 launches"),
+        (Task::Determinant, false, "2 launches"),
+        (Task::DeterminantVjp, false, "1 launch"),
+    ] {
+        let words = launches(task, mixed);
+        assert!(words.contains(expected), "{task:?}: {words}");
+    }
+    let without = Limits { f16: false, ..Limits::HOPPER };
+    let found = with(Task::Diagonal, true, &without);
+    assert!(matches!(found, Err(Error::Dtype { argument: "the scan", .. })), "{found:?}");
+    // No room for a tree: a unit a sequence does without, and what cannot says so.
+    let bare = Limits { shared_bytes: 100, ..Limits::HOPPER };
+    assert_eq!(with(Task::Vjp, false, &bare).unwrap().algorithm, Algorithm::Serial);
+    assert!(matches!(with(Task::Determinant, false, &bare), Err(Error::Limit { .. })));
+}
+
+#[test]
+fn solutions_need_what_lies_beside_the_diagonal() {
+    for task in [Task::Solve { conjugate: true }, Task::SolveVjp] {
+        let found = TridiagPlan::new(&TridiagProblem { task, ..problem(4, 100) }, &Limits::HOPPER);
+        assert!(matches!(found, Err(Error::Unsupported { argument: "p", .. })), "{found:?}");
+    }
+}
