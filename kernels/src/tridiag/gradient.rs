@@ -12,15 +12,15 @@
 use cubecl::prelude::*;
 
 use super::{
-    kernel::composite,
+    kernel::{composite, scanned},
     operands::{
         Apart, Operands, Row, Segment, chunk, diagonal, element, entering_ratio, locate, lower,
         place, product, share, store, upper, walk,
     },
     plan::TileConfig,
     scan::{
-        Complex, Values, add, choose, complex, conjugate, fall, four, mul, nothing, put, real,
-        reciprocal, rise, scale, store_four, sub, times,
+        Complex, Values, add, choose, complex, conjugate, four, mul, real, reciprocal, scale,
+        store_four, sub, times,
     },
 };
 
@@ -94,14 +94,10 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
     let elements = comptime!(config.elements);
     let is_complex = comptime!(config.complex[1]);
     let determinant = comptime!(config.determinant);
-    let leaf = share.nodes + comptime!(config.units) + share.unit;
 
     let chunk = chunk::<F, NA, NB>(operands, &row, share.first, config);
     let mine = composite::<F>(&chunk, share.first, n, config);
-    put::<F>(&mut cells, leaf, mine, config);
-    rise::<F>(&mut cells, share.nodes, share.unit, false, config);
-    let root = nothing::<F>();
-    let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, false, config);
+    let enters = scanned::<F>(&mut cells, &share, mine, false, config);
 
     // L, then 1/u, then 1/v of the right neighbour and the source, element by element.
     let mut l = Values::<F>::new(comptime!(elements + 1));
@@ -190,11 +186,7 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
         let mine = four::<F>(xa.get(0usize), xb.get(0usize), ya.get(0usize), yb.get(0usize));
         // Every unit has read its leaf of the first tree.
         sync_cube();
-        put::<F>(&mut cells, leaf, mine, config);
-        rise::<F>(&mut cells, share.nodes, share.unit, true, config);
-        let zero = real::<F>(0.0f32);
-        let root = four::<F>(zero, zero, zero, zero);
-        let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, true, config);
+        let enters = scanned::<F>(&mut cells, &share, mine, true, config);
 
         // y.get(e + 1) enters element e from the right, and y.get(e) leaves it.
         let mut y = Values::<F>::new(comptime!(elements + 1));

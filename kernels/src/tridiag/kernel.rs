@@ -18,8 +18,8 @@ use super::{
     plan::TileConfig,
     scan::{
         Complex, Four, Values, choose, common_renormaliser, complex, exponent, fall, four, mul,
-        neutral, nothing, put, reciprocal, renormalised, rise, scaled, store_four, sub, taxicab,
-        times,
+        neutral, nothing, put, real, reciprocal, renormalised, rise, scaled, store_four, sub,
+        taxicab, times,
     },
 };
 use crate::constant;
@@ -61,6 +61,22 @@ pub(super) fn composite<F: Float>(
         q.set(0usize, choose::<F>(inside, next.q, old.q));
     }
     four::<F>(a.get(0usize), b.get(0usize), p.get(0usize), q.get(0usize))
+}
+
+/// What enters a unit's chunk, from what all of them do. Nobody uses the tree any more where it begins.
+#[cube]
+pub(super) fn scanned<F: Float>(
+    cells: &mut Shared<[F]>,
+    share: &Share,
+    mine: Four<F>,
+    #[comptime] affine: bool,
+    #[comptime] config: TileConfig,
+) -> Four<F> {
+    put::<F>(cells, share.nodes + comptime!(config.units) + share.unit, mine, config);
+    rise::<F>(cells, share.nodes, share.unit, affine, config);
+    let zero = real::<F>(0.0f32);
+    let root = if comptime!(affine) { four::<F>(zero, zero, zero, zero) } else { nothing::<F>() };
+    fall::<F>(cells, share.nodes, share.unit, root, affine, config)
 }
 
 /// Whether nothing but rounding is left of `value`, a difference of terms whose sizes add up to `terms`.
@@ -219,10 +235,7 @@ pub(super) fn chunked<F: Float, NA: Size, NB: Size>(
     let elements = comptime!(config.elements);
     let chunk = chunk::<F, NA, NB>(operands, &row, share.first, config);
     let mine = composite::<F>(&chunk, share.first, n, config);
-    put::<F>(&mut cells, share.nodes + comptime!(config.units) + share.unit, mine, config);
-    rise::<F>(&mut cells, share.nodes, share.unit, false, config);
-    let root = nothing::<F>();
-    let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, false, config);
+    let enters = scanned::<F>(&mut cells, &share, mine, false, config);
 
     let is_complex = comptime!(config.complex[1]);
     let mut l = Values::<F>::new(elements);

@@ -147,7 +147,21 @@ pub(super) fn diagonal<F: Float, NA: Size, NB: Size>(
     sub::<F>(element::<F, NA>(&operands.a, at, comptime!(config.complex[0])), row.z)
 }
 
-/// `b_k` or `p_k`. The last element of a sequence has none and reads another.
+/// Element `k` of what lies beside the diagonal. The last element of a sequence has none and reads another.
+#[cube]
+fn beside<F: Float, NB: Size>(
+    x: &[Vector<F, NB>],
+    first: usize,
+    k: usize,
+    geometry: &Geometry,
+    #[comptime] operand: usize,
+    #[comptime] config: TileConfig,
+) -> Complex<F> {
+    let there = min(k, max(geometry.n, 2usize) - 2);
+    element::<F, NB>(x, first + there * geometry.strides[operand], comptime!(config.complex[1]))
+}
+
+/// `b_k` or `p_k`.
 #[cube]
 pub(super) fn upper<F: Float, NA: Size, NB: Size>(
     operands: &Operands<F, NA, NB>,
@@ -155,12 +169,10 @@ pub(super) fn upper<F: Float, NA: Size, NB: Size>(
     k: usize,
     #[comptime] config: TileConfig,
 ) -> Complex<F> {
-    let there = min(k, max(operands.geometry.n, 2usize) - 2);
-    let at = row.b + there * operands.geometry.strides[1usize];
-    element::<F, NB>(&operands.b, at, comptime!(config.complex[1]))
+    beside::<F, NB>(&operands.b, row.b, k, &operands.geometry, 1usize, config)
 }
 
-/// `c_k`. The last element of a sequence has none and reads another.
+/// `c_k`.
 #[cube]
 pub(super) fn lower<F: Float, NA: Size, NB: Size>(
     operands: &Operands<F, NA, NB>,
@@ -168,9 +180,7 @@ pub(super) fn lower<F: Float, NA: Size, NB: Size>(
     k: usize,
     #[comptime] config: TileConfig,
 ) -> Complex<F> {
-    let there = min(k, max(operands.geometry.n, 2usize) - 2);
-    let at = row.c + there * operands.geometry.strides[2usize];
-    element::<F, NB>(&operands.c, at, comptime!(config.complex[1]))
+    beside::<F, NB>(&operands.c, row.c, k, &operands.geometry, 2usize, config)
 }
 
 /// `p_k = b_k c_k`, and 0 behind the last.

@@ -542,7 +542,7 @@ impl TridiagPlan {
                 let _ = writeln!(
                     text,
                     "{} sequences of {} elements, {} chunks of {} elements each, {} units a cube, \
-                     {cubes} cubes, {} units scan the chunks, {} launches",
+                     {cubes} cubes, {} units scan the chunks, {}",
                     self.rows,
                     self.n,
                     self.tiles,
@@ -550,11 +550,10 @@ impl TridiagPlan {
                     self.units,
                     self.carry.units,
                     match self.task {
-                        Task::Diagonal | Task::DeterminantVjp => 4,
-                        Task::Vjp => 7,
-                        Task::Determinant => 2,
-                        Task::Solve { .. } => 7,
-                        Task::SolveVjp => 1,
+                        Task::SolveVjp => "1 launch",
+                        Task::Determinant => "2 launches",
+                        Task::Diagonal | Task::DeterminantVjp => "4 launches",
+                        Task::Vjp | Task::Solve { .. } => "7 launches",
                     },
                 );
             }

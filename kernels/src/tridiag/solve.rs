@@ -17,7 +17,7 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 use wavecube_core::{Dtype, Result};
 
 use super::{
-    kernel::{breaks_down, composite, no_pivot, store_pivot},
+    kernel::{breaks_down, composite, no_pivot, scanned, store_pivot},
     launch::{Enqueue, TridiagBindings, TridiagGradients, parts},
     operands::{
         Apart, Operands, Pairs, Row, Segment, SegmentLaunch, begin, chunk, diagonal, element,
@@ -25,8 +25,8 @@ use super::{
     },
     plan::{Algorithm, SCAN_PARTS, Task, TileConfig, TridiagPlan},
     scan::{
-        Complex, Values, add, choose, complex, conjugate, fall, four, mul, nothing, put, real,
-        reciprocal, rise, scale, sub, times,
+        Complex, Values, add, choose, complex, conjugate, four, mul, real, reciprocal, scale, sub,
+        times,
     },
 };
 use crate::{
@@ -95,14 +95,10 @@ fn chunked_solve<F: Float, NA: Size, NB: Size>(
     let n = operands.geometry.n;
     let elements = comptime!(config.elements);
     let is_complex = comptime!(config.complex[1]);
-    let leaf = share.nodes + comptime!(config.units) + share.unit;
 
     let chunk = chunk::<F, NA, NB>(operands, &row, share.first, config);
     let mine = composite::<F>(&chunk, share.first, n, config);
-    put::<F>(&mut cells, leaf, mine, config);
-    rise::<F>(&mut cells, share.nodes, share.unit, false, config);
-    let root = nothing::<F>();
-    let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, false, config);
+    let enters = scanned::<F>(&mut cells, &share, mine, false, config);
 
     // L, and the factors of X.
     let mut l = Values::<F>::new(comptime!(elements + 1));
@@ -169,11 +165,7 @@ fn chunked_solve<F: Float, NA: Size, NB: Size>(
     let mine = four::<F>(xa.get(0usize), xb.get(0usize), ya.get(0usize), yb.get(0usize));
     // Every unit has read its leaf of the first tree.
     sync_cube();
-    put::<F>(&mut cells, leaf, mine, config);
-    rise::<F>(&mut cells, share.nodes, share.unit, true, config);
-    let zero = real::<F>(0.0f32);
-    let root = four::<F>(zero, zero, zero, zero);
-    let enters = fall::<F>(&mut cells, share.nodes, share.unit, root, true, config);
+    let enters = scanned::<F>(&mut cells, &share, mine, true, config);
 
     // r + X, and then with Y.
     let mut sums = Values::<F>::new(elements);

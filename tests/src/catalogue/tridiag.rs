@@ -103,9 +103,8 @@ impl Task {
         match self {
             Self::Diagonal | Self::Mixed => 5,
             Self::Vjp => 8,
-            Self::Kept => 3,
             Self::Solve => 7,
-            Self::LogDeterminant => 3,
+            Self::Kept | Self::LogDeterminant => 3,
         }
     }
 

@@ -44,7 +44,7 @@ impl Operator {
     /// The inverse and `ln |det|`, by elimination with partial pivoting.
     fn eliminated(&self) -> (Vec<Vec<Complex64>>, f64) {
         let n = self.a.len();
-        let mut logarithm = 0.0;
+        let mut logarithms = Vec::with_capacity(n);
         let mut left = vec![vec![ZERO; n]; n];
         for k in 0..n {
             left[k][k] = self.a[k] - self.z;
@@ -61,7 +61,7 @@ impl Operator {
             assert!(left[pivot][k] != ZERO, "the matrix is singular");
             left.swap(k, pivot);
             right.swap(k, pivot);
-            logarithm += left[k][k].norm().ln();
+            logarithms.push(left[k][k].norm().ln());
             let inverse = ONE / left[k][k];
             for side in [&mut left, &mut right] {
                 side[k].iter_mut().for_each(|v| *v *= inverse);
@@ -79,7 +79,7 @@ impl Operator {
                 }
             }
         }
-        (right, logarithm)
+        (right, sum(logarithms.into_iter()))
     }
 
     /// The diagonal of the inverse, from the inverse.
@@ -158,17 +158,10 @@ impl Operator {
         self.eliminated().1
     }
 
-    /// `ln |det|`, the sum of the logarithms of the pivots, with what each addition rounds off.
+    /// `ln |det|`, the sum of the logarithms of the pivots.
     pub fn log_determinant_serial(&self) -> f64 {
         let [u, ..] = self.ratios();
-        let (mut sum, mut rounded) = (0.0, 0.0);
-        for term in u.iter().map(|u| u.norm().ln()) {
-            let next: f64 = sum + term;
-            let kept = next - sum;
-            rounded += (sum - (next - kept)) + (term - kept);
-            sum = next;
-        }
-        sum + rounded
+        sum(u.iter().map(|u| u.norm().ln()))
     }
 
     /// The gradients of `g ln |det|`, from the inverse.
@@ -263,4 +256,16 @@ impl Operator {
         };
         (gradients, lambda)
     }
+}
+
+/// A sum with what each addition rounds off.
+fn sum(terms: impl Iterator<Item = f64>) -> f64 {
+    let (mut sum, mut rounded) = (0.0, 0.0);
+    for term in terms {
+        let next: f64 = sum + term;
+        let kept = next - sum;
+        rounded += (sum - (next - kept)) + (term - kept);
+        sum = next;
+    }
+    sum + rounded
 }

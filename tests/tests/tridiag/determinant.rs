@@ -19,9 +19,10 @@ fn check_logarithm(what: &str, batch: &Batch, operators: &Tridiagonal, dense: bo
     let found = read(&operators.log_determinant().unwrap());
     assert_eq!(found.len(), batch.exact.len(), "{what}");
     for (row, (found, operator)) in found.iter().zip(&batch.exact).enumerate() {
-        let exact = match dense {
-            true => operator.log_determinant_dense(),
-            false => operator.log_determinant_serial(),
+        let exact = if dense {
+            operator.log_determinant_dense()
+        } else {
+            operator.log_determinant_serial()
         };
         let gate = gate(batch.a.dtype(), batch.n, exact);
         let error = (found.re - exact).abs();
@@ -44,9 +45,12 @@ fn check(what: &str, batch: &Batch, operators: &Tridiagonal, dense: bool, gates:
     let (g, gs) = tensor(device, &Rng::fresh().real(rows), dtype, false, &[rows]).unwrap();
     let found = operators.log_determinant_vjp(&g).unwrap();
     let expected: Vec<_> = (batch.exact.iter().zip(&gs))
-        .map(|(operator, g)| match dense {
-            true => operator.log_determinant_gradients_dense(g.re),
-            false => operator.log_determinant_gradients_serial(g.re),
+        .map(|(operator, g)| {
+            if dense {
+                operator.log_determinant_gradients_dense(g.re)
+            } else {
+                operator.log_determinant_gradients_serial(g.re)
+            }
         })
         .collect();
     check_gradients(what, batch, &found, &expected, gates);

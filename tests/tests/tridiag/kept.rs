@@ -63,7 +63,9 @@ fn gradients(operator: &Operator, keep: &[bool], g: &[Complex64]) -> Gradients {
     let kept = chosen(keep);
     let mut inner = vec![Complex64::ZERO; kept.len()];
     for (of, g) in weights(keep).iter().zip(g) {
-        of.iter().for_each(|&(i, w)| inner[i] += g * w);
+        for &(i, w) in of {
+            inner[i] += g * w;
+        }
     }
     let found = compacted(operator, keep).gradients_serial(&inner);
     let spread = |values: &[Complex64], len: usize| {
