@@ -12,7 +12,7 @@ mod solve;
 
 use wavecube::{Complex64, Device, Dtype, Tensor, Tridiagonal, TridiagonalGradients};
 use wavecube_testing::{
-    Rng, nan_filled, read,
+    Rng, catalogue, nan_filled, read,
     reference::tridiag::{Gradients, Operator},
     tensor,
 };
@@ -286,4 +286,9 @@ fn check_reference(
         close("c", k, gradients.c[k], &|o, step| o.c[k] += step);
     }
     close("z", 0, gradients.z, &|o, step| o.z += step);
+}
+
+#[test]
+fn the_catalogue_is_right() {
+    catalogue::assert_right("tridiag/");
 }
