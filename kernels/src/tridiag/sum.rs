@@ -45,7 +45,8 @@ impl SumPlan {
     /// those of `full` or 1.
     ///
     /// # Errors
-    /// [`Error::Shape`] if they are not, [`Error::Limit`] if the grid is too large.
+    /// [`Error::Shape`] if they are not, [`Error::Limit`] if the numbers exceed a buffer, or the grid is too
+    /// large.
     pub fn new(
         op: &'static str,
         full: &[usize],
@@ -60,6 +61,8 @@ impl SumPlan {
             return Err(Error::Shape { op, argument: "gradient", expected, found });
         }
         let layout = Layout::contiguous(full);
+        let bytes = layout.len().saturating_mul(dtype.size());
+        limits.check_buffer(op, bytes as u64)?;
         let mut kept: Vec<(usize, usize)> = Vec::new();
         let mut summed: Vec<(usize, usize)> = Vec::new();
         for axis in 0..full.len() {
@@ -70,7 +73,7 @@ impl SumPlan {
             let axes = if target[axis] == 1 { &mut summed } else { &mut kept };
             match axes.last_mut() {
                 Some((total, outer)) if step.checked_mul(len) == Some(*outer) => {
-                    *total *= len;
+                    *total = total.saturating_mul(len);
                     *outer = step;
                 }
                 _ => axes.push((len, step)),
@@ -81,7 +84,10 @@ impl SumPlan {
                 axes.push((1, 0));
             }
         }
-        let count = |axes: &[(usize, usize)]| axes.iter().map(|(len, _)| len).product::<usize>();
+        // An axis of no elements says nothing of how long the others are.
+        let count = |axes: &[(usize, usize)]| {
+            axes.iter().fold(1usize, |count, (len, _)| count.saturating_mul(*len))
+        };
         let (outputs, terms) = (count(&kept), count(&summed));
         let units = if limits.serial { 1 } else { limits.units_per_cube.min(FILL) };
         let fits = units.is_power_of_two() && units * dtype.size() <= limits.shared_bytes;

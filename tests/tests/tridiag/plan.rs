@@ -2,7 +2,7 @@
 
 use wavecube::{Dtype, Error, Layout, Limits};
 use wavecube_kernels::tridiag::{
-    Algorithm, OffDiagonals, Strategy, Task, TridiagPlan, TridiagProblem,
+    Algorithm, OffDiagonals, Strategy, SumPlan, Task, TridiagPlan, TridiagProblem,
 };
 
 fn problem(rows: usize, n: usize) -> TridiagProblem {
@@ -101,6 +101,19 @@ fn every_task_has_its_launches() {
     let bare = Limits { shared_bytes: 40, ..Limits::HOPPER };
     assert_eq!(with(Task::Vjp, false, &bare).unwrap().algorithm, Algorithm::Serial);
     assert!(matches!(with(Task::Determinant, false, &bare), Err(Error::Limit { .. })));
+}
+
+/// Found by the fuzzer: the product of the lengths exceeded an index.
+#[test]
+fn sums_of_too_much_are_refused() {
+    let plan = |full: &[usize], target: &[usize]| {
+        SumPlan::new("test", full, target, Dtype::F32, &Limits::HOPPER)
+    };
+    let found = plan(&[63; 12], &[1; 12]);
+    assert!(matches!(found, Err(Error::Limit { .. })), "{found:?}");
+    // Of nothing there is a sum, however long the other axes are.
+    let nothing = [usize::MAX / 2, 63, 0];
+    assert!(plan(&nothing, &nothing).is_ok_and(|plan| plan.outputs == 0));
 }
 
 #[test]
