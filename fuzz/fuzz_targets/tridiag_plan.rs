@@ -113,16 +113,22 @@ fn check_plan(problem: &TridiagProblem, plan: &TridiagPlan, limits: &Limits) {
         Algorithm::Chunked => {
             assert!(plan.tile.shared_bytes() <= limits.shared_bytes);
             assert!(plan.tile.units * plan.tile.elements >= plan.n && plan.tiles == 1);
-            assert!(cubes * plan.tile.rows >= plan.rows, "some sequences are left out");
+            assert!(
+                cubes.saturating_mul(plan.tile.rows) >= plan.rows,
+                "some sequences are left out"
+            );
         }
         Algorithm::Streamed => {
             // The scan's chunks lie half a chunk beside those of the walks where it is mixed.
             let overlap = plan.tile.overlap();
             assert!(plan.tiles * plan.tile.elements - overlap >= plan.n);
-            assert!(cubes * plan.units >= plan.rows * plan.tiles, "some chunks are left out");
+            assert!(
+                cubes.saturating_mul(plan.units) >= plan.rows.saturating_mul(plan.tiles),
+                "some chunks are left out"
+            );
         }
         Algorithm::Serial => {
-            assert!(cubes * plan.units >= plan.rows, "some sequences are left out");
+            assert!(cubes.saturating_mul(plan.units) >= plan.rows, "some sequences are left out");
             assert_eq!(plan.segments().map(|(first, last)| last - first).sum::<usize>(), plan.n);
         }
     }

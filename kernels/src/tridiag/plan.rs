@@ -262,7 +262,7 @@ fn merged(axes: impl Iterator<Item = (usize, [usize; 5])>) -> Vec<(usize, [usize
             Some((total, outer))
                 if outer.iter().zip(&inner).all(|(&o, &i)| Some(o) == i.checked_mul(len)) =>
             {
-                *total *= len;
+                *total = total.saturating_mul(len);
                 *outer = inner;
             }
             _ => batch.push((len, inner)),
