@@ -6,5 +6,6 @@ mod fft;
 mod fft_plan;
 mod lct;
 mod lct_gradients;
+mod leading;
 mod tidy;
 mod tridiag;

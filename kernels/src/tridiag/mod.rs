@@ -62,12 +62,14 @@
 mod gradient;
 mod kernel;
 mod launch;
+mod leading;
 mod plan;
 mod scan;
 
 pub use launch::{
     TridiagBindings, TridiagGradients, sum_launch, tridiag_launch, tridiag_vjp_launch,
 };
+pub use leading::{LeadingPlan, leading_launch, leading_vjp_launch};
 pub use plan::{
     Algorithm, OffDiagonals, Strategy, SumPlan, Task, TileConfig, TridiagPlan, TridiagProblem,
 };
