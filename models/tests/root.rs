@@ -6,3 +6,4 @@ mod layers;
 mod model;
 mod support;
 mod training;
+mod tridiag;
