@@ -1,6 +1,7 @@
 //! Tests of the models: operations, layers, models, training, and everything a user can get wrong.
 
 mod bridge;
+mod experts;
 mod inputs;
 mod layers;
 mod model;
