@@ -25,7 +25,7 @@ fn message(toml: &str) -> String {
 #[test]
 fn a_configuration_names_the_key_that_is_wrong() {
     for (toml, expected) in [
-        ("[model]\nd_modell = 3", "d_modell"),
+        ("[lct-gpt]\nd_modell = 3", "d_modell"),
         ("[modell]\n", "modell"),
         ("[train]\nsteps = 0", "train.steps"),
         ("[train]\nsteps = -1", "steps"),
@@ -33,12 +33,19 @@ fn a_configuration_names_the_key_that_is_wrong() {
         ("[train]\nlearning_rate = 0.0", "train.learning_rate"),
         ("[train]\nbeta2 = 1.0", "train.beta2"),
         ("[data]\nvalidation = 1.5", "data.validation"),
-        ("[model]\nplacement = \"inside\"", "inside"),
-        ("[model]\nheads = 5", "model.heads"),
-        ("[model.lct]\naxis = \"sequence\"\nform = \"two-sided\"", "sees the future"),
-        ("[model.lct]\nepsilon = 0.0", "epsilon"),
+        ("[lct-gpt]\nplacement = \"inside\"", "inside"),
+        ("[lct-gpt]\nheads = 5", "lct-gpt.heads"),
+        ("[lct-gpt.lct]\naxis = \"sequence\"\nform = \"two-sided\"", "sees the future"),
+        ("[lct-gpt.lct]\nepsilon = 0.0", "epsilon"),
         ("model = 3", "model"),
-        ("[model", "TOML"),
+        ("model = \"gpt\"", "resnet-bk"),
+        ("model = \"resnet-bk\"\n[resnet-bk]\nscales = 1", "2 · resnet-bk.scales + 1"),
+        ("model = \"resnet-bk\"\n[resnet-bk.mixer]\nform = \"two-sided\"", "sees the future"),
+        ("model = \"resnet-bk\"\n[resnet-bk.mixer]\ngrad_blend = 2.0", "grad_blend"),
+        ("model = \"resnet-bk\"\n[resnet-bk.experts]\ncount = 2\ntop_k = 3", "experts.top_k"),
+        ("model = \"resnet-bk\"\n[resnet-bk.halting]\nsteps = 0", "halting.steps"),
+        ("model = \"resnet-bk\"\n[resnet-bk.exits]\nconfidence = 0.0", "confidence"),
+        ("[lct-gpt", "TOML"),
     ] {
         let message = message(toml);
         assert!(message.contains(expected), "{toml}: {message}");
@@ -82,7 +89,7 @@ fn texts_that_cannot_be_used_are_errors() {
     let Err(error) = Trainer::new(&Config::default(), corpus, &flex()) else {
         panic!("a text shorter than the context was accepted");
     };
-    assert!(error.to_string().contains("model.context"), "{error:#}");
+    assert!(error.to_string().contains("shorter context"), "{error:#}");
 }
 
 #[test]
@@ -107,7 +114,7 @@ fn a_grid_has_every_distinct_combination_once() {
         epsilons: vec![1e-3, 1e-1],
     };
     // The baseline once; 2 axes × 2 ways × (fixed + learned at 2 limits).
-    assert_eq!(grid.configurations(&Config::default()).len(), 1 + 2 * 2 * 3);
+    assert_eq!(grid.variants(&Config::default()).variants.len(), 1 + 2 * 2 * 3);
 }
 
 #[test]

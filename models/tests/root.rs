@@ -5,6 +5,7 @@ mod experts;
 mod inputs;
 mod layers;
 mod model;
+mod resnet_bk;
 mod support;
 mod training;
 mod tridiag;

@@ -11,6 +11,7 @@ use wavecube_models::{
     layers::{LctConfig, ParameterForm},
     lct_gpt::ModelConfig,
     metrics::Record,
+    presets::Preset,
     train::{RunOptions, Trainer, checkpoint_path, run},
 };
 
@@ -23,7 +24,7 @@ fn corpus() -> Corpus {
 
 fn config() -> Config {
     let mut config = Config {
-        model: ModelConfig {
+        lct_gpt: ModelConfig {
             context: 16,
             d_model: 16,
             layers: 1,
@@ -73,11 +74,26 @@ fn a_seed_reproduces_and_another_does_not() {
     assert_ne!(first, losses(&train(&other, c.unwrap().path(), false)));
 }
 
+/// A ResNet-BK with all switches, whose training draws noise.
+fn full() -> Config {
+    let mut config = config();
+    config.resnet_bk.context = 16;
+    config.resnet_bk.d_model = 16;
+    config.resnet_bk.layers = 5;
+    Preset::BkFull.of(&config)
+}
+
 #[test]
 fn resuming_is_going_on() {
+    for config in [config(), full()] {
+        resumes(&config);
+    }
+}
+
+fn resumes(config: &Config) {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let constant = |steps| {
-        let mut config = config();
+        let mut config = config.clone();
         // The schedule depends on the number of steps; without one the two runs are the same.
         config.train.final_rate = 1.0;
         config.train.steps = steps;
@@ -92,12 +108,12 @@ fn resuming_is_going_on() {
     let end = |out: &Path| {
         let checkpoint = Checkpoint::read(&checkpoint_path(out)).unwrap();
         let model = checkpoint.model(&flex()).unwrap().valid();
-        let mut weights = Vec::new();
+        let mut text = Vec::new();
         generate(&model, "the", &Sampling { length: 30, ..Sampling::default() }, |c| {
-            weights.push(c.to_owned());
+            text.push(c.to_owned());
         })
         .unwrap();
-        (weights, fs::read(checkpoint_path(out)).unwrap().len(), checkpoint.progress.random)
+        (text, fs::read(checkpoint_path(out)).unwrap().len(), checkpoint.progress.random)
     };
     assert_eq!(end(whole.path()).0, end(parts.path()).0);
     assert_eq!(end(whole.path()).2, end(parts.path()).2);
@@ -181,11 +197,11 @@ fn damaged_or_foreign_checkpoints_are_errors() {
         Err(error) => format!("{error:#}"),
     };
     let mut other = short.clone();
-    other.model.d_model = 32;
-    assert!(resume(&other).contains("model.d_model = 16"), "{}", resume(&other));
+    other.lct_gpt.d_model = 32;
+    assert!(resume(&other).contains("lct-gpt.d_model = 16"), "{}", resume(&other));
     let mut other = short.clone();
-    other.model.lct.parameters = ParameterForm::Lie;
-    assert!(resume(&other).contains("model.lct.parameters"), "{}", resume(&other));
+    other.lct_gpt.lct.parameters = ParameterForm::Lie;
+    assert!(resume(&other).contains("lct-gpt.lct.parameters"), "{}", resume(&other));
     let mut other = short;
     other.train.seed = 9;
     assert!(resume(&other).contains("train.seed"), "{}", resume(&other));

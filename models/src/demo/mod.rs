@@ -133,7 +133,7 @@ const MAX_BYTES: usize = 6 << 20;
 /// parameters learned.
 pub fn configuration(seed: u64) -> Config {
     Config {
-        model: ModelConfig {
+        lct_gpt: ModelConfig {
             context: 64,
             d_model: 64,
             layers: 2,
@@ -159,6 +159,7 @@ pub fn configuration(seed: u64) -> Config {
             checkpoint_every: 0,
             ..TrainConfig::default()
         },
+        ..Config::default()
     }
 }
 
@@ -193,7 +194,7 @@ pub fn demo(
     );
     let bytes = [corpus.train.len(), corpus.validation.len()];
     let mut trainer = Trainer::new(&config, corpus, &selected.device)?;
-    let parameters = trainer.model().config().parameter_count();
+    let parameters = trainer.model().num_params();
     println!(
         "LCT-GPT: {parameters} parameters, {} s of training on {selected}",
         options.budget.as_secs()

@@ -6,13 +6,14 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::de::DeserializeOwned;
 use wavecube_models::{
-    ablate::{self, Grid},
+    ablate::{self, Grid, Variants},
     data::Corpus,
+    presets::Preset,
 };
 
 use crate::{
     DeviceArgs,
-    train::{configuration, interruption},
+    train::{configuration, interruption, preset},
 };
 
 /// Train variants side by side and print a table
@@ -22,7 +23,8 @@ Examples:
   wavecube ablate --text book.txt --steps 300
   wavecube ablate --text book.txt --placement none,block --to-real projection,real --learned fixed
   wavecube ablate --text book.txt --placement mixer --axis sequence --learned learned --epsilon 1e-3,1e-1
-Every combination of the lists is trained with the same seed, text and number of parameters.")]
+  wavecube ablate --text book.txt --preset attention,lct-gpt,bk,bk-experts
+Every combination of the lists, or every named model, is trained with the same seed, text and number of parameters.")]
 pub(crate) struct AblateArgs {
     /// TOML file that the combinations vary
     #[arg(long, value_name = "FILE")]
@@ -33,6 +35,10 @@ pub(crate) struct AblateArgs {
     /// Optimiser steps of each run
     #[arg(long, default_value_t = 300)]
     steps: usize,
+    /// Named models instead of combinations: attention, lct-gpt, bk, bk-fixed, bk-blocked, bk-shortcut,
+    /// bk-experts, bk-dynamic, bk-halting, bk-scales, bk-exits, bk-full, or all
+    #[arg(long, value_delimiter = ',')]
+    preset: Vec<String>,
     /// none, before, after, block, mixer
     #[arg(long, value_delimiter = ',', default_value = "none,before,after,block,mixer")]
     placement: Vec<String>,
@@ -94,25 +100,34 @@ pub(crate) fn main(args: &AblateArgs) -> Result<()> {
         epsilons: args.epsilon.clone(),
     };
     ensure!(!grid.epsilons.is_empty(), "--epsilon needs at least one value");
+    let variants = match args.preset.as_slice() {
+        [] => grid.variants(&config),
+        [all] if all == "all" => Variants::of_presets(&config, &Preset::ALL),
+        names => {
+            let presets: Result<Vec<_>> = names.iter().map(|name| preset(name)).collect();
+            Variants::of_presets(&config, &presets?)
+        }
+    };
     let corpus = Corpus::read(&config.data)?;
     let selected = args.device.select()?;
     let interrupted = interruption()?;
-    let rows = ablate::ablate(
-        &config,
-        &grid,
+    let table = ablate::ablate(
+        &variants,
         &corpus,
         &selected.device,
         &args.out,
         &interrupted,
         |done, of, row| {
             eprintln!(
-                "{done}/{of}: {:?} {:.4} bits/byte, {:.0} tokens/s",
-                row.placement, row.bits_per_byte, row.tokens_per_second
+                "{done}/{of}: {} {:.4} bits/byte, {:.0} tokens/s",
+                row.labels.join(" "),
+                row.bits_per_byte,
+                row.tokens_per_second
             );
         },
     )?;
-    ablate::write(&rows, &args.out)?;
-    print!("{}", ablate::markdown(&rows));
+    ablate::write(&table, &args.out)?;
+    print!("{}", ablate::markdown(&table));
     eprintln!("written to {}", args.out.join("ablation.md").display());
     Ok(())
 }

@@ -9,22 +9,25 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use burn::module::Module as _;
 use clap::Args;
 use wavecube_models::{
     config::Config,
     data::{Corpus, Entropy},
+    presets::Preset,
     train::{RunOptions, Trainer, checkpoint_path, run},
 };
 
 use crate::DeviceArgs;
 
-/// Train LCT-GPT on text
+/// Train a model on text
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   wavecube train --text book.txt
   wavecube train --text src --text docs --steps 5000 --out runs/mine --device wgpu
   wavecube train --config run.toml            # flags override the file
+  wavecube train --text book.txt --preset bk-experts
   wavecube train --config run.toml --resume   # goes on from the run's checkpoint
   wavecube train --print-config               # every key with its default")]
 pub(crate) struct TrainArgs {
@@ -34,6 +37,10 @@ pub(crate) struct TrainArgs {
     /// File or directory to train on (repeatable), instead of data.text
     #[arg(long, value_name = "PATH")]
     text: Vec<PathBuf>,
+    /// A named model of the configured size, instead of model and its switches; `wavecube ablate --help`
+    /// lists them
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     /// Optimiser steps, instead of train.steps
     #[arg(long)]
     steps: Option<usize>,
@@ -79,8 +86,17 @@ pub(crate) fn interruption() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// The preset called `name`.
+pub(crate) fn preset(name: &str) -> Result<Preset> {
+    serde_json::from_value(serde_json::Value::String(name.to_owned()))
+        .with_context(|| format!("there is no preset `{name}`"))
+}
+
 pub(crate) fn main(args: &TrainArgs) -> Result<()> {
     let mut config = configuration(args.config.as_ref(), &args.text)?;
+    if let Some(name) = &args.preset {
+        config = preset(name)?.of(&config);
+    }
     config.train.steps = args.steps.unwrap_or(config.train.steps);
     config.train.seed = args.seed.unwrap_or(config.train.seed);
     config.validate()?;
@@ -101,20 +117,15 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
         );
         Trainer::new(&config, corpus.clone(), &selected.device)?
     };
-    let model = trainer.model().config();
+    let model = trainer.model();
+    let parameters = model.num_params();
     println!(
-        "text: {} bytes to train on, {} held out; model: {} parameters, MLP width {} (the \
-         baseline has {})",
+        "text: {} bytes to train on, {} held out; model: {parameters} parameters, network width {}",
         corpus.train.len(),
         corpus.validation.len(),
-        model.parameter_count(),
         model.hidden(),
-        wavecube_models::lct_gpt::ModelConfig {
-            placement: wavecube_models::lct_gpt::Placement::None,
-            ..config.model.clone()
-        }
-        .parameter_count()
     );
+    println!("{}", model.flops().describe());
     let entropy = Entropy::of(&corpus);
     println!(
         "held-out text: {:.3} bits/byte by single bytes, {:.3} by pairs (order 1), {:.3} under a \
@@ -135,5 +146,9 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
         summary.degenerate_hits,
         checkpoint.display()
     );
+    for statistic in trainer.statistics()? {
+        let values: Vec<String> = statistic.values.iter().map(|v| format!("{v:.3}")).collect();
+        println!("{}: {}", statistic.name, values.join(" "));
+    }
     Ok(())
 }
