@@ -7,7 +7,9 @@ use burn::tensor::{Device, Distribution, Tensor};
 use serde::Serialize;
 
 use crate::{
-    layers::{CausalSelfAttention, ResolventConfig, ResolventForm, ResolventMixer, SequenceContext},
+    layers::{
+        CausalSelfAttention, ResolventConfig, ResolventForm, ResolventMixer, SequenceContext,
+    },
     random::Random,
 };
 
@@ -73,9 +75,7 @@ pub fn measure(
         ensure!(length > 0, "a length must be at least 1");
         let context = SequenceContext::new(length, width / heads, false, &device);
         let x = Tensor::<3>::random([batch, length, width], Distribution::Default, &device);
-        let time = |forward: &dyn Fn(Tensor<3>) -> Result<Tensor<3>>| {
-            timed(&x, calls, forward)
-        };
+        let time = |forward: &dyn Fn(Tensor<3>) -> Result<Tensor<3>>| timed(&x, calls, forward);
         let [attention_forward, attention] = time(&|x| Ok(attention.forward(x, &context)))?;
         let [left_forward, left] = time(&|x| Ok(left.forward(x)?))?;
         let [blocked_forward, blocked] = time(&|x| Ok(blocked.forward(x)?))?;

@@ -112,7 +112,9 @@ fn every_token_goes_through_its_experts() {
                     }
                     expected.extend(sum);
                 }
-                load.iter_mut().for_each(|load| *load /= active);
+                for load in &mut load {
+                    *load /= active;
+                }
                 let input = tensor(&x, [1, tokens, D_MODEL], DType::F32, &device);
                 let (found, routing) = experts.forward(input, None);
                 close(&read(found), &expected, 2e-6);

@@ -110,9 +110,8 @@ fn the_two_sided_mixer_sees_the_future_and_the_others_do_not() {
         let config = ResolventConfig { form, block: 4, ..ResolventConfig::default() };
         let mixer = ResolventMixer::new(&config, 8, 1.0, &mut Random::new(4), &flex()).unwrap();
         let x = values(10 * 8, 5);
-        let run = |x: &[f64]| {
-            read(mixer.forward(tensor(x, [1, 10, 8], DType::F32, &flex())).unwrap())
-        };
+        let run =
+            |x: &[f64]| read(mixer.forward(tensor(x, [1, 10, 8], DType::F32, &flex())).unwrap());
         let mut changed = x.clone();
         changed[8 * 6] += 1.0;
         assert_eq!(run(&x)[..8 * 6] != run(&changed)[..8 * 6], sees, "{form:?}");
@@ -346,8 +345,7 @@ fn the_shortcut_is_not_the_gradient() {
     // The model's own distribution: a potential of size 1, products of one, a width of 0.1 to 1.
     let (rows, n) = (8, 64);
     for (sides, eta) in [(Sides::Both, 0.3), (Sides::Both, 1.0), (Sides::Left, 0.3)] {
-        let d: Vec<f64> =
-            values(rows * n, 9).into_iter().flat_map(|v| [v - 2.0, -eta]).collect();
+        let d: Vec<f64> = values(rows * n, 9).into_iter().flat_map(|v| [v - 2.0, -eta]).collect();
         let device = flex().autodiff();
         let run = |blend: f64| {
             let d = tensor(&d, [1, rows, n, 2], DType::F64, &device).require_grad();

@@ -3,6 +3,7 @@
 mod convolution;
 mod fft;
 mod lct;
+mod leading;
 pub mod tridiag;
 
 use wavecube::{Complex64, Device, Dtype, Result, Tensor};
@@ -115,6 +116,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = fft::cases();
     cases.extend(lct::cases());
     cases.extend(convolution::cases());
+    cases.extend(leading::cases());
     cases.extend(tridiag::cases());
     cases
 }

@@ -44,9 +44,8 @@ impl Batch {
     fn rows(&self) -> impl Iterator<Item = [&[Complex64]; 3]> {
         let [d, p, g] = &self.exact;
         let n = self.n;
-        (0..d.len() / n).map(move |row| {
-            [&d[row * n..][..n], &p[row * (n - 1)..][..n - 1], &g[row * n..][..n]]
-        })
+        (0..d.len() / n)
+            .map(move |row| [&d[row * n..][..n], &p[row * (n - 1)..][..n - 1], &g[row * n..][..n]])
     }
 
     /// Result and gradients of `d` and `p`, each by `of` a row.
@@ -101,8 +100,7 @@ fn dense([d, p, g]: [&[Complex64]; 3]) -> [Vec<Complex64>; 3] {
     let n = d.len();
     let mut all = [vec![ZERO; n], vec![ZERO; n], vec![ZERO; n - 1]];
     for k in 0..n {
-        let block =
-            Operator { a: d[..=k].to_vec(), b: p[..k].to_vec(), c: vec![ONE; k], z: ZERO };
+        let block = Operator { a: d[..=k].to_vec(), b: p[..k].to_vec(), c: vec![ONE; k], z: ZERO };
         let inverse = block.inverse();
         all[0][k] = inverse[k][k];
         for i in 0..=k {
@@ -180,8 +178,7 @@ fn long_sequences_against_the_recursion() {
 fn the_references_agree_and_have_the_slope_of_the_loss() {
     let mut rng = Rng::fresh();
     let n = 12;
-    let mut d: Vec<Complex64> =
-        rng.real(n).iter().map(|v| Complex64::new(v.re, -1.2)).collect();
+    let mut d: Vec<Complex64> = rng.real(n).iter().map(|v| Complex64::new(v.re, -1.2)).collect();
     let p: Vec<Complex64> = rng.real(n - 1);
     let g = rng.complex(n);
     let [y, by_d, by_p] = dense([&d, &p, &g]);
@@ -267,9 +264,8 @@ fn what_the_leading_form_cannot_do_is_an_error() {
         let g = zeros(true, &[2, 7]);
         assert!(matches!(leading_resolvent_vjp(&p, &d, &g).err(), Some(Error::Shape { .. })));
         if has(device, Dtype::F16) {
-            let half = |complex, shape: &[usize]| {
-                nan_filled(device, Dtype::F16, complex, shape).unwrap()
-            };
+            let half =
+                |complex, shape: &[usize]| nan_filled(device, Dtype::F16, complex, shape).unwrap();
             let (d, p) = (half(true, &[2, 8]), half(false, &[2, 7]));
             assert!(matches!(run(&d, &p), Some(Error::Dtype { .. })));
         }

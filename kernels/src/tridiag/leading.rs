@@ -27,6 +27,14 @@
 //! # Cost
 //! 20 bytes an element in `f32`, 36 for the gradient; about 90 and 70 flop, 25 and 35 without the tree.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::used_underscore_binding,
+    clippy::too_many_arguments,
+    reason = "values known at compile time pass by value, the macro reads the types' argument, and \
+              buffers are arguments of their own"
+)]
+
 use cubecl::{client::Client, prelude::*, server::Handle};
 use wavecube_core::{Dtype, Error, Limits, Result};
 
@@ -269,8 +277,7 @@ fn forward<F: Float>(
             let l_re = re;
             let l_im = im;
             let at = mine.row * n + k;
-            let value =
-                reciprocal::<F>(sub::<F>(load::<F>(d, at), complex::<F>(l_re, l_im)));
+            let value = reciprocal::<F>(sub::<F>(load::<F>(d, at), complex::<F>(l_re, l_im)));
             y[at] = pair::<F>(value);
             let next = scale::<F>(value, beside::<F>(p, mine.row, k, n));
             re = next.re;
@@ -329,7 +336,6 @@ fn entering_gradient<F: Float>(
 }
 
 #[cube(launch_unchecked)]
-#[allow(clippy::too_many_arguments, reason = "buffers are arguments of their own")]
 fn backward<F: Float>(
     p: &[F],
     y: &Pairs<F>,
@@ -401,11 +407,7 @@ impl LeadingPlan {
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer does not hold its elements; then nothing is enqueued.
-pub fn leading_launch(
-    client: &Client,
-    [d, p, y]: [&Handle; 3],
-    plan: &LeadingPlan,
-) -> Result<()> {
+pub fn leading_launch(client: &Client, [d, p, y]: [&Handle; 3], plan: &LeadingPlan) -> Result<()> {
     plan.holds("d", d, 2)?;
     plan.holds("p", p, 1)?;
     plan.holds("y", y, 2)?;

@@ -232,9 +232,7 @@ impl TridiagBackend for CubeBackend {
             let (diagonal, products) = (to_wavecube(&d, true)?, to_wavecube(&p, false)?);
             let y = match sides {
                 Sides::Left => leading_resolvent(&diagonal, &products).ok()?,
-                Sides::Both => {
-                    unshifted(&diagonal, &products)?.resolvent_diagonal().ok()?.diagonal
-                }
+                Sides::Both => unshifted(&diagonal, &products)?.resolvent_diagonal().ok()?.diagonal,
             };
             Some(from_wavecube(&y, &d))
         };
@@ -266,7 +264,7 @@ impl TridiagBackend for CubeBackend {
         };
         match kernel() {
             Some(gradients) => gradients,
-            None => tridiag::plain_resolvent_vjp::<Self>(kept, p, grad, sides),
+            None => tridiag::plain_resolvent_vjp::<Self>(&kept, &p, grad, sides),
         }
     }
 }

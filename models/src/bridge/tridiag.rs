@@ -46,7 +46,7 @@ pub trait TridiagBackend: Backend {
         grad: FloatTensor<Self>,
         sides: Sides,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        plain_resolvent_vjp::<Self>(kept, p, grad, sides)
+        plain_resolvent_vjp::<Self>(&kept, &p, grad, sides)
     }
 }
 
@@ -139,12 +139,12 @@ fn rightwards(source: &[Complex64], p: &[f64], x: &[Complex64]) -> Vec<Complex64
 }
 
 pub(super) fn plain_resolvent_vjp<B: Backend>(
-    kept: FloatTensor<B>,
-    p: FloatTensor<B>,
+    kept: &FloatTensor<B>,
+    p: &FloatTensor<B>,
     grad: FloatTensor<B>,
     sides: Sides,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
-    let n = length::<B>(&kept);
+    let n = length::<B>(kept);
     let (values, products, grad) =
         (pairs::<B>(kept.clone()), numbers::<B>(p.clone()), pairs::<B>(grad));
     let (mut by_d, mut by_p) = (Vec::new(), Vec::new());
@@ -171,7 +171,7 @@ pub(super) fn plain_resolvent_vjp<B: Backend>(
             }
         }
     }
-    (upload::<B>(&kept, interleaved(&by_d)), upload::<B>(&p, by_p))
+    (upload::<B>(kept, interleaved(&by_d)), upload::<B>(p, by_p))
 }
 
 /// The resolvent of the tridiagonal operators with the complex diagonals `d` (`[.., n, 2]`) and the

@@ -163,6 +163,18 @@ pub fn configuration(seed: u64) -> Config {
     }
 }
 
+/// The demonstration's own text, Rust sources at hand, with the share `validation` held out, and a line
+/// about it.
+///
+/// # Errors
+///
+/// When Cargo has no sources on this machine.
+pub fn sources(validation: f64) -> Result<(Corpus, String)> {
+    let sources = cargo_sources(MAX_BYTES)?;
+    let text = describe_sources(&sources);
+    Ok((Corpus::split(sources.bytes, validation)?, text))
+}
+
 /// Trains, generates and writes `report.json` and `report.html` into the output directory.
 ///
 /// `kernels` becomes the report's kernel table.
@@ -181,9 +193,7 @@ pub fn demo(
         config.data.text = vec![path.clone()];
         (Corpus::read(&config.data)?, path.display().to_string())
     } else {
-        let sources = cargo_sources(MAX_BYTES)?;
-        let text = describe_sources(&sources);
-        (Corpus::split(sources.bytes, config.data.validation)?, text)
+        sources(config.data.validation)?
     };
     println!("text: {text}");
     let entropy = Entropy::of(&corpus);

@@ -67,10 +67,8 @@ impl ExpertsConfig {
             let (argument, expected) = ("experts.tile", "at least 1");
             return Err(Error::Length { op: OP, argument, expected, found: 0 });
         }
-        let positive = [
-            ("experts.threshold", self.threshold),
-            ("experts.temperature", self.temperature),
-        ];
+        let positive =
+            [("experts.threshold", self.threshold), ("experts.temperature", self.temperature)];
         for (argument, found) in positive {
             if !(found.is_finite() && found > 0.0) {
                 let expected = "positive and finite";
@@ -149,8 +147,7 @@ impl Experts {
         let x = x.reshape([tokens, d_model]);
         let mut logits = self.router.forward(x.clone());
         if let Some(random) = noise {
-            let gumbel: Vec<f32> =
-                (0..tokens * count).map(|_| random.gumbel() as f32).collect();
+            let gumbel: Vec<f32> = (0..tokens * count).map(|_| random.gumbel() as f32).collect();
             let gumbel = TensorData::new(gumbel, [tokens, count]);
             logits = logits + Tensor::from_data(gumbel, &x.device());
         }

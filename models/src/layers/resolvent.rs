@@ -174,12 +174,12 @@ impl ResolventMixer {
         let [batch, time, _] = x.dims();
         let width = self.energy.dims()[0];
         let column = |x: &Param<Tensor<1>>| x.val().reshape([1, width, 1]);
-        let rows = |linear: &Linear| linear.forward(x.clone()).swap_dims(1, 2);
-        let re = rows(&self.potential) - column(&self.energy);
+        let rows = |linear: &Linear, x: Tensor<3>| linear.forward(x).swap_dims(1, 2);
+        let re = rows(&self.potential, x.clone()) - column(&self.energy);
         let im = column(&self.log_width).exp().neg().expand([batch, width, time]);
         let d: Tensor<4> = Tensor::stack(vec![re, im], 3);
         let p = match &self.hopping {
-            Some(hopping) => softplus(rows(hopping).add_scalar(ONE), 1.0),
+            Some(hopping) => softplus(rows(hopping, x).add_scalar(ONE), 1.0),
             None => Tensor::ones([batch, width, time], &x.device()),
         };
         let y = self.mix(d, p)?;
@@ -193,8 +193,7 @@ impl ResolventMixer {
         let [batch, width, time, _] = d.dims();
         let blocked = self.config.form == ResolventForm::Blocked;
         let block = self.config.block;
-        let sides =
-            if self.config.form == ResolventForm::Left { Sides::Left } else { Sides::Both };
+        let sides = if self.config.form == ResolventForm::Left { Sides::Left } else { Sides::Both };
         let mut p = match time {
             1 => Tensor::empty([batch, width, 0], &d.device()),
             _ => p.narrow(2, 1, time - 1),
@@ -234,14 +233,14 @@ pub fn blended(d: Tensor<4>, p: Tensor<3>, sides: Sides, blend: f64) -> Result<T
     let moved = d - at.clone();
     let value = resolvent(at + moved.clone() * (1.0 - blend), p, sides)?;
     let fixed = value.clone().detach();
-    let square = times(fixed.clone(), fixed);
-    Ok(value - times(square, moved * blend))
+    let square = times(&fixed, &fixed);
+    Ok(value - times(&square, &(moved * blend)))
 }
 
 /// The product of complex numbers, `[.., 2]`.
-fn times(a: Tensor<4>, b: Tensor<4>) -> Tensor<4> {
+fn times(a: &Tensor<4>, b: &Tensor<4>) -> Tensor<4> {
     let part = |x: &Tensor<4>, i: usize| x.clone().narrow(3, i, 1);
-    let re = part(&a, 0) * part(&b, 0) - part(&a, 1) * part(&b, 1);
-    let im = part(&a, 0) * part(&b, 1) + part(&a, 1) * part(&b, 0);
+    let re = part(a, 0) * part(b, 0) - part(a, 1) * part(b, 1);
+    let im = part(a, 0) * part(b, 1) + part(a, 1) * part(b, 0);
     Tensor::cat(vec![re, im], 3)
 }

@@ -36,11 +36,12 @@ impl Block {
         let gain = config.residual_gain();
         let norm = || Norm::new(config.norm, d, device);
         let mixer = ResolventMixer::new(&config.mixer, d, gain, random, device)?;
-        let network = if config.experts.count == 0 {
-            Network::Dense(Mlp::new(d, config.hidden(), gain, random, device))
-        } else {
-            let sizes = [d, config.hidden() / config.experts.count];
-            Network::Sparse(Experts::new(&config.experts, sizes, gain, random, device)?)
+        let network = match config.hidden().checked_div(config.experts.count) {
+            None => Network::Dense(Mlp::new(d, config.hidden(), gain, random, device)),
+            Some(hidden) => {
+                let sizes = [d, hidden];
+                Network::Sparse(Experts::new(&config.experts, sizes, gain, random, device)?)
+            }
         };
         let halting =
             (config.halting.steps > 1).then(|| Halting::new(&config.halting, d, random, device));

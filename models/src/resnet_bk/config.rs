@@ -6,9 +6,7 @@ use wavecube_core::{Error, Result};
 use super::OP;
 use crate::{
     flops::{Flops, Part},
-    layers::{
-        ExpertsConfig, Hopping, Norm, NormKind, Resample, ResolventConfig, ResolventForm,
-    },
+    layers::{ExpertsConfig, Hopping, Norm, NormKind, Resample, ResolventConfig, ResolventForm},
     lct_gpt::{self, VOCABULARY},
 };
 
@@ -215,12 +213,13 @@ impl ModelConfig {
             // One recursion forward and one backward, without a tree; see the kernels' page.
             add(Part { name: "resolvent", forward: 25.0 * width, backward: 35.0 * width });
             let experts = &self.experts;
-            if experts.count == 0 {
-                add(Part::matrices("network", 2.0 * d * self.hidden() as f64));
-            } else {
-                let hidden = (self.hidden() / experts.count) as f64;
-                add(Part::matrices("router", d * experts.count as f64));
-                add(Part::matrices("experts", 2.0 * d * hidden * experts.top_k as f64));
+            match self.hidden().checked_div(experts.count) {
+                None => add(Part::matrices("network", 2.0 * d * self.hidden() as f64)),
+                Some(hidden) => {
+                    let taken = (hidden * experts.top_k) as f64;
+                    add(Part::matrices("router", d * experts.count as f64));
+                    add(Part::matrices("experts", 2.0 * d * taken));
+                }
             }
             if self.halting.steps > 1 {
                 add(Part::matrices("halting", d));

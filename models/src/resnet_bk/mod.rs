@@ -133,15 +133,15 @@ impl ResNetBk {
     ) -> Result<Losses> {
         let mut pass = Pass { noise: Some(random), ..Pass::default() };
         let last = self.run(bytes, &mut pass)?;
-        let nats = cross_entropy(self.read_out(last), targets.clone());
-        let mut total = nats.clone();
-        let mean = |losses: Vec<Tensor<1>>| (!losses.is_empty()).then(|| Tensor::cat(losses, 0).mean());
+        let mean =
+            |losses: Vec<Tensor<1>>| (!losses.is_empty()).then(|| Tensor::cat(losses, 0).mean());
         let balance = mean(pass.routings.into_iter().map(|routing| routing.balance).collect());
         let ponder = mean(pass.ponder.into_iter().map(|[cost, _]| cost).collect());
         let exits = pass.states.into_iter();
-        let exits = mean(
-            exits.map(|state| cross_entropy(self.read_out(state), targets.clone())).collect(),
-        );
+        let exits =
+            mean(exits.map(|state| cross_entropy(self.read_out(state), targets.clone())).collect());
+        let nats = cross_entropy(self.read_out(last), targets);
+        let mut total = nats.clone();
         let config = &self.config;
         let weights = [config.experts.balance, config.halting.ponder, config.exits.weight];
         for (loss, weight) in [balance, ponder, exits].into_iter().zip(weights) {
@@ -194,7 +194,8 @@ impl ResNetBk {
         for state in &pass.states {
             let early = self.read_out(state.clone());
             let sure = softmax(early.clone(), 2).max_dim(2);
-            let taken = sure.greater_equal_elem(self.config.exits.confidence).float() * open.clone();
+            let taken =
+                sure.greater_equal_elem(self.config.exits.confidence).float() * open.clone();
             open = open - taken.clone();
             shares.push(taken.clone().mean());
             exits.push((early, taken));

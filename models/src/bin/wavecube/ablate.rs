@@ -7,13 +7,12 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use wavecube_models::{
     ablate::{self, Grid, Variants},
-    data::Corpus,
     presets::Preset,
 };
 
 use crate::{
     DeviceArgs,
-    train::{configuration, interruption, preset},
+    train::{TextArgs, interruption, preset},
 };
 
 /// Train variants side by side and print a table
@@ -29,9 +28,8 @@ pub(crate) struct AblateArgs {
     /// TOML file that the combinations vary
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// File or directory to train on (repeatable), instead of data.text
-    #[arg(long, value_name = "PATH")]
-    text: Vec<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Optimiser steps of each run
     #[arg(long, default_value_t = 300)]
     steps: usize,
@@ -87,7 +85,7 @@ fn choices<T: Copy>(flag: &str, names: &[String], known: [(&str, T); 2]) -> Resu
 
 pub(crate) fn main(args: &AblateArgs) -> Result<()> {
     use wavecube_models::lct_gpt::Positions::{Learned, Rope};
-    let mut config = configuration(args.config.as_ref(), &args.text)?;
+    let mut config = args.text.configuration(args.config.as_ref())?;
     config.train.steps = args.steps;
     config.train.eval_every = 0;
     config.train.checkpoint_every = 0;
@@ -108,7 +106,7 @@ pub(crate) fn main(args: &AblateArgs) -> Result<()> {
             Variants::of_presets(&config, &presets?)
         }
     };
-    let corpus = Corpus::read(&config.data)?;
+    let corpus = args.text.corpus(&config.data)?;
     let selected = args.device.select()?;
     let interrupted = interruption()?;
     let table = ablate::ablate(

@@ -12,8 +12,9 @@ use anyhow::{Context, Result, ensure};
 use burn::module::Module as _;
 use clap::Args;
 use wavecube_models::{
-    config::Config,
+    config::{Config, DataConfig},
     data::{Corpus, Entropy},
+    demo,
     presets::Preset,
     train::{RunOptions, Trainer, checkpoint_path, run},
 };
@@ -34,9 +35,8 @@ pub(crate) struct TrainArgs {
     /// TOML file; without it every key has its default
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// File or directory to train on (repeatable), instead of data.text
-    #[arg(long, value_name = "PATH")]
-    text: Vec<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// A named model of the configured size, instead of model and its switches; `wavecube ablate --help`
     /// lists them
     #[arg(long, value_name = "NAME")]
@@ -60,16 +60,39 @@ pub(crate) struct TrainArgs {
     device: DeviceArgs,
 }
 
-/// The configuration of a file, or the default, with the text of the command line.
-pub(crate) fn configuration(file: Option<&PathBuf>, text: &[PathBuf]) -> Result<Config> {
-    let mut config = match file {
-        Some(file) => Config::from_file(file)?,
-        None => Config::default(),
-    };
-    if !text.is_empty() {
-        config.data.text = text.to_vec();
+/// What to train on.
+#[derive(Args)]
+pub(crate) struct TextArgs {
+    /// File or directory to train on (repeatable), instead of data.text
+    #[arg(long, value_name = "PATH")]
+    text: Vec<PathBuf>,
+    /// Train on Rust sources in Cargo's registry, the text of the demo
+    #[arg(long, conflicts_with = "text")]
+    sources: bool,
+}
+
+impl TextArgs {
+    /// The configuration of a file, or the default, with the text of the command line.
+    pub(crate) fn configuration(&self, file: Option<&PathBuf>) -> Result<Config> {
+        let mut config = match file {
+            Some(file) => Config::from_file(file)?,
+            None => Config::default(),
+        };
+        if !self.text.is_empty() {
+            config.data.text.clone_from(&self.text);
+        }
+        Ok(config)
     }
-    Ok(config)
+
+    /// The text of a configuration, or of the demo.
+    pub(crate) fn corpus(&self, data: &DataConfig) -> Result<Corpus> {
+        if !self.sources {
+            return Corpus::read(data);
+        }
+        let (corpus, text) = demo::sources(data.validation)?;
+        eprintln!("text: {text}");
+        Ok(corpus)
+    }
 }
 
 /// Set by the first Ctrl-C; the second ends the program.
@@ -93,7 +116,7 @@ pub(crate) fn preset(name: &str) -> Result<Preset> {
 }
 
 pub(crate) fn main(args: &TrainArgs) -> Result<()> {
-    let mut config = configuration(args.config.as_ref(), &args.text)?;
+    let mut config = args.text.configuration(args.config.as_ref())?;
     if let Some(name) = &args.preset {
         config = preset(name)?.of(&config);
     }
@@ -104,7 +127,7 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
         print!("{}", config.to_toml()?);
         return Ok(());
     }
-    let corpus = Corpus::read(&config.data)?;
+    let corpus = args.text.corpus(&config.data)?;
     let selected = args.device.select()?;
     let checkpoint = checkpoint_path(&args.out);
     let mut trainer = if args.resume {
