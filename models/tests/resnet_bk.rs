@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
-    tensor::{DType, Device, Gradients, Int, Tensor, TensorData},
+    tensor::{DType, Device, Gradients, Tensor, TensorData},
 };
 use wavecube_models::{
     bridge::Sides,
@@ -18,7 +18,7 @@ use wavecube_models::{
     resnet_bk::{ModelConfig, ResNetBk},
 };
 
-use crate::support::{close, flex, read, tensor, values, wgpu};
+use crate::support::{bytes, close, flex, read, tensor, text, values, wgpu};
 
 const CONTEXT: usize = 24;
 
@@ -51,15 +51,6 @@ fn configurations() -> Vec<(String, ModelConfig)> {
 
 fn model(config: &ModelConfig) -> ResNetBk {
     ResNetBk::new(config, &mut Random::new(1), &flex()).unwrap()
-}
-
-fn bytes(values: &[i32], device: &Device) -> Tensor<2, Int> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len()]), device)
-}
-
-fn text(seed: u64, len: usize) -> Vec<i32> {
-    let mut random = Random::new(seed);
-    (0..len).map(|_| random.below(256) as i32).collect()
 }
 
 #[test]

@@ -25,7 +25,11 @@
 //! a unit walks over a whole sequence and there is no tree.
 //!
 //! # Cost
-//! 20 bytes an element in `f32`, 36 for the gradient; about 90 and 70 flop, 25 and 35 without the tree.
+//! 20 bytes an element in `f32`, 32 for the gradient; about 90 and 70 flop, 25 and 35 without the tree.
+//!
+//! # Error
+//! Largest error over largest value, `f32`, against `f64`, pivots of size 1: see the gates of its tests, 6e-7
+//! for `y` and 1.2e-6 for the gradients.
 
 #![allow(
     clippy::needless_pass_by_value,
@@ -42,8 +46,8 @@ use super::{
     kernel::Pairs,
     plan::TileConfig,
     scan::{
-        Complex, add, choose, complex, fall, four, mul, neutral, nothing, put, real, reciprocal,
-        renormalised, rise, scale, sub,
+        Complex, add, choose, complex, fall, four, get, joined, mul, neutral, nothing, put, real,
+        reciprocal, rise, scale, sub,
     },
 };
 use crate::{
@@ -211,42 +215,15 @@ fn entering<F: Float>(
     #[comptime] config: TileConfig,
 ) -> Complex<F> {
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
-    let start = neutral::<F>(false);
-    let mut a_re = start.a.re;
-    let mut a_im = start.a.im;
-    let mut b_re = start.b.re;
-    let mut b_im = start.b.im;
-    let mut p_re = start.p.re;
-    let mut p_im = start.p.im;
-    let mut q_re = start.q.re;
-    let mut q_im = start.q.im;
+    let leaf = mine.nodes + comptime!(config.units) + mine.unit;
+    put::<F>(&mut cells, leaf, neutral::<F>(false), config);
     for k in mine.first..mine.last {
+        let off = complex::<F>(beside::<F>(p, mine.row, k, n), F::new(0.0));
         let diagonal = load::<F>(d, mine.row * n + k);
-        let off = beside::<F>(p, mine.row, k, n);
-        let a = complex::<F>(a_re, a_im);
-        let b = complex::<F>(b_re, b_im);
-        let next = renormalised::<F>(four::<F>(
-            sub::<F>(mul::<F>(a, diagonal), complex::<F>(p_re, p_im)),
-            sub::<F>(mul::<F>(b, diagonal), complex::<F>(q_re, q_im)),
-            scale::<F>(a, off),
-            scale::<F>(b, off),
-        ));
-        a_re = next.a.re;
-        a_im = next.a.im;
-        b_re = next.b.re;
-        b_im = next.b.im;
-        p_re = next.p.re;
-        p_im = next.p.im;
-        q_re = next.q.re;
-        q_im = next.q.im;
+        let element = four::<F>(diagonal, real::<F>(1.0f32), off, real::<F>(0.0f32));
+        let before = get::<F>(&mut cells, leaf, config);
+        put::<F>(&mut cells, leaf, joined::<F>(before, element, false), config);
     }
-    let whole = four::<F>(
-        complex::<F>(a_re, a_im),
-        complex::<F>(b_re, b_im),
-        complex::<F>(p_re, p_im),
-        complex::<F>(q_re, q_im),
-    );
-    put::<F>(&mut cells, mine.nodes + comptime!(config.units) + mine.unit, whole, config);
     rise::<F>(&mut cells, mine.nodes, mine.unit, false, config);
     let root = nothing::<F>();
     let enters = fall::<F>(&mut cells, mine.nodes, mine.unit, root, false, config);
@@ -309,26 +286,17 @@ fn entering_gradient<F: Float>(
     #[comptime] config: TileConfig,
 ) -> Complex<F> {
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
-    let start = neutral::<F>(true);
-    let mut p_re = start.p.re;
-    let mut p_im = start.p.im;
-    let mut q_re = start.q.re;
-    let mut q_im = start.q.im;
+    let leaf = mine.nodes + comptime!(config.units) + mine.unit;
+    put::<F>(&mut cells, leaf, neutral::<F>(true), config);
     for i in mine.first..mine.last {
         let k = mine.last - 1 - (i - mine.first);
         let off = beside::<F>(p, mine.row, k, n);
         let m = scale::<F>(square_behind::<F>(y, mine.row, k, n), off);
         let h = conjugate::<F>(load::<F>(g, mine.row * n + k));
-        let slope = mul::<F>(m, complex::<F>(p_re, p_im));
-        let shift = add::<F>(mul::<F>(m, complex::<F>(q_re, q_im)), h);
-        p_re = slope.re;
-        p_im = slope.im;
-        q_re = shift.re;
-        q_im = shift.im;
+        let element = four::<F>(real::<F>(1.0f32), real::<F>(0.0f32), m, h);
+        let behind = get::<F>(&mut cells, leaf, config);
+        put::<F>(&mut cells, leaf, joined::<F>(element, behind, true), config);
     }
-    let slope = complex::<F>(p_re, p_im);
-    let whole = four::<F>(start.a, start.b, slope, complex::<F>(q_re, q_im));
-    put::<F>(&mut cells, mine.nodes + comptime!(config.units) + mine.unit, whole, config);
     rise::<F>(&mut cells, mine.nodes, mine.unit, true, config);
     let root = nothing::<F>();
     let enters = fall::<F>(&mut cells, mine.nodes, mine.unit, root, true, config);
