@@ -154,31 +154,56 @@ fn with_weights<M: Module>(module: M, of: &dyn Fn(&str) -> TensorData) -> M {
 
 #[test]
 fn halting_repeats_a_block_as_often_as_it_says() {
-    let mut config = ModelConfig { layers: 1, match_parameters: false, ..small() };
+    // Two layers: the second sees the scale of what the first gives on.
+    let mut config = ModelConfig { layers: 2, match_parameters: false, ..small() };
     config.halting.steps = 3;
     let halting = model(&config);
     let known = weights(&halting);
     let input = || bytes(&text(4, 9), &flex());
+    let steps = |model: &ResNetBk| -> Vec<f64> {
+        model.statistics(input()).unwrap().iter().map(|statistic| statistic.values[0]).collect()
+    };
     // A halting bias far out stops at once, or never before the last step.
-    for (bias, blocks) in [(30.0_f32, 1), (-30.0, 3)] {
-        let moved = with_weights(halting.clone(), &|path| match path {
-            "blocks.0.halting.bias" => TensorData::new(vec![bias], [1]),
-            _ => known[path].clone(),
+    for (bias, times) in [(30.0_f32, 1), (-30.0, 3)] {
+        let moved = with_weights(halting.clone(), &|path| {
+            if path.ends_with("halting.bias") {
+                return TensorData::new(vec![bias], [1]);
+            }
+            known[path].clone()
         });
-        let statistics = moved.statistics(input()).unwrap();
-        assert_eq!(statistics[0].values, [blocks as f64], "{}", statistics[0].name);
-        // The same block as often, one after the other.
-        let config = ModelConfig { layers: blocks, ..small() };
-        let config = ModelConfig { match_parameters: false, ..config };
+        assert_eq!(steps(&moved), [times as f64; 2]);
+        // The same blocks as often, one after the other.
+        let config = ModelConfig { layers: 2 * times, match_parameters: false, ..small() };
         let unrolled = with_weights(model(&config), &|path| {
-            let first = path.split('.').map(|part| part.parse::<u8>().map_or(part, |_| "0"));
-            known[&first.collect::<Vec<_>>().join(".")].clone()
+            let parts = path.split('.').map(|part| match part.parse::<usize>() {
+                Ok(index) => (index / times).to_string(),
+                Err(_) => part.to_owned(),
+            });
+            known[&parts.collect::<Vec<_>>().join(".")].clone()
         });
         let expected = read(unrolled.forward(input()).unwrap());
         close(&read(moved.forward(input()).unwrap()), &expected, 1e-6);
     }
-    let between = halting.statistics(input()).unwrap()[0].values[0];
-    assert!(between > 1.0 && between < 3.0, "{between}");
+    assert!(steps(&halting).iter().all(|&steps| steps > 1.0 && steps < 3.0));
+
+    // A block that adds nothing, repeated: the weights of its states add up to one.
+    let idle = |path: &str| {
+        let data = known[path].clone();
+        let adds = path.ends_with("mixer.out.weight") || path.ends_with("down.weight");
+        if path.starts_with("blocks.0") && adds {
+            return TensorData::zeros::<f32, _>(data.shape());
+        }
+        match path {
+            "blocks.1.halting.bias" => TensorData::new(vec![30.0_f32], [1]),
+            _ => data,
+        }
+    };
+    let moved = with_weights(halting, &idle);
+    assert!(steps(&moved)[0] > 1.0 && steps(&moved)[0] < 3.0);
+    config.halting.steps = 1;
+    let once = with_weights(model(&config), &idle);
+    let expected = read(once.forward(input()).unwrap());
+    close(&read(moved.forward(input()).unwrap()), &expected, 1e-6);
 }
 
 #[test]
