@@ -1,15 +1,4 @@
-//! A sparse mixture of experts: every token goes through the few small networks that a router picks.
-//!
-//! **Routing.** `s = softmax((W x + noise)/τ)`, with Gumbel noise in training and none elsewhere. A token
-//! takes its likeliest experts, in order, until their `s` add up to `threshold`, at least one and at most
-//! `top_k`: few where the router is sure, more where it is not. Each of its `m` experts counts `1/m`; the
-//! gradient is that of `s` (straight through).
-//!
-//! **Grouping.** Each expert's tokens are laid side by side in tiles of `tile` rows of which each belongs to
-//! one expert, and one batched product multiplies every tile by its expert's matrix. `tokens · top_k / tile +
-//! count` tiles are always enough, so all shapes are known on the host and nothing is read back; where each
-//! token goes is counted on the device. No token is dropped. The price of the fixed shapes is that experts
-//! which `threshold` saves are computed all the same and count 0.
+//! A sparse mixture of experts.
 
 use burn::{
     module::{Module, Param},
@@ -88,7 +77,18 @@ impl ExpertsConfig {
     }
 }
 
-/// See the [module](self).
+/// A sparse mixture of experts: every token goes through the few small networks that a router picks.
+///
+/// **Routing.** `s = softmax((W x + noise)/τ)`, with Gumbel noise in training and none elsewhere. A token
+/// takes its likeliest experts, in order, until their `s` add up to `threshold`, at least one and at most
+/// `top_k`: few where the router is sure, more where it is not. Each of its `m` experts counts `1/m`; the
+/// gradient is that of `s` (straight through).
+///
+/// **Grouping.** Each expert's tokens are laid side by side in tiles of `tile` rows of which each belongs to
+/// one expert, and one batched product multiplies every tile by its expert's matrix. `tokens · top_k / tile +
+/// count` tiles are always enough, so all shapes are known on the host and nothing is read back; where each
+/// token goes is counted on the device. No token is dropped. The price of the fixed shapes is that experts
+/// which `threshold` saves are computed all the same and count 0.
 #[derive(Module, Debug)]
 pub struct Experts {
     router: Linear,

@@ -1,20 +1,4 @@
-//! The resolvent mixer: tokens set the potential of a tridiagonal operator, and its resolvent mixes
-//! them in `O(n)`.
-//!
-//! Every channel has an operator of its own, `d_k = v_k − E − iη` on the diagonal and products `p_k`
-//! beside it, with the potential `v` a linear map of the tokens, the energy `E` and the width `η > 0`
-//! learned, and `p` one or a function of the token. Its resolvent, real and imaginary part, is mapped
-//! back to the channels of the model. As `p ≥ 0`, no value exceeds `1/η`.
-//!
-//! The diagonal of the resolvent depends on both sides of a position, so a language model that used it
-//! would see the byte it is to predict. Two forms do not:
-//!
-//! - [`ResolventForm::Left`] takes the left half of the recursion: at position `k` the last diagonal
-//!   element of the inverse of the leading `k + 1` rows, which is what the diagonal is when the text ends
-//!   there.
-//! - [`ResolventForm::Blocked`] cuts the operator into blocks, takes the diagonal of each, and reads it one
-//!   block later: position `k` sees both sides of position `k − block`, but nothing beyond the ends of that
-//!   block, which is complete before `k`.
+//! The resolvent mixer.
 
 use burn::{
     module::{Module, Param},
@@ -116,7 +100,23 @@ impl ResolventConfig {
     }
 }
 
-/// See the [module](self).
+/// The resolvent mixer: tokens set the potential of a tridiagonal operator, and its resolvent mixes
+/// them in `O(n)`.
+///
+/// Every channel has an operator of its own, `d_k = v_k − E − iη` on the diagonal and products `p_k`
+/// beside it, with the potential `v` a linear map of the tokens, the energy `E` and the width `η > 0`
+/// learned, and `p` one or a function of the token. Its resolvent, real and imaginary part, is mapped
+/// back to the channels of the model. As `p ≥ 0`, no value exceeds `1/η`.
+///
+/// The diagonal of the resolvent depends on both sides of a position, so a language model that used it
+/// would see the byte it is to predict. Two forms do not:
+///
+/// - [`ResolventForm::Left`] takes the left half of the recursion: at position `k` the last diagonal
+///   element of the inverse of the leading `k + 1` rows, which is what the diagonal is when the text ends
+///   there.
+/// - [`ResolventForm::Blocked`] cuts the operator into blocks, takes the diagonal of each, and reads it one
+///   block later: position `k` sees both sides of position `k − block`, but nothing beyond the ends of that
+///   block, which is complete before `k`.
 #[derive(Module, Debug)]
 pub struct ResolventMixer {
     potential: Linear,
