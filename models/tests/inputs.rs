@@ -10,6 +10,7 @@ use wavecube_models::{
     device::{DeviceChoice, select},
     layers::{Axis, ComplexToReal},
     lct_gpt::{Placement, Positions},
+    presets::Preset,
     train::Trainer,
 };
 
@@ -59,6 +60,27 @@ fn a_configuration_survives_toml() {
     assert_eq!(Config::from_toml("").unwrap(), Config::default());
     let config = demo::configuration(7);
     assert_eq!(Config::from_toml(&config.to_toml().unwrap()).unwrap(), config);
+}
+
+#[test]
+fn presets_are_configurations() {
+    let mut base = Config::default();
+    base.resnet_bk.layers = 5;
+    base.train.steps = 7;
+    for preset in Preset::ALL {
+        let config = preset.of(&base);
+        config.validate().unwrap();
+        assert_eq!(config.train, base.train);
+        assert_eq!(Config::from_toml(&config.to_toml().unwrap()).unwrap(), config);
+    }
+    // Each is another model than the ones before it.
+    let all = Preset::ALL.map(|preset| preset.of(&base));
+    for (index, config) in all.iter().enumerate() {
+        assert!(!all[..index].contains(config), "{:?}", Preset::ALL[index]);
+    }
+    // Two layers have no room for a halving on either side.
+    let refused = Preset::BkScales.of(&Config::default()).validate().unwrap_err();
+    assert!(format!("{refused:#}").contains("scales"), "{refused:#}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use burn::module::Module as _;
 use wavecube_models::{
+    ablate::{self, Variants, ablate},
     checkpoint::Checkpoint,
     config::Config,
     data::{Corpus, Entropy},
@@ -12,6 +13,7 @@ use wavecube_models::{
     lct_gpt::ModelConfig,
     metrics::Record,
     presets::Preset,
+    speed::{self, SpeedOptions},
     train::{RunOptions, Trainer, checkpoint_path, run},
 };
 
@@ -142,6 +144,40 @@ fn a_checkpoint_comes_back_to_the_last_bit() {
     assert!(first.iter().any(|(name, ..)| name.ends_with("lct.learned")), "{:?}", first[0].0);
     assert_eq!(first, second);
     assert!(!out.path().join("again.safetensors.partial").exists());
+}
+
+#[test]
+fn named_models_are_compared_in_one_table() {
+    let out = tempfile::tempdir().unwrap();
+    let mut base = full();
+    base.train.steps = 2;
+    let variants = Variants::of_presets(&base, &[Preset::Attention, Preset::BkFull]);
+    let mut seen = Vec::new();
+    let never = AtomicBool::new(false);
+    let table = ablate(&variants, &corpus(), &flex(), out.path(), &never, |done, of, row| {
+        seen.push((done, of, row.labels.join(" ")));
+    })
+    .unwrap();
+    assert_eq!(seen, [(1, 2, "attention".to_owned()), (2, 2, "bk-full".to_owned())]);
+    let names: Vec<&str> = table.rows[1].statistics.iter().map(|s| s.name.as_str()).collect();
+    for part in ["load of each expert", "experts a token", "steps a position", "share of"] {
+        assert!(names.iter().any(|name| name.contains(part)), "{part}: {names:?}");
+    }
+    assert!(table.rows[0].statistics.is_empty());
+    ablate::write(&table, out.path()).unwrap();
+    let text = fs::read_to_string(out.path().join("ablation.md")).unwrap();
+    assert!(text.contains("| preset | bits/byte") && text.contains("| bk-full |"), "{text}");
+}
+
+#[test]
+fn mixers_are_timed_at_every_length() {
+    let options = SpeedOptions { lengths: vec![1, 6], width: 8, heads: 2, batch: 2, calls: 1 };
+    let rows = speed::measure(&options, &flex(), |_| {}).unwrap();
+    assert_eq!(rows.iter().map(|row| row.length).collect::<Vec<_>>(), [1, 6]);
+    assert!(rows.iter().all(|row| row.left > 0.0 && row.attention_forward > 0.0));
+    assert!(speed::markdown(&rows).contains("| 6 |"));
+    let odd = SpeedOptions { heads: 3, ..options };
+    assert!(speed::measure(&odd, &flex(), |_| {}).is_err());
 }
 
 #[test]

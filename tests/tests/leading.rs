@@ -135,7 +135,7 @@ fn serial([d, p, g]: [&[Complex64]; 3]) -> [Vec<Complex64>; 3] {
 /// A pivot is at least 1 in size, so an error shrinks by `p/|u|²` an element: a few `ε`, and twice that for
 /// the gradient, which multiplies two results.
 const SINGLE: [f64; 3] = [6e-7, 1.2e-6, 1.2e-6];
-const DOUBLE: [f64; 3] = [2e-14; 3];
+const DOUBLE: [f64; 3] = [4e-15; 3];
 
 #[test]
 fn leading_blocks_against_the_dense_inverse() {

@@ -28,8 +28,8 @@
 //! 20 bytes an element in `f32`, 32 for the gradient; about 90 and 70 flop, 25 and 35 without the tree.
 //!
 //! # Error
-//! Largest error over largest value, `f32`, against `f64`, pivots of size 1: see the gates of its tests, 6e-7
-//! for `y` and 1.2e-6 for the gradients.
+//! Largest error over largest value, on the software driver against `f64`, with a shift of 1.5i and products
+//! between 0 and 2: 2e-7 for `y` and 4e-7 for the gradients in `f32`, at every length; 6e-16 in `f64`.
 
 #![allow(
     clippy::needless_pass_by_value,
