@@ -1,9 +1,9 @@
-//! Ablation: the same run for every combination of a few choices.
+//! Ablation: the same run for every combination of a few choices, or for named models.
 
 use std::{fmt::Write as _, path::Path, sync::atomic::AtomicBool};
 
 use anyhow::Result;
-use burn::tensor::Device;
+use burn::{module::Module as _, tensor::Device};
 use serde::Serialize;
 
 use crate::{
@@ -11,7 +11,9 @@ use crate::{
     config::Config,
     data::Corpus,
     layers::{Axis, ComplexToReal},
-    lct_gpt::{Placement, Positions},
+    lct_gpt::{ModelConfig, Placement, Positions},
+    model::{Architecture, Statistic},
+    presets::Preset,
     train::{RunOptions, Trainer, run},
 };
 
@@ -32,55 +34,65 @@ pub struct Grid {
     pub epsilons: Vec<f64>,
 }
 
+/// Configurations side by side: what tells them apart has a column each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variants {
+    /// The names of the columns.
+    pub columns: Vec<&'static str>,
+    /// What stands in them, and the configuration.
+    pub variants: Vec<(Vec<String>, Config)>,
+}
+
 /// One line of the table.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// Where the transform goes.
-    pub placement: Placement,
-    /// Along what; absent for the baseline, like the next three.
-    pub axis: Option<Axis>,
-    /// Back to real numbers.
-    pub to_real: Option<ComplexToReal>,
-    /// Fixed or learned.
-    pub learned: Option<bool>,
-    /// Limit of `|b|`.
-    pub epsilon: Option<f64>,
-    /// How positions are told apart.
-    pub positions: Positions,
+    /// What tells it apart, in the order of the columns.
+    pub labels: Vec<String>,
     /// Bits per byte on the held-out text.
     pub bits_per_byte: f64,
     /// Bytes trained on in a second.
     pub tokens_per_second: f64,
     /// Parameters of the model.
     pub parameters: usize,
+    /// Operations of a token, forward.
+    pub flop: f64,
     /// Times a transform met `|b| < epsilon`.
     pub degenerate_hits: u64,
+    /// What the parts of the model did on held-out text.
+    pub statistics: Vec<Statistic>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Table {
+    /// The names of the columns of labels.
+    pub columns: Vec<&'static str>,
+    /// A row for each variant.
+    pub rows: Vec<Row>,
+}
+
+impl Variants {
+    /// `base` with each of `presets`.
+    pub fn of_presets(base: &Config, presets: &[Preset]) -> Self {
+        let variant = |preset: &Preset| (vec![name(Some(*preset))], preset.of(base));
+        Self { columns: vec!["preset"], variants: presets.iter().map(variant).collect() }
+    }
 }
 
 impl Row {
-    /// What was chosen, `block channels projection learned rope`.
+    /// What was chosen: the labels that apply to the variant.
     pub fn choices(&self) -> String {
-        let transform = self.learned.map(|learned| if learned { "learned" } else { "fixed" });
-        [
-            name(Some(self.placement)),
-            name(self.axis),
-            name(self.to_real),
-            name(transform),
-            name(Some(self.positions)),
-        ]
-        .into_iter()
-        .filter(|choice| choice != ABSENT)
-        .collect::<Vec<_>>()
-        .join(" ")
+        let apply = self.labels.iter().filter(|label| *label != ABSENT).map(String::as_str);
+        apply.collect::<Vec<_>>().join(" ")
     }
 }
 
 impl Grid {
-    /// Every distinct combination over `base`.
+    /// Every distinct combination over `base`, an LCT-GPT.
     ///
     /// The baseline has no transform, so the choices about it do not multiply it; a fixed transform
     /// does not move, so one limit of `|b|` is enough for it.
-    pub fn configurations(&self, base: &Config) -> Vec<Config> {
+    pub fn variants(&self, base: &Config) -> Variants {
         let mut all: Vec<Config> = Vec::new();
         for &placement in &self.placements {
             for &positions in &self.positions {
@@ -89,10 +101,11 @@ impl Grid {
                         for &learned in &self.learned {
                             for &epsilon in &self.epsilons {
                                 let mut config = base.clone();
-                                config.model.placement = placement;
-                                config.model.positions = positions;
+                                config.model = Architecture::LctGpt;
+                                config.lct_gpt.placement = placement;
+                                config.lct_gpt.positions = positions;
                                 if placement != Placement::None {
-                                    let lct = &mut config.model.lct;
+                                    let lct = &mut config.lct_gpt.lct;
                                     lct.axis = axis;
                                     lct.to_real = to_real;
                                     lct.learned = learned;
@@ -107,30 +120,48 @@ impl Grid {
                 }
             }
         }
-        all
+        Variants {
+            columns: vec!["placement", "axis", "to real", "transform", "positions", "ε"],
+            variants: all.into_iter().map(|config| (labels(&config.lct_gpt), config)).collect(),
+        }
     }
 }
 
-/// Trains every combination; `on_row` sees each line as it is ready.
+fn labels(model: &ModelConfig) -> Vec<String> {
+    let lct = (model.placement != Placement::None).then_some(&model.lct);
+    let transform = match lct.map(|lct| lct.learned) {
+        Some(true) => "learned",
+        Some(false) => "fixed",
+        None => "–",
+    };
+    vec![
+        name(Some(model.placement)),
+        name(lct.map(|lct| lct.axis)),
+        name(lct.map(|lct| lct.to_real)),
+        transform.to_owned(),
+        name(Some(model.positions)),
+        name(lct.filter(|lct| lct.learned).map(|lct| lct.epsilon)),
+    ]
+}
+
+/// Trains every variant; `on_row` sees each line as it is ready.
 ///
 /// # Errors
 ///
-/// When a combination is not valid (before anything is trained) or a run fails.
+/// When a variant is not valid (before anything is trained) or a run fails.
 pub fn ablate(
-    base: &Config,
-    grid: &Grid,
+    variants: &Variants,
     corpus: &Corpus,
     device: &Device,
     out: &Path,
     interrupted: &AtomicBool,
     mut on_row: impl FnMut(usize, usize, &Row),
-) -> Result<Vec<Row>> {
-    let configurations = grid.configurations(base);
-    for config in &configurations {
+) -> Result<Table> {
+    for (_, config) in &variants.variants {
         config.validate()?;
     }
     let mut rows = Vec::new();
-    for (index, config) in configurations.iter().enumerate() {
+    for (index, (labels, config)) in variants.variants.iter().enumerate() {
         let mut trainer = Trainer::new(config, corpus.clone(), device)?;
         let options = RunOptions {
             out: out.join(format!("run-{:03}", index + 1)),
@@ -141,24 +172,19 @@ pub fn ablate(
         if summary.interrupted {
             break;
         }
-        let model = &config.model;
-        let transformed = model.placement != Placement::None;
         let row = Row {
-            placement: model.placement,
-            axis: transformed.then_some(model.lct.axis),
-            to_real: transformed.then_some(model.lct.to_real),
-            learned: transformed.then_some(model.lct.learned),
-            epsilon: (transformed && model.lct.learned).then_some(model.lct.epsilon),
-            positions: model.positions,
+            labels: labels.clone(),
             bits_per_byte: summary.validation_bpb,
             tokens_per_second: summary.bytes_per_second,
-            parameters: trainer.model().config().parameter_count(),
+            parameters: trainer.model().num_params(),
+            flop: trainer.model().flops().forward(),
             degenerate_hits: summary.degenerate_hits,
+            statistics: trainer.statistics()?,
         };
-        on_row(index + 1, configurations.len(), &row);
+        on_row(index + 1, variants.variants.len(), &row);
         rows.push(row);
     }
-    Ok(rows)
+    Ok(Table { columns: variants.columns.clone(), rows })
 }
 
 /// Stands for a choice that the baseline does not have.
@@ -173,34 +199,28 @@ fn name<T: Serialize>(value: Option<T>) -> String {
 }
 
 /// The rows as a Markdown table, best first.
-pub fn markdown(rows: &[Row]) -> String {
-    let mut sorted: Vec<_> = rows.iter().collect();
+pub fn markdown(table: &Table) -> String {
+    let mut sorted: Vec<_> = table.rows.iter().collect();
     sorted.sort_by(|a, b| a.bits_per_byte.total_cmp(&b.bits_per_byte));
-    let mut table = "| placement | axis | to real | transform | positions | ε | bits/byte | \
-                     tokens/s | parameters | degenerate |\n|---|---|---|---|---|---|--:|--:|--:|--:|\n"
-        .to_owned();
+    let mut text = format!(
+        "| {} | bits/byte | tokens/s | parameters | kFLOP/token | degenerate |\n|{}--:|--:|--:|--:|--:|\n",
+        table.columns.join(" | "),
+        "---|".repeat(table.columns.len())
+    );
     for row in sorted {
-        let transform = match row.learned {
-            Some(true) => "learned",
-            Some(false) => "fixed",
-            None => ABSENT,
-        };
         // Writing to a string cannot fail.
         let _ = writeln!(
-            table,
-            "| {} | {} | {} | {transform} | {} | {} | {:.4} | {:.0} | {} | {} |",
-            name(Some(row.placement)),
-            name(row.axis),
-            name(row.to_real),
-            name(Some(row.positions)),
-            name(row.epsilon),
+            text,
+            "| {} | {:.4} | {:.0} | {} | {:.0} | {} |",
+            row.labels.join(" | "),
             row.bits_per_byte,
             row.tokens_per_second,
             row.parameters,
+            row.flop / 1e3,
             row.degenerate_hits
         );
     }
-    table
+    text
 }
 
 /// Writes `ablation.md` and `ablation.json` into `out`.
@@ -208,7 +228,7 @@ pub fn markdown(rows: &[Row]) -> String {
 /// # Errors
 ///
 /// When a file cannot be written.
-pub fn write(rows: &[Row], out: &Path) -> Result<()> {
-    write_atomically(&out.join("ablation.md"), markdown(rows).as_bytes())?;
-    write_atomically(&out.join("ablation.json"), &serde_json::to_vec_pretty(rows)?)
+pub fn write(table: &Table, out: &Path) -> Result<()> {
+    write_atomically(&out.join("ablation.md"), markdown(table).as_bytes())?;
+    write_atomically(&out.join("ablation.json"), &serde_json::to_vec_pretty(table)?)
 }

@@ -2,7 +2,7 @@
 //! metadata, the configuration, the step and the state of the random numbers.
 //!
 //! The file is written beside its destination and renamed over it, so a reader never sees half of
-//! one. Weights are named by their path in the model (`model.blocks.0.mlp.up.weight`) and readable
+//! one. Weights are named by their path in the model (`model.LctGpt.blocks.0.mlp.up.weight`) and readable
 //! by anything that reads safetensors; moments are `optimizer.{matrices,vectors}.{first,second}`.
 
 use std::{
@@ -22,13 +22,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Config,
-    lct_gpt::LctGpt,
+    model::{Architecture, Model},
     optimizer::{FlatAdamW, Moments},
     random::Random,
 };
 
 /// The version of the layout described above.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
+/// The table of each model in a configuration.
+const TABLES: [(Architecture, &str); 2] =
+    [(Architecture::LctGpt, "lct-gpt"), (Architecture::ResnetBk, "resnet-bk")];
 const GROUPS: [&str; 2] = ["matrices", "vectors"];
 
 /// Where a run stands.
@@ -123,7 +126,7 @@ pub fn save(
     path: &Path,
     config: &Config,
     progress: &Progress,
-    model: &LctGpt,
+    model: &Model,
     optimizer: &FlatAdamW,
 ) -> Result<()> {
     let mut tensors = Vec::new();
@@ -259,6 +262,7 @@ impl Checkpoint {
     /// Names the first key that differs, with both values.
     pub fn check_resumes(&self, config: &Config) -> Result<()> {
         let essential = |config: &Config| -> Result<serde_json::Value> {
+            let used = config.model;
             let mut value = serde_json::to_value(config)?;
             let free = ["steps", "log_every", "eval_every", "eval_sequences", "checkpoint_every"];
             if let Some(train) = value.get_mut("train").and_then(|train| train.as_object_mut()) {
@@ -268,6 +272,11 @@ impl Checkpoint {
             }
             if let Some(config) = value.as_object_mut() {
                 config.remove("data");
+                for (model, table) in TABLES {
+                    if model != used {
+                        config.remove(table);
+                    }
+                }
             }
             Ok(value)
         };
@@ -287,9 +296,9 @@ impl Checkpoint {
     /// # Errors
     ///
     /// When a weight is missing or has another shape.
-    pub fn model(&self, device: &Device) -> Result<LctGpt> {
+    pub fn model(&self, device: &Device) -> Result<Model> {
         let tensors = SafeTensors::deserialize(&self.bytes)?;
-        let model = LctGpt::new(&self.config.model, &mut Random::new(0), device)?;
+        let model = Model::new(&self.config, &mut Random::new(0), device)?;
         let mut loader = Loader { tensors: &tensors, path: Vec::new(), failure: None };
         let model = model.map(&mut loader);
         match loader.failure {
@@ -305,7 +314,7 @@ impl Checkpoint {
     /// # Errors
     ///
     /// When they are missing or do not belong to `model`.
-    pub fn optimizer(&self, model: &LctGpt, device: &Device) -> Result<FlatAdamW> {
+    pub fn optimizer(&self, model: &Model, device: &Device) -> Result<FlatAdamW> {
         let tensors = SafeTensors::deserialize(&self.bytes)?;
         let mut optimizer = FlatAdamW::new(&self.config.train);
         let mut moments = [None, None];

@@ -8,14 +8,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::lct_gpt::ModelConfig;
+use crate::{lct_gpt, model::Architecture, resnet_bk};
 
 /// One run: model, text, training.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// The model.
-    pub model: ModelConfig,
+    /// Which model; only its own table counts.
+    pub model: Architecture,
+    /// LCT-GPT.
+    pub lct_gpt: lct_gpt::ModelConfig,
+    /// ResNet-BK.
+    pub resnet_bk: resnet_bk::ModelConfig,
     /// The text.
     pub data: DataConfig,
     /// The training.
@@ -131,13 +135,24 @@ impl Config {
         Ok(toml::to_string(self)?)
     }
 
-    /// Checks every value.
+    /// How many bytes the model sees.
+    pub fn context(&self) -> usize {
+        match self.model {
+            Architecture::LctGpt => self.lct_gpt.context,
+            Architecture::ResnetBk => self.resnet_bk.context,
+        }
+    }
+
+    /// Checks every value that counts.
     ///
     /// # Errors
     ///
     /// The first value that is out of range, by its key.
     pub fn validate(&self) -> Result<()> {
-        self.model.validate().context("in [model]")?;
+        match self.model {
+            Architecture::LctGpt => self.lct_gpt.validate().context("in [lct-gpt]")?,
+            Architecture::ResnetBk => self.resnet_bk.validate().context("in [resnet-bk]")?,
+        }
         let train = &self.train;
         let counts = [
             ("train.steps", train.steps),

@@ -69,7 +69,7 @@ impl Corpus {
             ensure!(
                 len > context,
                 "the {part} text has {len} bytes, which is not more than the model's context of \
-                 {context}: take a longer text or a shorter model.context"
+                 {context}: take a longer text or a shorter context"
             );
         }
         Ok(())

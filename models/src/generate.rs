@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::{lct_gpt::LctGpt, random::Random};
+use crate::{model::Model, random::Random};
 
 /// How the next byte is drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,7 +33,7 @@ impl Default for Sampling {
 ///
 /// When the temperature is not a number of at least 0, or the device fails.
 pub fn generate(
-    model: &LctGpt,
+    model: &Model,
     prompt: &str,
     sampling: &Sampling,
     mut on_text: impl FnMut(&str),
@@ -47,7 +47,7 @@ pub fn generate(
         .into_iter()
         .next()
         .context("the model has no parameters")?;
-    let context = model.config().context;
+    let context = model.context();
     let mut random = Random::new(sampling.seed);
     // A text begins after a line break; an empty prompt has to begin somewhere.
     let mut bytes = if prompt.is_empty() { b"\n".to_vec() } else { prompt.as_bytes().to_vec() };
@@ -59,7 +59,7 @@ pub fn generate(
         let values: Vec<i32> = window.iter().map(|&byte| i32::from(byte)).collect();
         let time = values.len();
         let input = Tensor::<2, Int>::from_data(TensorData::new(values, [1, time]), &device);
-        let logits = model.forward(input)?.narrow(1, time - 1, 1);
+        let logits = model.next_logits(input)?;
         let logits = logits
             .try_into_data_as::<f32>()
             .context("the device failed")?

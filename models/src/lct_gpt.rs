@@ -7,16 +7,18 @@
 use burn::{
     module::{Module, Param},
     nn::Linear,
-    tensor::{Device, Int, Tensor, activation::log_softmax},
+    tensor::{Device, Int, Tensor},
 };
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
 use crate::{
+    flops::{Flops, Part},
     layers::{
         CausalSelfAttention, LctConfig, LctLayer, Mlp, Norm, NormKind, SequenceContext, linear,
         normal_matrix,
     },
+    model::cross_entropy,
     random::Random,
 };
 
@@ -105,10 +107,10 @@ impl ModelConfig {
     /// [`LctConfig::validate`].
     pub fn validate(&self) -> Result<()> {
         let at_least_one = [
-            ("model.context", self.context),
-            ("model.d_model", self.d_model),
-            ("model.layers", self.layers),
-            ("model.heads", self.heads),
+            ("lct-gpt.context", self.context),
+            ("lct-gpt.d_model", self.d_model),
+            ("lct-gpt.layers", self.layers),
+            ("lct-gpt.heads", self.heads),
         ];
         for (argument, found) in at_least_one {
             if found == 0 {
@@ -118,15 +120,15 @@ impl ModelConfig {
         if !self.d_model.is_multiple_of(self.heads) {
             return Err(Error::Length {
                 op: OP,
-                argument: "model.d_model",
-                expected: "a multiple of model.heads",
+                argument: "lct-gpt.d_model",
+                expected: "a multiple of lct-gpt.heads",
                 found: self.d_model,
             });
         }
         if self.positions == Positions::Rope && !(self.d_model / self.heads).is_multiple_of(2) {
             return Err(Error::Length {
                 op: OP,
-                argument: "model.d_model / model.heads",
+                argument: "lct-gpt.d_model / lct-gpt.heads",
                 expected: "even where positions = \"rope\"",
                 found: self.d_model / self.heads,
             });
@@ -175,6 +177,31 @@ impl ModelConfig {
         let unit = (2 * self.layers * self.d_model) as f64;
         let hidden = 1.0 + (target - thin.parameter_count() as f64) / unit;
         Self { mlp_hidden: hidden.round().max(1.0) as usize, ..self.clone() }
+    }
+
+    /// The operations of a token, at the full context.
+    pub fn flops(&self) -> Flops {
+        let (d, time) = (self.d_model as f64, self.context as f64);
+        let layers = self.layers as f64;
+        let mut parts = Vec::new();
+        if self.placement != Placement::Mixer {
+            parts.push(Part::matrices("attention maps", 4.0 * d * d).times(layers));
+            // Scores and their use, masked ones too: two products of `time · d` a token.
+            parts.push(Part::matrices("attention", 2.0 * time * d).times(layers));
+        }
+        if self.placement != Placement::None {
+            // A transform is a few FFTs of `5 n log₂ n` over a line of `n`; shears take two.
+            let n = if self.lct.is_causal() { time } else { d };
+            let transforms = 2.0 * 5.0 * d * n.log2().max(1.0);
+            parts.push(
+                Part { name: "transform", forward: transforms, backward: transforms }.times(layers),
+            );
+            let projection = self.lct.parameter_count(self.d_model) as f64;
+            parts.push(Part::matrices("projection", projection).times(layers));
+        }
+        parts.push(Part::matrices("network", 2.0 * d * self.hidden() as f64).times(layers));
+        parts.push(Part::matrices("head", d * VOCABULARY as f64));
+        Flops::new(parts, self.parameter_count())
     }
 }
 
@@ -324,9 +351,6 @@ impl LctGpt {
     ///
     /// Those of [`forward`](Self::forward).
     pub fn loss(&self, bytes: Tensor<2, Int>, targets: Tensor<2, Int>) -> Result<Tensor<1>> {
-        let logits = self.forward(bytes)?;
-        let [batch, time, vocabulary] = logits.dims();
-        let log_p = log_softmax(logits.reshape([batch * time, vocabulary]), 1);
-        Ok(log_p.gather(1, targets.reshape([batch * time, 1])).mean().neg())
+        Ok(cross_entropy(self.forward(bytes)?, targets))
     }
 }

@@ -5,11 +5,13 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`bridge`] | wavecube's operations as differentiable Burn operations, on every backend |
-//! | [`layers`] | the linear canonical transform as a layer, attention, norms, MLP: all causal |
+//! | [`layers`] | the linear canonical transform as a layer, the resolvent mixer, attention, experts |
 //! | [`lct_gpt`] | LCT-GPT, a byte-level GPT with a transform in its blocks |
-//! | [`config`], [`data`], [`random`], [`device`] | a run's configuration, text, randomness, device |
+//! | [`resnet_bk`] | ResNet-BK, a byte-level model on resolvents of tridiagonal operators |
+//! | [`model`], [`flops`] | the models behind one type, and what they compute |
+//! | [`config`], [`presets`], [`data`], [`random`], [`device`] | a run's configuration, text, randomness, device |
 //! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`] | training that resumes to the last bit |
-//! | [`generate`], [`ablate`], [`demo`] | what the `wavecube` program does with a model |
+//! | [`generate`], [`ablate`], [`demo`], [`speed`] | what the `wavecube` program does with a model |
 //!
 //! ```
 //! use burn::tensor::{Device, Int, Tensor};
@@ -29,10 +31,15 @@ pub mod config;
 pub mod data;
 pub mod demo;
 pub mod device;
+pub mod flops;
 pub mod generate;
 pub mod layers;
 pub mod lct_gpt;
 pub mod metrics;
+pub mod model;
 pub mod optimizer;
+pub mod presets;
 pub mod random;
+pub mod resnet_bk;
+pub mod speed;
 pub mod train;

@@ -40,6 +40,13 @@ impl Random {
         ((u128::from(self.bits()) * bound as u128) >> 64) as usize
     }
 
+    /// Standard Gumbel: the largest of logits with this added is a draw by their softmax.
+    pub fn gumbel(&mut self) -> f64 {
+        // In (0, 1], and away from 1 the second logarithm is finite.
+        let uniform = (1.0 - self.uniform()).min(1.0 - f64::EPSILON);
+        -(-uniform.ln()).ln()
+    }
+
     /// Standard normal, by Box and Muller.
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();

@@ -18,8 +18,8 @@ use crate::{
     checkpoint::{self, Checkpoint, Progress},
     config::Config,
     data::{Batch, Corpus, even_starts},
-    lct_gpt::LctGpt,
     metrics::{Metrics, Record},
+    model::{Losses, Model, Statistic},
     optimizer::{FlatAdamW, clip_global_norm, flat_gradients},
     random::Random,
 };
@@ -29,7 +29,7 @@ pub struct Trainer {
     config: Config,
     device: Device,
     corpus: Corpus,
-    model: LctGpt,
+    model: Model,
     optimizer: FlatAdamW,
     random: Random,
     progress: Progress,
@@ -56,9 +56,9 @@ impl Trainer {
     /// When the configuration is not valid or the text is shorter than the model's context.
     pub fn new(config: &Config, corpus: Corpus, device: &Device) -> Result<Self> {
         config.validate()?;
-        corpus.check_context(config.model.context)?;
+        corpus.check_context(config.context())?;
         let device = device.clone().autodiff();
-        let model = LctGpt::new(&config.model, &mut Random::new(config.train.seed), &device)?;
+        let model = Model::new(config, &mut Random::new(config.train.seed), &device)?;
         let progress =
             Progress { step: 0, random: 0, bytes: 0, seconds: 0.0, optimizer_time: [None, None] };
         Ok(Self {
@@ -80,7 +80,7 @@ impl Trainer {
     pub fn resume(path: &Path, config: &Config, corpus: Corpus, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::read(path)?;
         checkpoint.check_resumes(config)?;
-        corpus.check_context(config.model.context)?;
+        corpus.check_context(config.context())?;
         let device = device.clone().autodiff();
         let model = checkpoint.model(&device)?;
         let optimizer = checkpoint.optimizer(&model, &device)?;
@@ -96,7 +96,7 @@ impl Trainer {
     }
 
     /// The model as it is.
-    pub fn model(&self) -> &LctGpt {
+    pub fn model(&self) -> &Model {
         &self.model
     }
 
@@ -112,7 +112,7 @@ impl Trainer {
     /// When a transform parameter is no longer finite.
     pub fn step(&mut self, share: f64) -> Result<StepReport> {
         let train = &self.config.train;
-        let context = self.config.model.context;
+        let context = self.config.context();
         let rounds = train.accumulation;
         let mut gradients: Option<crate::optimizer::Flat> = None;
         let mut total: Option<Tensor<1>> = None;
@@ -124,7 +124,8 @@ impl Trainer {
                 &mut self.random,
                 &self.device,
             );
-            let loss = self.model.loss(batch.bytes, batch.targets)?;
+            let losses = self.model.losses(batch.bytes, batch.targets, &mut self.random)?;
+            let Losses { total: loss, nats } = losses;
             let flat = flat_gradients(loss.backward(), &self.model, &self.device);
             gradients = Some(match gradients {
                 None => flat,
@@ -133,7 +134,7 @@ impl Trainer {
                     [a + c, b + d]
                 }
             });
-            let loss = loss.inner();
+            let loss = nats.inner();
             total = Some(match total {
                 None => loss,
                 Some(sum) => sum + loss,
@@ -163,7 +164,7 @@ impl Trainer {
     ///
     /// As for [`step`](Self::step).
     pub fn evaluate(&self, sequences: usize) -> Result<f64> {
-        let context = self.config.model.context;
+        let context = self.config.context();
         let text = &self.corpus.validation;
         let starts = even_starts(text.len(), context, sequences);
         let device = self.device.clone().inner();
@@ -175,6 +176,19 @@ impl Trainer {
             nats += read(loss)? * starts.len() as f64;
         }
         Ok(nats / starts.len() as f64 / std::f64::consts::LN_2)
+    }
+
+    /// What the parts of the model do on the first windows of the held-out text.
+    ///
+    /// # Errors
+    ///
+    /// As for [`step`](Self::step).
+    pub fn statistics(&self) -> Result<Vec<Statistic>> {
+        let context = self.config.context();
+        let starts = even_starts(self.corpus.validation.len(), context, 8);
+        let device = self.device.clone().inner();
+        let batch = Batch::at(&self.corpus.validation, &starts, context, &device);
+        Ok(self.model.valid().statistics(batch.bytes)?)
     }
 
     /// Writes a checkpoint.
@@ -241,7 +255,7 @@ pub fn run(
     let checkpoint = checkpoint_path(&options.out);
     let mut metrics = Metrics::open(&options.out, trainer.progress.step)?;
     let display = Display::new(options, train.steps);
-    let window_bytes = (train.accumulation * train.batch * trainer.config.model.context) as f64;
+    let window_bytes = (train.accumulation * train.batch * trainer.config.context()) as f64;
     let trained_before = trainer.progress.seconds;
     let mut clock = Duration::ZERO;
     let mut window = Window::default();

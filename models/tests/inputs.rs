@@ -10,6 +10,7 @@ use wavecube_models::{
     device::{DeviceChoice, select},
     layers::{Axis, ComplexToReal},
     lct_gpt::{Placement, Positions},
+    presets::Preset,
     train::Trainer,
 };
 
@@ -25,7 +26,7 @@ fn message(toml: &str) -> String {
 #[test]
 fn a_configuration_names_the_key_that_is_wrong() {
     for (toml, expected) in [
-        ("[model]\nd_modell = 3", "d_modell"),
+        ("[lct-gpt]\nd_modell = 3", "d_modell"),
         ("[modell]\n", "modell"),
         ("[train]\nsteps = 0", "train.steps"),
         ("[train]\nsteps = -1", "steps"),
@@ -33,12 +34,19 @@ fn a_configuration_names_the_key_that_is_wrong() {
         ("[train]\nlearning_rate = 0.0", "train.learning_rate"),
         ("[train]\nbeta2 = 1.0", "train.beta2"),
         ("[data]\nvalidation = 1.5", "data.validation"),
-        ("[model]\nplacement = \"inside\"", "inside"),
-        ("[model]\nheads = 5", "model.heads"),
-        ("[model.lct]\naxis = \"sequence\"\nform = \"two-sided\"", "sees the future"),
-        ("[model.lct]\nepsilon = 0.0", "epsilon"),
+        ("[lct-gpt]\nplacement = \"inside\"", "inside"),
+        ("[lct-gpt]\nheads = 5", "lct-gpt.heads"),
+        ("[lct-gpt.lct]\naxis = \"sequence\"\nform = \"two-sided\"", "sees the future"),
+        ("[lct-gpt.lct]\nepsilon = 0.0", "epsilon"),
         ("model = 3", "model"),
-        ("[model", "TOML"),
+        ("model = \"gpt\"", "resnet-bk"),
+        ("model = \"resnet-bk\"\n[resnet-bk]\nscales = 1", "2 · resnet-bk.scales + 1"),
+        ("model = \"resnet-bk\"\n[resnet-bk.mixer]\nform = \"two-sided\"", "sees the future"),
+        ("model = \"resnet-bk\"\n[resnet-bk.mixer]\ngrad_blend = 2.0", "grad_blend"),
+        ("model = \"resnet-bk\"\n[resnet-bk.experts]\ncount = 2\ntop_k = 3", "experts.top_k"),
+        ("model = \"resnet-bk\"\n[resnet-bk.halting]\nsteps = 0", "halting.steps"),
+        ("model = \"resnet-bk\"\n[resnet-bk.exits]\nconfidence = 0.0", "confidence"),
+        ("[lct-gpt", "TOML"),
     ] {
         let message = message(toml);
         assert!(message.contains(expected), "{toml}: {message}");
@@ -52,6 +60,27 @@ fn a_configuration_survives_toml() {
     assert_eq!(Config::from_toml("").unwrap(), Config::default());
     let config = demo::configuration(7);
     assert_eq!(Config::from_toml(&config.to_toml().unwrap()).unwrap(), config);
+}
+
+#[test]
+fn presets_are_configurations() {
+    let mut base = Config::default();
+    base.resnet_bk.layers = 5;
+    base.train.steps = 7;
+    for preset in Preset::ALL {
+        let config = preset.of(&base);
+        config.validate().unwrap();
+        assert_eq!(config.train, base.train);
+        assert_eq!(Config::from_toml(&config.to_toml().unwrap()).unwrap(), config);
+    }
+    // Each is another model than the ones before it.
+    let all = Preset::ALL.map(|preset| preset.of(&base));
+    for (index, config) in all.iter().enumerate() {
+        assert!(!all[..index].contains(config), "{:?}", Preset::ALL[index]);
+    }
+    // Two layers have no room for a halving on either side.
+    let refused = Preset::BkScales.of(&Config::default()).validate().unwrap_err();
+    assert!(format!("{refused:#}").contains("scales"), "{refused:#}");
 }
 
 #[test]
@@ -82,7 +111,7 @@ fn texts_that_cannot_be_used_are_errors() {
     let Err(error) = Trainer::new(&Config::default(), corpus, &flex()) else {
         panic!("a text shorter than the context was accepted");
     };
-    assert!(error.to_string().contains("model.context"), "{error:#}");
+    assert!(error.to_string().contains("shorter context"), "{error:#}");
 }
 
 #[test]
@@ -107,7 +136,7 @@ fn a_grid_has_every_distinct_combination_once() {
         epsilons: vec![1e-3, 1e-1],
     };
     // The baseline once; 2 axes × 2 ways × (fixed + learned at 2 limits).
-    assert_eq!(grid.configurations(&Config::default()).len(), 1 + 2 * 2 * 3);
+    assert_eq!(grid.variants(&Config::default()).variants.len(), 1 + 2 * 2 * 3);
 }
 
 #[test]

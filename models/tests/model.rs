@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Module, ModuleVisitor, Param},
-    tensor::{Device, Gradients, Int, Tensor, TensorData},
+    tensor::{Device, Gradients, Tensor},
 };
 use wavecube_models::{
     layers::{Axis, ComplexToReal, LctConfig, NormKind, ParameterForm, Start},
@@ -10,7 +10,7 @@ use wavecube_models::{
     random::Random,
 };
 
-use crate::support::{close, flex, read, wgpu};
+use crate::support::{bytes, close, flex, read, text, wgpu};
 
 const CONTEXT: usize = 8;
 
@@ -60,15 +60,6 @@ fn configurations() -> Vec<ModelConfig> {
         }
     }
     all
-}
-
-fn bytes(values: &[i32], device: &Device) -> Tensor<2, Int> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len()]), device)
-}
-
-fn text(seed: u64, len: usize) -> Vec<i32> {
-    let mut random = Random::new(seed);
-    (0..len).map(|_| random.below(256) as i32).collect()
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Tests of the models: operations, layers, models, training, and everything a user can get wrong.
 
 mod bridge;
+mod experts;
 mod inputs;
 mod layers;
 mod model;
+mod resnet_bk;
 mod support;
 mod training;
+mod tridiag;

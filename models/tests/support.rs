@@ -1,6 +1,6 @@
 //! What the tests share: random tensors, comparisons, the device with kernels.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use wavecube_models::{
     device::{DeviceChoice, select},
     random::Random,
@@ -28,6 +28,17 @@ pub(crate) fn wgpu() -> Option<Device> {
 pub(crate) fn values(count: usize, seed: u64) -> Vec<f64> {
     let mut random = Random::new(seed);
     (0..count).map(|_| random.normal()).collect()
+}
+
+/// One sequence of bytes.
+pub(crate) fn bytes(values: &[i32], device: &Device) -> Tensor<2, Int> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len()]), device)
+}
+
+/// Random bytes.
+pub(crate) fn text(seed: u64, len: usize) -> Vec<i32> {
+    let mut random = Random::new(seed);
+    (0..len).map(|_| random.below(256) as i32).collect()
 }
 
 pub(crate) fn tensor<const D: usize>(

@@ -4,6 +4,7 @@ use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use burn::module::Module as _;
 use wavecube_models::{
+    ablate::{self, Variants, ablate},
     checkpoint::{Checkpoint, write_atomically},
     config::Config,
     data::{Corpus, Entropy},
@@ -11,6 +12,8 @@ use wavecube_models::{
     layers::{LctConfig, ParameterForm},
     lct_gpt::ModelConfig,
     metrics::Record,
+    presets::Preset,
+    speed::{self, SpeedOptions},
     train::{RunOptions, Trainer, checkpoint_path, run},
 };
 
@@ -23,7 +26,7 @@ fn corpus() -> Corpus {
 
 fn config() -> Config {
     let mut config = Config {
-        model: ModelConfig {
+        lct_gpt: ModelConfig {
             context: 16,
             d_model: 16,
             layers: 1,
@@ -73,11 +76,26 @@ fn a_seed_reproduces_and_another_does_not() {
     assert_ne!(first, losses(&train(&other, c.unwrap().path(), false)));
 }
 
+/// A ResNet-BK with all switches, whose training draws noise.
+fn full() -> Config {
+    let mut config = config();
+    config.resnet_bk.context = 16;
+    config.resnet_bk.d_model = 16;
+    config.resnet_bk.layers = 5;
+    Preset::BkFull.of(&config)
+}
+
 #[test]
 fn resuming_is_going_on() {
+    for config in [config(), full()] {
+        resumes(&config);
+    }
+}
+
+fn resumes(config: &Config) {
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let constant = |steps| {
-        let mut config = config();
+        let mut config = config.clone();
         // The schedule depends on the number of steps; without one the two runs are the same.
         config.train.final_rate = 1.0;
         config.train.steps = steps;
@@ -92,12 +110,12 @@ fn resuming_is_going_on() {
     let end = |out: &Path| {
         let checkpoint = Checkpoint::read(&checkpoint_path(out)).unwrap();
         let model = checkpoint.model(&flex()).unwrap().valid();
-        let mut weights = Vec::new();
+        let mut text = Vec::new();
         generate(&model, "the", &Sampling { length: 30, ..Sampling::default() }, |c| {
-            weights.push(c.to_owned());
+            text.push(c.to_owned());
         })
         .unwrap();
-        (weights, fs::read(checkpoint_path(out)).unwrap().len(), checkpoint.progress.random)
+        (text, fs::read(checkpoint_path(out)).unwrap().len(), checkpoint.progress.random)
     };
     assert_eq!(end(whole.path()).0, end(parts.path()).0);
     assert_eq!(end(whole.path()).2, end(parts.path()).2);
@@ -126,6 +144,40 @@ fn a_checkpoint_comes_back_to_the_last_bit() {
     assert!(first.iter().any(|(name, ..)| name.ends_with("lct.learned")), "{:?}", first[0].0);
     assert_eq!(first, second);
     assert!(!out.path().join("again.safetensors.partial").exists());
+}
+
+#[test]
+fn named_models_are_compared_in_one_table() {
+    let out = tempfile::tempdir().unwrap();
+    let mut base = full();
+    base.train.steps = 2;
+    let variants = Variants::of_presets(&base, &[Preset::Attention, Preset::BkFull]);
+    let mut seen = Vec::new();
+    let never = AtomicBool::new(false);
+    let table = ablate(&variants, &corpus(), &flex(), out.path(), &never, |done, of, row| {
+        seen.push((done, of, row.labels.join(" ")));
+    })
+    .unwrap();
+    assert_eq!(seen, [(1, 2, "attention".to_owned()), (2, 2, "bk-full".to_owned())]);
+    let names: Vec<&str> = table.rows[1].statistics.iter().map(|s| s.name.as_str()).collect();
+    for part in ["load of each expert", "experts a token", "steps a position", "share of"] {
+        assert!(names.iter().any(|name| name.contains(part)), "{part}: {names:?}");
+    }
+    assert!(table.rows[0].statistics.is_empty());
+    ablate::write(&table, out.path()).unwrap();
+    let text = fs::read_to_string(out.path().join("ablation.md")).unwrap();
+    assert!(text.contains("| preset | bits/byte") && text.contains("| bk-full |"), "{text}");
+}
+
+#[test]
+fn mixers_are_timed_at_every_length() {
+    let options = SpeedOptions { lengths: vec![1, 6], width: 8, heads: 2, batch: 2, calls: 1 };
+    let rows = speed::measure(&options, &flex(), |_| {}).unwrap();
+    assert_eq!(rows.iter().map(|row| row.length).collect::<Vec<_>>(), [1, 6]);
+    assert!(rows.iter().all(|row| row.left > 0.0 && row.attention_forward > 0.0));
+    assert!(speed::markdown(&rows).contains("| 6 |"));
+    let odd = SpeedOptions { heads: 3, ..options };
+    assert!(speed::measure(&odd, &flex(), |_| {}).is_err());
 }
 
 #[test]
@@ -200,11 +252,11 @@ fn damaged_or_foreign_checkpoints_are_errors() {
         Err(error) => format!("{error:#}"),
     };
     let mut other = short.clone();
-    other.model.d_model = 32;
-    assert!(resume(&other).contains("model.d_model = 16"), "{}", resume(&other));
+    other.lct_gpt.d_model = 32;
+    assert!(resume(&other).contains("lct-gpt.d_model = 16"), "{}", resume(&other));
     let mut other = short.clone();
-    other.model.lct.parameters = ParameterForm::Lie;
-    assert!(resume(&other).contains("model.lct.parameters"), "{}", resume(&other));
+    other.lct_gpt.lct.parameters = ParameterForm::Lie;
+    assert!(resume(&other).contains("lct-gpt.lct.parameters"), "{}", resume(&other));
     let mut other = short;
     other.train.seed = 9;
     assert!(resume(&other).contains("train.seed"), "{}", resume(&other));

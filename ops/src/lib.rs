@@ -19,6 +19,7 @@ mod convolution;
 mod device;
 mod fft;
 mod lct;
+mod leading;
 mod tensor;
 mod tridiag;
 
@@ -40,6 +41,7 @@ pub use lct::{
     lct_shear_passes, lct_shear_passes_vjp, lct_shear_rate_vjp, lct_shear_vjp, lct_weil,
     lct_weil_vjp, lct2, lct2_param_vjp, lct2_vjp, scaling, scaling_param_vjp, scaling_vjp,
 };
+pub use leading::{leading_resolvent, leading_resolvent_vjp};
 pub use tensor::{Element, Tensor};
 pub use tridiag::{
     Kept, Pivots, Resolvent, Solution, SolveGradients, Tridiagonal, TridiagonalGradients,

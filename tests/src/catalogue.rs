@@ -4,6 +4,7 @@ mod convolution;
 mod fft;
 mod lct;
 mod lct_parameters;
+mod leading;
 mod lines;
 pub mod tridiag;
 
@@ -127,6 +128,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(lct::cases());
     cases.extend(lct_parameters::cases());
     cases.extend(convolution::cases());
+    cases.extend(leading::cases());
     cases.extend(tridiag::cases());
     cases
 }

@@ -5,5 +5,6 @@ mod device;
 mod fft;
 mod fft_plan;
 mod lct;
+mod leading;
 mod tidy;
 mod tridiag;

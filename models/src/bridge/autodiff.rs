@@ -14,7 +14,7 @@ use burn::backend::{
 };
 use wavecube_core::fft::Normalization;
 
-use super::{FftBackend, LctBackend, LctPlan};
+use super::{FftBackend, LctBackend, LctPlan, Sides, TridiagBackend};
 
 #[derive(Debug)]
 struct Fft;
@@ -85,7 +85,7 @@ impl<B: FftBackend, C: CheckpointStrategy> FftBackend for Autodiff<B, C> {
     }
 
     // The adjoints keep the trait's plain bodies here, which are differentiable operations
-    // themselves: only a second derivative ever reaches them.
+    // themselves: only a second derivative ever reaches them. (That of a resolvent is not.)
 }
 
 #[derive(Debug)]
@@ -123,6 +123,39 @@ impl<B: LctBackend, C: CheckpointStrategy> LctBackend for Autodiff<B, C> {
                 prep.finish((x, plan), y)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::lct(x, parameters, plan)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Resolvent;
+
+impl<B: TridiagBackend> Backward<B, 2> for Resolvent {
+    type State = (FloatTensor<B>, FloatTensor<B>, Sides);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (kept, p, sides) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let (by_d, by_p) = B::resolvent_vjp(kept, p, grad, sides);
+        for (node, gradient) in ops.parents.into_iter().zip([by_d, by_p]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: TridiagBackend, C: CheckpointStrategy> TridiagBackend for Autodiff<B, C> {
+    fn resolvent(d: FloatTensor<Self>, p: FloatTensor<Self>, sides: Sides) -> FloatTensor<Self> {
+        let nodes = [d.node(), p.node()];
+        let (d, p) = (d.into_primitive(), p.into_primitive());
+        match Resolvent.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let y = B::resolvent(d.clone(), p.clone(), sides);
+                let kept = if sides == Sides::Both { d } else { y.clone() };
+                prep.finish((kept, p, sides), y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::resolvent(d, p, sides)),
         }
     }
 }

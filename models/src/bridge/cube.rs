@@ -14,8 +14,9 @@ use burn::{
 };
 use burn_cubecl::{CubeBackend, CubeDevice, kernel::into_contiguous, tensor::CubeTensor};
 use wavecube::{
-    Device, Tensor, frft, frft_angle_vjp, lct_causal, lct_causal_param_vjp, lct_causal_vjp,
-    lct_shear_passes, lct_shear_passes_vjp, lct_shear_rate_vjp,
+    Complex32, Complex64, Device, Tensor, Tridiagonal, frft, frft_angle_vjp, lct_causal,
+    lct_causal_param_vjp, lct_causal_vjp, lct_shear_passes, lct_shear_passes_vjp,
+    lct_shear_rate_vjp, leading_resolvent, leading_resolvent_vjp,
 };
 use wavecube_core::{
     Dtype, Error, Layout, Result,
@@ -24,10 +25,10 @@ use wavecube_core::{
 };
 
 use super::{
-    FftBackend, LctBackend, LctPlan, fft,
+    FftBackend, LctBackend, LctPlan, Sides, TridiagBackend, fft,
     lct::Transform,
     matrix::{CausalKernel, Rates, grid},
-    plain,
+    plain, tridiag,
 };
 
 /// The device of a tensor with its caches of plans and tables, which live as long as the program.
@@ -223,4 +224,59 @@ fn native_jacobian(plan: &LctPlan) -> Option<Vec<Vec<f64>>> {
             .collect()
     });
     Some(rows.collect())
+}
+
+impl TridiagBackend for CubeBackend {
+    fn resolvent(d: FloatTensor<Self>, p: FloatTensor<Self>, sides: Sides) -> FloatTensor<Self> {
+        let (d, p) = (into_contiguous(d), into_contiguous(p));
+        let kernel = || {
+            let (diagonal, products) = (to_wavecube(&d, true)?, to_wavecube(&p, false)?);
+            let y = match sides {
+                Sides::Left => leading_resolvent(&diagonal, &products).ok()?,
+                Sides::Both => unshifted(&diagonal, &products)?.resolvent_diagonal().ok()?.diagonal,
+            };
+            Some(from_wavecube(&y, &d))
+        };
+        match kernel() {
+            Some(y) => y,
+            None => tridiag::plain_resolvent::<Self>(&d, p, sides),
+        }
+    }
+
+    fn resolvent_vjp(
+        kept: FloatTensor<Self>,
+        p: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        sides: Sides,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let [kept, p, grad] = [kept, p, grad].map(into_contiguous);
+        let kernel = || {
+            let (first, products) = (to_wavecube(&kept, true)?, to_wavecube(&p, false)?);
+            let grad = to_wavecube(&grad, true)?;
+            let [by_d, by_p] = match sides {
+                Sides::Left => leading_resolvent_vjp(&products, &first, &grad).ok()?,
+                Sides::Both => {
+                    let operators = unshifted(&first, &products)?;
+                    let gradients = operators.resolvent_diagonal_vjp(&grad).ok()?;
+                    [gradients.a, gradients.b]
+                }
+            };
+            Some((from_wavecube(&by_d, &kept), from_wavecube(&by_p, &kept)))
+        };
+        match kernel() {
+            Some(gradients) => gradients,
+            None => tridiag::plain_resolvent_vjp::<Self>(&kept, &p, grad, sides),
+        }
+    }
+}
+
+/// The operators with the diagonal `d`, which has the shift in it already.
+fn unshifted(d: &Tensor, p: &Tensor) -> Option<Tridiagonal> {
+    let batch = d.shape().split_last()?.1;
+    let rows = batch.iter().product();
+    let z = match d.dtype() {
+        Dtype::F64 => Tensor::from_slice(d.device(), &vec![Complex64::ZERO; rows], batch),
+        _ => Tensor::from_slice(d.device(), &vec![Complex32::ZERO; rows], batch),
+    };
+    Some(Tridiagonal::of_products(d, p, &z.ok()?))
 }

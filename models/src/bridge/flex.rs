@@ -2,7 +2,8 @@
 
 use burn::backend::Flex;
 
-use super::{FftBackend, LctBackend};
+use super::{FftBackend, LctBackend, TridiagBackend};
 
 impl FftBackend for Flex {}
 impl LctBackend for Flex {}
+impl TridiagBackend for Flex {}

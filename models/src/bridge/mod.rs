@@ -6,14 +6,16 @@
 //! |---|---|
 //! | [`FftBackend`] | [`fft()`], [`ifft`], [`rfft`], [`irfft`] |
 //! | [`LctBackend`] | [`lct()`] with an [`LctPlan`]: shear, causal and fractional transforms of learned parameters |
+//! | [`TridiagBackend`] | [`resolvent`] of tridiagonal operators, of all elements or causal ([`Sides`]) |
 //!
 //! A complex tensor is a real tensor whose last axis is the pair (re, im): `[.., n, 2]` is `n`
 //! complex numbers, and every transform runs along `n`, the last axis but one.
 //!
 //! Who runs what:
 //!
-//! - **flex** (Burn's own CPU backend) runs the plain-ops bodies of the traits: one matrix product
-//!   with a matrix built in `f64` on the host ([`matrix`]). They are the oracle of the parity tests.
+//! - **flex** (Burn's own CPU backend) runs the plain bodies of the traits: one matrix product with a
+//!   matrix built in `f64` on the host ([`matrix`]), or the recursions of a resolvent in `f64`. They
+//!   are the oracle of the parity tests.
 //! - **Every `CubeCL` backend** (wgpu, CUDA, CPU) runs what `cube` says: the kernels of the
 //!   `wavecube` crate where there are any, the plain bodies otherwise.
 //! - **Autodiff** registers the vector-Jacobian products of the traits (`autodiff`), so the
@@ -30,9 +32,11 @@ mod fft;
 mod flex;
 mod lct;
 mod plain;
+mod tridiag;
 
 pub mod matrix;
 
 pub use fft::{FftBackend, fft, ifft, irfft, rfft};
 pub use lct::{LctBackend, LctPlan, Parameters, lct, parameters_to_host};
+pub use tridiag::{Sides, TridiagBackend, resolvent};
 pub use wavecube_core::fft::Normalization;

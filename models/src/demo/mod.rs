@@ -133,7 +133,7 @@ const MAX_BYTES: usize = 6 << 20;
 /// parameters learned.
 pub fn configuration(seed: u64) -> Config {
     Config {
-        model: ModelConfig {
+        lct_gpt: ModelConfig {
             context: 64,
             d_model: 64,
             layers: 2,
@@ -159,7 +159,20 @@ pub fn configuration(seed: u64) -> Config {
             checkpoint_every: 0,
             ..TrainConfig::default()
         },
+        ..Config::default()
     }
+}
+
+/// The demonstration's own text, Rust sources at hand, with the share `validation` held out, and a line
+/// about it.
+///
+/// # Errors
+///
+/// When Cargo has no sources on this machine.
+pub fn sources(validation: f64) -> Result<(Corpus, String)> {
+    let sources = cargo_sources(MAX_BYTES)?;
+    let text = describe_sources(&sources);
+    Ok((Corpus::split(sources.bytes, validation)?, text))
 }
 
 /// Trains, generates and writes `report.json` and `report.html` into the output directory.
@@ -180,9 +193,7 @@ pub fn demo(
         config.data.text = vec![path.clone()];
         (Corpus::read(&config.data)?, path.display().to_string())
     } else {
-        let sources = cargo_sources(MAX_BYTES)?;
-        let text = describe_sources(&sources);
-        (Corpus::split(sources.bytes, config.data.validation)?, text)
+        sources(config.data.validation)?
     };
     println!("text: {text}");
     let entropy = Entropy::of(&corpus);
@@ -193,7 +204,7 @@ pub fn demo(
     );
     let bytes = [corpus.train.len(), corpus.validation.len()];
     let mut trainer = Trainer::new(&config, corpus, &selected.device)?;
-    let parameters = trainer.model().config().parameter_count();
+    let parameters = trainer.model().num_params();
     println!(
         "LCT-GPT: {parameters} parameters, {} s of training on {selected}",
         options.budget.as_secs()

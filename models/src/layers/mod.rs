@@ -1,12 +1,16 @@
 //! The layers that models are put together from.
 //!
-//! Every layer is causal: output `t` depends on inputs `0..=t`. Parameters are drawn on the host
+//! Every layer is causal: output `t` depends on inputs `0..=t` (a [`ResolventMixer`] of the two-sided form
+//! excepted, which no model here takes). Parameters are drawn on the host
 //! from [`Random`], so a seed gives the same layer on every device.
 
 mod attention;
+mod experts;
 mod lct;
 mod mlp;
 mod norm;
+mod resolvent;
+mod scales;
 
 use burn::{
     module::Param,
@@ -15,9 +19,12 @@ use burn::{
 };
 
 pub use attention::{CausalSelfAttention, SequenceContext};
+pub use experts::{Experts, ExpertsConfig, Routing};
 pub use lct::{Axis, ComplexToReal, Form, LctConfig, LctLayer, ParameterForm, Start};
 pub use mlp::Mlp;
 pub use norm::{Norm, NormKind};
+pub use resolvent::{Hopping, ResolventConfig, ResolventForm, ResolventMixer, blended};
+pub use scales::Resample;
 
 use crate::random::Random;
 
@@ -43,4 +50,11 @@ pub(crate) fn linear(
 ) -> Linear {
     let deviation = gain / (d_in as f64).sqrt();
     Linear { weight: normal_matrix([d_in, d_out], deviation, random, device), bias: None }
+}
+
+/// A vector parameter.
+pub(crate) fn vector(values: impl Iterator<Item = f64>, device: &Device) -> Param<Tensor<1>> {
+    let values: Vec<f32> = values.map(|value| value as f32).collect();
+    let count = values.len();
+    Param::from_data(TensorData::new(values, [count]), device)
 }

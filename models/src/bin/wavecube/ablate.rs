@@ -6,13 +6,13 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::de::DeserializeOwned;
 use wavecube_models::{
-    ablate::{self, Grid},
-    data::Corpus,
+    ablate::{self, Grid, Variants},
+    presets::Preset,
 };
 
 use crate::{
     DeviceArgs,
-    train::{configuration, interruption},
+    train::{TextArgs, interruption, preset},
 };
 
 /// Train variants side by side and print a table
@@ -22,17 +22,21 @@ Examples:
   wavecube ablate --text book.txt --steps 300
   wavecube ablate --text book.txt --placement none,block --to-real projection,real --learned fixed
   wavecube ablate --text book.txt --placement mixer --axis sequence --learned learned --epsilon 1e-3,1e-1
-Every combination of the lists is trained with the same seed, text and number of parameters.")]
+  wavecube ablate --text book.txt --preset attention,lct-gpt,bk,bk-experts
+Every combination of the lists, or every named model, is trained with the same seed, text and number of parameters.")]
 pub(crate) struct AblateArgs {
     /// TOML file that the combinations vary
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// File or directory to train on (repeatable), instead of data.text
-    #[arg(long, value_name = "PATH")]
-    text: Vec<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Optimiser steps of each run
     #[arg(long, default_value_t = 300)]
     steps: usize,
+    /// Named models instead of combinations: attention, lct-gpt, bk, bk-fixed, bk-blocked, bk-shortcut,
+    /// bk-experts, bk-dynamic, bk-halting, bk-scales, bk-exits, bk-full, or all
+    #[arg(long, value_delimiter = ',')]
+    preset: Vec<String>,
     /// none, before, after, block, mixer
     #[arg(long, value_delimiter = ',', default_value = "none,before,after,block,mixer")]
     placement: Vec<String>,
@@ -81,7 +85,7 @@ fn choices<T: Copy>(flag: &str, names: &[String], known: [(&str, T); 2]) -> Resu
 
 pub(crate) fn main(args: &AblateArgs) -> Result<()> {
     use wavecube_models::lct_gpt::Positions::{Learned, Rope};
-    let mut config = configuration(args.config.as_ref(), &args.text)?;
+    let mut config = args.text.configuration(args.config.as_ref())?;
     config.train.steps = args.steps;
     config.train.eval_every = 0;
     config.train.checkpoint_every = 0;
@@ -94,17 +98,24 @@ pub(crate) fn main(args: &AblateArgs) -> Result<()> {
         epsilons: args.epsilon.clone(),
     };
     ensure!(!grid.epsilons.is_empty(), "--epsilon needs at least one value");
-    let corpus = Corpus::read(&config.data)?;
+    let variants = match args.preset.as_slice() {
+        [] => grid.variants(&config),
+        [all] if all == "all" => Variants::of_presets(&config, &Preset::ALL),
+        names => {
+            let presets: Result<Vec<_>> = names.iter().map(|name| preset(name)).collect();
+            Variants::of_presets(&config, &presets?)
+        }
+    };
+    let corpus = args.text.corpus(&config.data)?;
     let selected = args.device.select()?;
     let interrupted = interruption()?;
     eprintln!(
         "{} runs of {} steps each; a line as each ends",
-        grid.configurations(&config).len(),
+        variants.variants.len(),
         config.train.steps
     );
-    let rows = ablate::ablate(
-        &config,
-        &grid,
+    let table = ablate::ablate(
+        &variants,
         &corpus,
         &selected.device,
         &args.out,
@@ -118,8 +129,8 @@ pub(crate) fn main(args: &AblateArgs) -> Result<()> {
             );
         },
     )?;
-    ablate::write(&rows, &args.out)?;
-    print!("{}", ablate::markdown(&rows));
+    ablate::write(&table, &args.out)?;
+    print!("{}", ablate::markdown(&table));
     eprintln!("written to {}", args.out.join("ablation.md").display());
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod ablate;
 mod demo;
 mod generate;
+mod speed;
 mod train;
 
 use std::process::ExitCode;
@@ -21,7 +22,8 @@ Examples:
   wavecube train --config run.toml --resume
   wavecube generate --checkpoint runs/book/checkpoint.safetensors --prompt 'fn main'
   wavecube ablate --text book.txt --placement none,before,block --steps 300
-  wavecube demo --out target/demo"
+  wavecube demo --out target/demo
+  wavecube speed --device wgpu"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -30,7 +32,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train LCT-GPT on text
+    /// Train a model on text
     Train(train::TrainArgs),
     /// Generate text from a checkpoint
     Generate(generate::GenerateArgs),
@@ -38,6 +40,8 @@ enum Command {
     Ablate(ablate::AblateArgs),
     /// Train on the Rust sources at hand, generate, and write a report
     Demo(demo::DemoArgs),
+    /// Time the resolvent mixer beside attention as sequences grow
+    Speed(speed::SpeedArgs),
 }
 
 #[derive(Args)]
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::main(&args),
         Command::Ablate(args) => ablate::main(&args),
         Command::Demo(args) => demo::main(&args),
+        Command::Speed(args) => speed::main(&args),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     // What went wrong, and why; a backtrace would bury both, whatever RUST_BACKTRACE says.

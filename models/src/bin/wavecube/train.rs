@@ -9,31 +9,38 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use burn::module::Module as _;
 use clap::Args;
 use wavecube_models::{
-    config::Config,
+    config::{Config, DataConfig},
     data::{Corpus, Entropy},
+    demo,
+    presets::Preset,
     train::{RunOptions, Trainer, checkpoint_path, run},
 };
 
 use crate::DeviceArgs;
 
-/// Train LCT-GPT on text
+/// Train a model on text
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   wavecube train --text book.txt
   wavecube train --text src --text docs --steps 5000 --out runs/mine --device wgpu
   wavecube train --config run.toml            # flags override the file
+  wavecube train --text book.txt --preset bk-experts
   wavecube train --config run.toml --resume   # goes on from the run's checkpoint
   wavecube train --print-config               # every key with its default")]
 pub(crate) struct TrainArgs {
     /// TOML file; without it every key has its default
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// File or directory to train on (repeatable), instead of data.text
-    #[arg(long, value_name = "PATH")]
-    text: Vec<PathBuf>,
+    #[command(flatten)]
+    text: TextArgs,
+    /// A named model of the configured size, instead of model and its switches; `wavecube ablate --help`
+    /// lists them
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     /// Optimiser steps, instead of train.steps
     #[arg(long)]
     steps: Option<usize>,
@@ -53,16 +60,39 @@ pub(crate) struct TrainArgs {
     device: DeviceArgs,
 }
 
-/// The configuration of a file, or the default, with the text of the command line.
-pub(crate) fn configuration(file: Option<&PathBuf>, text: &[PathBuf]) -> Result<Config> {
-    let mut config = match file {
-        Some(file) => Config::from_file(file)?,
-        None => Config::default(),
-    };
-    if !text.is_empty() {
-        config.data.text = text.to_vec();
+/// What to train on.
+#[derive(Args)]
+pub(crate) struct TextArgs {
+    /// File or directory to train on (repeatable), instead of data.text
+    #[arg(long, value_name = "PATH")]
+    text: Vec<PathBuf>,
+    /// Train on Rust sources in Cargo's registry, the text of the demo
+    #[arg(long, conflicts_with = "text")]
+    sources: bool,
+}
+
+impl TextArgs {
+    /// The configuration of a file, or the default, with the text of the command line.
+    pub(crate) fn configuration(&self, file: Option<&PathBuf>) -> Result<Config> {
+        let mut config = match file {
+            Some(file) => Config::from_file(file)?,
+            None => Config::default(),
+        };
+        if !self.text.is_empty() {
+            config.data.text.clone_from(&self.text);
+        }
+        Ok(config)
     }
-    Ok(config)
+
+    /// The text of a configuration, or of the demo.
+    pub(crate) fn corpus(&self, data: &DataConfig) -> Result<Corpus> {
+        if !self.sources {
+            return Corpus::read(data);
+        }
+        let (corpus, text) = demo::sources(data.validation)?;
+        eprintln!("text: {text}");
+        Ok(corpus)
+    }
 }
 
 /// Set by the first Ctrl-C; the second ends the program.
@@ -79,8 +109,17 @@ pub(crate) fn interruption() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// The preset called `name`.
+pub(crate) fn preset(name: &str) -> Result<Preset> {
+    serde_json::from_value(serde_json::Value::String(name.to_owned()))
+        .with_context(|| format!("there is no preset `{name}`"))
+}
+
 pub(crate) fn main(args: &TrainArgs) -> Result<()> {
-    let mut config = configuration(args.config.as_ref(), &args.text)?;
+    let mut config = args.text.configuration(args.config.as_ref())?;
+    if let Some(name) = &args.preset {
+        config = preset(name)?.of(&config);
+    }
     config.train.steps = args.steps.unwrap_or(config.train.steps);
     config.train.seed = args.seed.unwrap_or(config.train.seed);
     config.validate()?;
@@ -88,7 +127,7 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
         print!("{}", config.to_toml()?);
         return Ok(());
     }
-    let corpus = Corpus::read(&config.data)?;
+    let corpus = args.text.corpus(&config.data)?;
     let selected = args.device.select()?;
     let checkpoint = checkpoint_path(&args.out);
     let mut trainer = if args.resume {
@@ -107,20 +146,15 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
         );
         Trainer::new(&config, corpus.clone(), &selected.device)?
     };
-    let model = trainer.model().config();
+    let model = trainer.model();
+    let parameters = model.num_params();
     println!(
-        "text: {} bytes to train on, {} held out; model: {} parameters, MLP width {} (the \
-         baseline has {})",
+        "text: {} bytes to train on, {} held out; model: {parameters} parameters, network width {}",
         corpus.train.len(),
         corpus.validation.len(),
-        model.parameter_count(),
         model.hidden(),
-        wavecube_models::lct_gpt::ModelConfig {
-            placement: wavecube_models::lct_gpt::Placement::None,
-            ..config.model.clone()
-        }
-        .parameter_count()
     );
+    println!("{}", model.flops().describe());
     let entropy = Entropy::of(&corpus);
     println!(
         "held-out text: {:.3} bits/byte by single bytes, {:.3} by pairs (order 1), {:.3} under a \
@@ -147,5 +181,9 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
         summary.degenerate_hits,
         checkpoint.display()
     );
+    for statistic in trainer.statistics()? {
+        let values: Vec<String> = statistic.values.iter().map(|v| format!("{v:.3}")).collect();
+        println!("{}: {}", statistic.name, values.join(" "));
+    }
     Ok(())
 }

@@ -1,0 +1,5 @@
+//! `cargo bench --bench leading`: the causal form of tridiagonal resolvents and its gradient.
+
+fn main() {
+    wavecube_benches::run("leading/");
+}

@@ -1,0 +1,227 @@
+//! Resolvents of tridiagonal operators on Burn tensors.
+//!
+//! `T` has the complex diagonal `d` (`[.., n, 2]`, the shift in it) and the real products `p`
+//! (`[.., n − 1]`) of the elements beside it. The result is complex, `[.., n, 2]`.
+
+use burn::{
+    backend::{Backend, Dispatch, TensorMetadata, backend_extension, tensor::FloatTensor},
+    tensor::{Tensor, TensorData, try_read_sync},
+};
+use num_complex::Complex64;
+use wavecube_core::{Error, Result};
+
+/// Which elements of the operator a result depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sides {
+    /// All: the diagonal of the inverse.
+    Both,
+    /// Those up to its own: the last diagonal element of the inverse of the leading block, the causal
+    /// form.
+    Left,
+}
+
+/// Resolvents that a backend can run.
+///
+/// The bodies given here read the operands back and run the recursions on the host in `f64`: right
+/// on every backend, quick where the host is the device. A backend with kernels overrides them.
+#[backend_extension(
+    Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
+    Flex,
+    Autodiff,
+    Fusion: cfg(feature = "fusion")
+)]
+pub trait TridiagBackend: Backend {
+    /// `[.., n, 2]` from `d` (`[.., n, 2]`) and `p` (`[.., n − 1]`).
+    #[cfg_attr(feature = "fusion", fusion(dtype = d, shape = d))]
+    fn resolvent(d: FloatTensor<Self>, p: FloatTensor<Self>, sides: Sides) -> FloatTensor<Self> {
+        plain_resolvent::<Self>(&d, p, sides)
+    }
+
+    /// The gradients of `d` and `p` when `grad` arrives at the result. `kept` is `d` for
+    /// [`Sides::Both`] and the result for [`Sides::Left`].
+    #[cfg_attr(feature = "fusion", fusion(meta = |kept, p, _grad, _sides| (kept.clone(), p.clone())))]
+    fn resolvent_vjp(
+        kept: FloatTensor<Self>,
+        p: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        sides: Sides,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain_resolvent_vjp::<Self>(&kept, &p, grad, sides)
+    }
+}
+
+fn numbers<B: Backend>(x: FloatTensor<B>) -> Vec<f64> {
+    let data = try_read_sync(B::float_into_data(x)).and_then(std::result::Result::ok);
+    data.expect("the device can be read").iter::<f64>().collect()
+}
+
+fn pairs<B: Backend>(x: FloatTensor<B>) -> Vec<Complex64> {
+    numbers::<B>(x).chunks_exact(2).map(|pair| Complex64::new(pair[0], pair[1])).collect()
+}
+
+fn upload<B: Backend>(like: &FloatTensor<B>, values: Vec<f64>) -> FloatTensor<B> {
+    let data = TensorData::new(values, like.shape()).convert_dtype(like.dtype());
+    B::float_from_data(data, &like.device())
+}
+
+fn interleaved(values: &[Complex64]) -> Vec<f64> {
+    values.iter().flat_map(|value| [value.re, value.im]).collect()
+}
+
+/// `n` of `[.., n, 2]`.
+fn length<B: Backend>(x: &FloatTensor<B>) -> usize {
+    let shape = x.shape();
+    shape[shape.rank() - 2]
+}
+
+/// `y_k = 1/(d_k − p_{k−1} y_{k−1})`.
+fn from_left(d: &[Complex64], p: &[f64]) -> Vec<Complex64> {
+    let mut y = Vec::with_capacity(d.len());
+    let mut ratio = Complex64::ZERO;
+    for (k, d) in d.iter().enumerate() {
+        let value = (d - ratio).inv();
+        ratio = value * p.get(k).copied().unwrap_or_default();
+        y.push(value);
+    }
+    y
+}
+
+/// The same from the other end: of every trailing block, the first diagonal element of its inverse.
+fn from_right(d: &[Complex64], p: &[f64]) -> Vec<Complex64> {
+    let d: Vec<_> = d.iter().rev().copied().collect();
+    let p: Vec<_> = p.iter().rev().copied().collect();
+    let mut w = from_left(&d, &p);
+    w.reverse();
+    w
+}
+
+fn both(d: &[Complex64], left: &[Complex64], right: &[Complex64]) -> Vec<Complex64> {
+    (0..d.len()).map(|k| (left[k].inv() + right[k].inv() - d[k]).inv()).collect()
+}
+
+pub(super) fn plain_resolvent<B: Backend>(
+    d: &FloatTensor<B>,
+    p: FloatTensor<B>,
+    sides: Sides,
+) -> FloatTensor<B> {
+    let n = length::<B>(d);
+    let (values, p) = (pairs::<B>(d.clone()), numbers::<B>(p));
+    let mut results = Vec::with_capacity(values.len());
+    for (row, d) in values.chunks_exact(n).enumerate() {
+        let p = &p[row * (n - 1)..][..n - 1];
+        let left = from_left(d, p);
+        results.extend(match sides {
+            Sides::Left => left,
+            Sides::Both => both(d, &left, &from_right(d, p)),
+        });
+    }
+    upload::<B>(d, interleaved(&results))
+}
+
+/// `E_{k−1} = source_{k−1} + p_{k−1} x_{k−1}² E_k` from right to left.
+fn leftwards(source: &[Complex64], p: &[f64], x: &[Complex64]) -> Vec<Complex64> {
+    let mut sums = source.to_vec();
+    for k in (1..sums.len()).rev() {
+        let passed = p[k - 1] * x[k - 1] * x[k - 1] * sums[k];
+        sums[k - 1] += passed;
+    }
+    sums
+}
+
+/// `F_k = source_k + p_{k−1} x_k² F_{k−1}` from left to right.
+fn rightwards(source: &[Complex64], p: &[f64], x: &[Complex64]) -> Vec<Complex64> {
+    let mut sums = source.to_vec();
+    for k in 1..sums.len() {
+        let passed = p[k - 1] * x[k] * x[k] * sums[k - 1];
+        sums[k] += passed;
+    }
+    sums
+}
+
+pub(super) fn plain_resolvent_vjp<B: Backend>(
+    kept: &FloatTensor<B>,
+    p: &FloatTensor<B>,
+    grad: FloatTensor<B>,
+    sides: Sides,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let n = length::<B>(kept);
+    let (values, products, grad) =
+        (pairs::<B>(kept.clone()), numbers::<B>(p.clone()), pairs::<B>(grad));
+    let (mut by_d, mut by_p) = (Vec::new(), Vec::new());
+    for (row, kept_row) in values.chunks_exact(n).enumerate() {
+        let p = &products[row * (n - 1)..][..n - 1];
+        let g: Vec<_> = grad[row * n..][..n].iter().map(Complex64::conj).collect();
+        match sides {
+            Sides::Left => {
+                let y = kept_row;
+                let e = leftwards(&g, p, &y[1..]);
+                by_d.extend((0..n).map(|k| -(y[k] * y[k] * e[k]).conj()));
+                by_p.extend((1..n).map(|k| (y[k - 1] * y[k] * y[k] * e[k]).re));
+            }
+            Sides::Both => {
+                let (left, right) = (from_left(kept_row, p), from_right(kept_row, p));
+                let diagonal = both(kept_row, &left, &right);
+                let source: Vec<_> = (0..n).map(|k| g[k] * diagonal[k] * diagonal[k]).collect();
+                let forward = rightwards(&source, p, &right);
+                let backward = leftwards(&source, p, &left);
+                by_d.extend((0..n).map(|k| -(forward[k] + backward[k] - source[k]).conj()));
+                by_p.extend(
+                    (1..n).map(|k| (forward[k - 1] * right[k] + backward[k] * left[k - 1]).re),
+                );
+            }
+        }
+    }
+    (upload::<B>(kept, interleaved(&by_d)), upload::<B>(p, by_p))
+}
+
+/// The resolvent of the tridiagonal operators with the complex diagonals `d` (`[.., n, 2]`) and the
+/// real products `p` (`[.., n − 1]`, so `E` is `D − 1`), complex like `d`; differentiable in both.
+///
+/// # Errors
+///
+/// [`Error::Shape`] when the shapes do not belong together, [`Error::Length`] for `n = 0`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use wavecube_models::bridge::{Sides, resolvent};
+///
+/// let device = Device::flex();
+/// let d = Tensor::<2>::from_data([[2.0, 0.0], [2.0, 0.0]], &device);
+/// let p = Tensor::<1>::from_data([1.0], &device);
+/// // [[2, 1], [1, 2]] has the inverse [[2, -1], [-1, 2]] / 3; its leading block, [[2]], has 1/2.
+/// let whole = resolvent(d.clone(), p.clone(), Sides::Both)?.narrow(1, 0, 1).into_data();
+/// whole.assert_approx_eq::<f32>(&[[2.0 / 3.0], [2.0 / 3.0]].into(), Default::default());
+/// let left = resolvent(d, p, Sides::Left)?.narrow(1, 0, 1).into_data();
+/// left.assert_approx_eq::<f32>(&[[0.5], [2.0 / 3.0]].into(), Default::default());
+/// # Ok::<(), wavecube_core::Error>(())
+/// ```
+pub fn resolvent<const D: usize, const E: usize>(
+    d: Tensor<D>,
+    p: Tensor<E>,
+    sides: Sides,
+) -> Result<Tensor<D>> {
+    const OP: &str = "resolvent";
+    let shape = d.dims();
+    if D < 2 || shape[D - 1] != 2 {
+        let mut expected = shape[..D.saturating_sub(1)].to_vec();
+        expected.push(2);
+        return Err(Error::Shape { op: OP, argument: "d", expected, found: shape.to_vec() });
+    }
+    let n = shape[D - 2];
+    if n == 0 {
+        return Err(Error::Length { op: OP, argument: "d", expected: "at least 1", found: n });
+    }
+    let mut expected = shape[..D - 1].to_vec();
+    expected[D - 2] = n - 1;
+    if p.dims()[..] != expected {
+        return Err(Error::Shape { op: OP, argument: "p", expected, found: p.dims().to_vec() });
+    }
+    if n == 1 {
+        // There is no p, and a tensor of no elements is no buffer.
+        let (re, im) = (d.clone().narrow(D - 1, 0, 1), d.narrow(D - 1, 1, 1));
+        let square = re.clone().square() + im.clone().square();
+        return Ok(Tensor::cat(vec![re / square.clone(), im.neg() / square], D - 1));
+    }
+    let y = <Dispatch as TridiagBackend>::resolvent(d.into_dispatch(), p.into_dispatch(), sides);
+    Ok(Tensor::from_dispatch(y))
+}

@@ -1,0 +1,246 @@
+//! The resolvent mixer.
+
+use burn::{
+    module::{Module, Param},
+    nn::Linear,
+    tensor::{Device, Tensor, TensorData, activation::softplus},
+};
+use serde::{Deserialize, Serialize};
+use wavecube_core::{Error, Result};
+
+use super::{linear, vector};
+use crate::{
+    bridge::{Sides, resolvent},
+    random::Random,
+};
+
+/// What a position sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResolventForm {
+    /// What is on its left.
+    #[default]
+    Left,
+    /// The block before its own.
+    Blocked,
+    /// Everything. Not for language models.
+    TwoSided,
+}
+
+/// The products beside the diagonal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hopping {
+    /// One.
+    Fixed,
+    /// A positive function of the token on the right: how much of the past it lets through.
+    #[default]
+    Token,
+}
+
+/// A [`ResolventMixer`] in words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResolventConfig {
+    /// Operators; `d_model` when it is 0.
+    pub channels: usize,
+    /// What a position sees.
+    pub form: ResolventForm,
+    /// The positions of a block in the blocked form.
+    pub block: usize,
+    /// The products beside the diagonal.
+    pub hopping: Hopping,
+    /// The share of the shortcut `−g G²` in the gradient of the diagonal. 0 is the exact gradient; the
+    /// shortcut forgets that an element moves its neighbours.
+    pub grad_blend: f64,
+}
+
+impl Default for ResolventConfig {
+    fn default() -> Self {
+        Self {
+            channels: 0,
+            form: ResolventForm::Left,
+            block: 8,
+            hopping: Hopping::Token,
+            grad_blend: 0.0,
+        }
+    }
+}
+
+const OP: &str = "resolvent mixer";
+
+impl ResolventConfig {
+    /// Checks every value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for blocks of no positions, [`Error::Value`] for a `grad_blend` outside 0 to 1.
+    pub fn validate(&self) -> Result<()> {
+        if self.block == 0 {
+            let expected = "at least 1";
+            return Err(Error::Length { op: OP, argument: "block", expected, found: 0 });
+        }
+        if !(0.0..=1.0).contains(&self.grad_blend) {
+            let (expected, found) = ("between 0 and 1", self.grad_blend);
+            return Err(Error::Value { op: OP, argument: "grad_blend", expected, found });
+        }
+        Ok(())
+    }
+
+    /// The number of operators.
+    pub fn width(&self, d_model: usize) -> usize {
+        if self.channels == 0 { d_model } else { self.channels }
+    }
+
+    /// The number of parameters.
+    pub fn parameter_count(&self, d_model: usize) -> usize {
+        let width = self.width(d_model);
+        let maps = if self.hopping == Hopping::Token { 4 } else { 3 };
+        maps * d_model * width + 2 * width
+    }
+}
+
+/// The resolvent mixer: tokens set the potential of a tridiagonal operator, and its resolvent mixes
+/// them in `O(n)`.
+///
+/// Every channel has an operator of its own, `d_k = v_k − E − iη` on the diagonal and products `p_k`
+/// beside it, with the potential `v` a linear map of the tokens, the energy `E` and the width `η > 0`
+/// learned, and `p` one or a function of the token. Its resolvent, real and imaginary part, is mapped
+/// back to the channels of the model. As `p ≥ 0`, no value exceeds `1/η`.
+///
+/// The diagonal of the resolvent depends on both sides of a position, so a language model that used it
+/// would see the byte it is to predict. Two forms do not:
+///
+/// - [`ResolventForm::Left`] takes the left half of the recursion: at position `k` the last diagonal
+///   element of the inverse of the leading `k + 1` rows, which is what the diagonal is when the text ends
+///   there.
+/// - [`ResolventForm::Blocked`] cuts the operator into blocks, takes the diagonal of each, and reads it one
+///   block later: position `k` sees both sides of position `k − block`, but nothing beyond the ends of that
+///   block, which is complete before `k`.
+#[derive(Module, Debug)]
+pub struct ResolventMixer {
+    potential: Linear,
+    hopping: Option<Linear>,
+    energy: Param<Tensor<1>>,
+    log_width: Param<Tensor<1>>,
+    out: Linear,
+    #[module(skip)]
+    config: ResolventConfig,
+}
+
+/// Widths at the start: from a memory of about ten positions to next to none.
+const WIDTHS: [f64; 2] = [0.1, 1.0];
+/// `softplus` of this is 1.
+const ONE: f64 = 0.541_324_854_612_918_1;
+
+impl ResolventMixer {
+    /// A mixer for `d_model` channels; `residual_gain` scales the way back into the residual stream.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ResolventConfig::validate`].
+    pub fn new(
+        config: &ResolventConfig,
+        d_model: usize,
+        residual_gain: f64,
+        random: &mut Random,
+        device: &Device,
+    ) -> Result<Self> {
+        config.validate()?;
+        let width = config.width(d_model);
+        // Energies across the band of the free operator, −2 to 2, widths evenly in their logarithm.
+        let share = |i: usize| (i as f64 + 0.5) / width as f64;
+        let energies = (0..width).map(|i| 2.0 * (std::f64::consts::PI * share(i)).cos());
+        let [low, high] = WIDTHS.map(f64::ln);
+        // A stride that is prime to most widths, so that every energy meets every width.
+        let widths = (0..width).map(|i| low + (high - low) * share(i * 7 % width));
+        Ok(Self {
+            potential: linear(d_model, width, 1.0, random, device),
+            hopping: (config.hopping == Hopping::Token)
+                .then(|| linear(d_model, width, 1.0, random, device)),
+            energy: vector(energies, device),
+            log_width: vector(widths, device),
+            out: linear(2 * width, d_model, residual_gain, random, device),
+            config: config.clone(),
+        })
+    }
+
+    /// `[batch, time, d_model]` to the same shape.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`resolvent`].
+    pub fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>> {
+        let [batch, time, _] = x.dims();
+        let width = self.energy.dims()[0];
+        let column = |x: &Param<Tensor<1>>| x.val().reshape([1, width, 1]);
+        let rows = |linear: &Linear, x: Tensor<3>| linear.forward(x).swap_dims(1, 2);
+        let re = rows(&self.potential, x.clone()) - column(&self.energy);
+        let im = column(&self.log_width).exp().neg().expand([batch, width, time]);
+        let d: Tensor<4> = Tensor::stack(vec![re, im], 3);
+        let p = match &self.hopping {
+            Some(hopping) => softplus(rows(hopping, x).add_scalar(ONE), 1.0),
+            None => Tensor::ones([batch, width, time], &x.device()),
+        };
+        let y = self.mix(d, p)?;
+        let features = y.permute([0, 2, 1, 3]).reshape([batch, time, 2 * width]);
+        Ok(self.out.forward(features))
+    }
+
+    /// The resolvent of diagonals `[batch, width, time, 2]`; `p` (`[batch, width, time]`) holds for every
+    /// position the product that ties it to the one before.
+    fn mix(&self, d: Tensor<4>, p: Tensor<3>) -> Result<Tensor<4>> {
+        let [batch, width, time, _] = d.dims();
+        let blocked = self.config.form == ResolventForm::Blocked;
+        let block = self.config.block;
+        let sides = if self.config.form == ResolventForm::Left { Sides::Left } else { Sides::Both };
+        let mut p = match time {
+            1 => Tensor::empty([batch, width, 0], &d.device()),
+            _ => p.narrow(2, 1, time - 1),
+        };
+        if blocked && time > 1 {
+            let cut = (1..time).map(|k| if k.is_multiple_of(block) { 0.0 } else { 1.0_f32 });
+            let data = TensorData::new(cut.collect::<Vec<_>>(), [1, 1, time - 1]);
+            p = p * Tensor::from_data(data, &d.device());
+        }
+        let y = blended(d, p, sides, self.config.grad_blend)?;
+        if !blocked {
+            return Ok(y);
+        }
+        let late = block.min(time);
+        let nothing = Tensor::zeros([batch, width, late, 2], &y.device());
+        if late == time {
+            return Ok(nothing);
+        }
+        Ok(Tensor::cat(vec![nothing, y.narrow(2, 0, time - late)], 2))
+    }
+}
+
+/// The resolvent `G`, with the share `blend` of the shortcut `−g G²` in the gradient of `d`.
+///
+/// The value is that of the resolvent, and `p` keeps its exact gradient: with `d₀` and `G₀` outside the
+/// graph, `d₀ + (1 − blend)(d − d₀)` passes a share of the exact gradient on, and `−blend · G₀² (d − d₀)`,
+/// which is zero, has the rest.
+///
+/// # Errors
+///
+/// Those of [`resolvent`].
+pub fn blended(d: Tensor<4>, p: Tensor<3>, sides: Sides, blend: f64) -> Result<Tensor<4>> {
+    if blend == 0.0 {
+        return resolvent(d, p, sides);
+    }
+    let at = d.clone().detach();
+    let moved = d - at.clone();
+    let value = resolvent(at + moved.clone() * (1.0 - blend), p, sides)?;
+    let fixed = value.clone().detach();
+    let square = times(&fixed, &fixed);
+    Ok(value - times(&square, &(moved * blend)))
+}
+
+/// The product of complex numbers, `[.., 2]`.
+fn times(a: &Tensor<4>, b: &Tensor<4>) -> Tensor<4> {
+    let part = |x: &Tensor<4>, i: usize| x.clone().narrow(3, i, 1);
+    let re = part(a, 0) * part(b, 0) - part(a, 1) * part(b, 1);
+    let im = part(a, 0) * part(b, 1) + part(a, 1) * part(b, 0);
+    Tensor::cat(vec![re, im], 3)
+}

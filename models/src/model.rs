@@ -1,0 +1,170 @@
+//! The models behind one type: what training, generation and checkpoints are written for.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor, activation::log_softmax},
+};
+use serde::{Deserialize, Serialize};
+use wavecube_core::Result;
+
+use crate::{config::Config, flops::Flops, lct_gpt::LctGpt, random::Random, resnet_bk::ResNetBk};
+
+/// Which model: `model = "…"` in a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// [`LctGpt`], configured by `[lct-gpt]`.
+    #[default]
+    LctGpt,
+    /// [`ResNetBk`], configured by `[resnet-bk]`.
+    ResnetBk,
+}
+
+/// A model of any kind: bytes in, logits of the next byte out.
+#[derive(Module, Debug)]
+pub enum Model {
+    /// A transformer, with or without a transform in its blocks.
+    LctGpt(LctGpt),
+    /// Resolvents of tridiagonal operators.
+    ResnetBk(ResNetBk),
+}
+
+/// What a step trains by, and what it reports.
+#[derive(Debug, Clone)]
+pub struct Losses {
+    /// What is differentiated: mean cross-entropy in nats and the model's own terms.
+    pub total: Tensor<1>,
+    /// Mean cross-entropy in nats.
+    pub nats: Tensor<1>,
+}
+
+/// A figure about what a model does, for a reader.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Statistic {
+    /// What it is.
+    pub name: String,
+    /// Its values.
+    pub values: Vec<f64>,
+}
+
+impl Model {
+    /// A fresh model; the same `random` gives the same parameters on every device.
+    ///
+    /// # Errors
+    ///
+    /// Those of the model's configuration.
+    pub fn new(config: &Config, random: &mut Random, device: &Device) -> Result<Self> {
+        Ok(match config.model {
+            Architecture::LctGpt => Self::LctGpt(LctGpt::new(&config.lct_gpt, random, device)?),
+            Architecture::ResnetBk => {
+                Self::ResnetBk(ResNetBk::new(&config.resnet_bk, random, device)?)
+            }
+        })
+    }
+
+    /// How many bytes it sees.
+    pub fn context(&self) -> usize {
+        match self {
+            Self::LctGpt(model) => model.config().context,
+            Self::ResnetBk(model) => model.config().context,
+        }
+    }
+
+    /// The width of its networks, settled on for its number of parameters.
+    pub fn hidden(&self) -> usize {
+        match self {
+            Self::LctGpt(model) => model.config().hidden(),
+            Self::ResnetBk(model) => model.config().hidden(),
+        }
+    }
+
+    /// Its operations.
+    pub fn flops(&self) -> Flops {
+        match self {
+            Self::LctGpt(model) => model.config().flops(),
+            Self::ResnetBk(model) => model.config().flops(),
+        }
+    }
+
+    /// Logits `[batch, time, 256]` of the byte after each position of `bytes` (`[batch, time]`).
+    ///
+    /// # Errors
+    ///
+    /// [`Length`](wavecube_core::Error::Length) when `time` is 0 or exceeds the context; those of the
+    /// model.
+    pub fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
+        match self {
+            Self::LctGpt(model) => model.forward(bytes),
+            Self::ResnetBk(model) => model.forward(bytes),
+        }
+    }
+
+    /// Logits `[batch, 1, 256]` of the byte after the last position.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward).
+    pub fn next_logits(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
+        let time = bytes.dims()[1];
+        match self {
+            Self::LctGpt(model) => Ok(model.forward(bytes)?.narrow(1, time - 1, 1)),
+            Self::ResnetBk(model) => model.next_logits(bytes),
+        }
+    }
+
+    /// Mean cross-entropy in nats of `targets` (`[batch, time]`), `targets[t]` following `bytes[t]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward).
+    pub fn loss(&self, bytes: Tensor<2, Int>, targets: Tensor<2, Int>) -> Result<Tensor<1>> {
+        Ok(cross_entropy(self.forward(bytes)?, targets))
+    }
+
+    /// What a step of training differentiates; `random` is drawn from where training takes noise.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward).
+    pub fn losses(
+        &self,
+        bytes: Tensor<2, Int>,
+        targets: Tensor<2, Int>,
+        random: &mut Random,
+    ) -> Result<Losses> {
+        match self {
+            Self::LctGpt(model) => {
+                let nats = model.loss(bytes, targets)?;
+                Ok(Losses { total: nats.clone(), nats })
+            }
+            Self::ResnetBk(model) => model.losses(bytes, targets, random),
+        }
+    }
+
+    /// How often a transform met `|b| < epsilon` since the model was made.
+    pub fn degenerate_hits(&self) -> u64 {
+        match self {
+            Self::LctGpt(model) => model.degenerate_hits(),
+            Self::ResnetBk(_) => 0,
+        }
+    }
+
+    /// What the parts of the model do on `bytes`, where there is something to tell.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward), and when the device cannot be read.
+    pub fn statistics(&self, bytes: Tensor<2, Int>) -> Result<Vec<Statistic>> {
+        match self {
+            Self::LctGpt(_) => Ok(Vec::new()),
+            Self::ResnetBk(model) => model.statistics(bytes),
+        }
+    }
+}
+
+/// Mean cross-entropy in nats of `targets` (`[batch, time]`) by `logits` (`[batch, time, 256]`).
+pub(crate) fn cross_entropy(logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
+    let [batch, time, vocabulary] = logits.dims();
+    let log_p = log_softmax(logits.reshape([batch * time, vocabulary]), 1);
+    log_p.gather(1, targets.reshape([batch * time, 1])).mean().neg()
+}

@@ -1,0 +1,106 @@
+//! Named models, each a switch or two away from the next, for training and for comparing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Config,
+    layers::{ExpertsConfig, Hopping, ResolventForm},
+    lct_gpt::Placement,
+    model::Architecture,
+    resnet_bk::{ExitConfig, HaltingConfig, ModelConfig},
+};
+
+/// A named model. Applying one keeps sizes, text and training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// The transformer that the others are matched to.
+    Attention,
+    /// LCT-GPT as configured.
+    LctGpt,
+    /// ResNet-BK with every switch off.
+    Bk,
+    /// With products of one beside the diagonal.
+    BkFixed,
+    /// With the blocked form of the resolvent.
+    BkBlocked,
+    /// With the shortcut as gradient.
+    BkShortcut,
+    /// With four experts, one a token.
+    BkExperts,
+    /// With eight experts, one to four a token, by how sure the router is.
+    BkDynamic,
+    /// With halting, three steps at most.
+    BkHalting,
+    /// At `N, N/2, N/4, N/2, N` positions.
+    BkScales,
+    /// With early exits.
+    BkExits,
+    /// With experts, halting, scales and exits.
+    BkFull,
+}
+
+impl Preset {
+    /// All, in the order from baseline to full.
+    pub const ALL: [Self; 12] = [
+        Self::Attention,
+        Self::LctGpt,
+        Self::Bk,
+        Self::BkFixed,
+        Self::BkBlocked,
+        Self::BkShortcut,
+        Self::BkExperts,
+        Self::BkDynamic,
+        Self::BkHalting,
+        Self::BkScales,
+        Self::BkExits,
+        Self::BkFull,
+    ];
+
+    /// `config` with this model: of the sizes that its table has.
+    #[must_use]
+    pub fn of(self, config: &Config) -> Config {
+        let mut config = config.clone();
+        if matches!(self, Self::Attention | Self::LctGpt) {
+            config.model = Architecture::LctGpt;
+            if self == Self::Attention {
+                config.lct_gpt.placement = Placement::None;
+            }
+            return config;
+        }
+        config.model = Architecture::ResnetBk;
+        let bk = &mut config.resnet_bk;
+        *bk = ModelConfig {
+            context: bk.context,
+            d_model: bk.d_model,
+            layers: bk.layers,
+            mlp_hidden: bk.mlp_hidden,
+            match_parameters: bk.match_parameters,
+            norm: bk.norm,
+            ..ModelConfig::default()
+        };
+        match self {
+            Self::BkFixed => bk.mixer.hopping = Hopping::Fixed,
+            Self::BkBlocked => bk.mixer.form = ResolventForm::Blocked,
+            Self::BkShortcut => bk.mixer.grad_blend = 1.0,
+            _ => {}
+        }
+        if matches!(self, Self::BkExperts | Self::BkFull) {
+            bk.experts.count = 4;
+        }
+        if self == Self::BkDynamic {
+            bk.experts =
+                ExpertsConfig { count: 8, top_k: 4, threshold: 0.5, ..ExpertsConfig::default() };
+        }
+        if matches!(self, Self::BkHalting | Self::BkFull) {
+            bk.halting = HaltingConfig { steps: 3, ..HaltingConfig::default() };
+        }
+        if matches!(self, Self::BkScales | Self::BkFull) {
+            bk.scales = 2;
+        }
+        if matches!(self, Self::BkExits | Self::BkFull) {
+            bk.exits = ExitConfig { weight: 0.3, ..ExitConfig::default() };
+        }
+        config
+    }
+}

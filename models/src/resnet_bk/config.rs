@@ -1,0 +1,240 @@
+//! The configuration of ResNet-BK: sizes, and a switch for every part.
+
+use serde::{Deserialize, Serialize};
+use wavecube_core::{Error, Result};
+
+use super::OP;
+use crate::{
+    flops::{Flops, Part},
+    layers::{ExpertsConfig, Hopping, Norm, NormKind, Resample, ResolventConfig, ResolventForm},
+    lct_gpt::{self, VOCABULARY},
+};
+
+/// Adaptive computation: how often a block is repeated for a position.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HaltingConfig {
+    /// At most; 1 is no halting.
+    pub steps: usize,
+    /// The weight of the ponder cost, steps and remainder.
+    pub ponder: f64,
+    /// A position halts when its probabilities add up to `1 − epsilon`.
+    pub epsilon: f64,
+}
+
+impl Default for HaltingConfig {
+    fn default() -> Self {
+        Self { steps: 1, ponder: 0.01, epsilon: 0.01 }
+    }
+}
+
+/// Early exits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExitConfig {
+    /// The weight of their losses; 0 is no exits.
+    pub weight: f64,
+    /// A position leaves where its likeliest byte has at least this probability.
+    pub confidence: f64,
+}
+
+impl Default for ExitConfig {
+    fn default() -> Self {
+        Self { weight: 0.0, confidence: 0.9 }
+    }
+}
+
+/// A [`ResNetBk`](super::ResNetBk) in words.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// How many bytes the model sees.
+    pub context: usize,
+    /// Channels.
+    pub d_model: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Width of the network, of all experts together where there are some; `4 · d_model` when it is 0.
+    pub mlp_hidden: usize,
+    /// Adjust the width of the network to the number of parameters of the transformer with as many
+    /// channels and blocks.
+    pub match_parameters: bool,
+    /// Normalisation.
+    pub norm: NormKind,
+    /// How often the sequence is halved; needs `2 · scales + 1` layers.
+    pub scales: usize,
+    /// The mixer of positions.
+    pub mixer: ResolventConfig,
+    /// The mixture of experts.
+    pub experts: ExpertsConfig,
+    /// Adaptive computation.
+    pub halting: HaltingConfig,
+    /// Early exits.
+    pub exits: ExitConfig,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            context: 64,
+            d_model: 64,
+            layers: 2,
+            mlp_hidden: 0,
+            match_parameters: true,
+            norm: NormKind::Rms,
+            scales: 0,
+            mixer: ResolventConfig::default(),
+            experts: ExpertsConfig::default(),
+            halting: HaltingConfig::default(),
+            exits: ExitConfig::default(),
+        }
+    }
+}
+
+impl ModelConfig {
+    /// Checks every size and combination.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] or [`Error::Value`] for a number out of range; [`Error::Unsupported`] for the
+    /// two-sided mixer, which sees the future; those of the parts.
+    pub fn validate(&self) -> Result<()> {
+        let at_least = [
+            ("resnet-bk.context", self.context, 1, "at least 1"),
+            ("resnet-bk.d_model", self.d_model, 1, "at least 1"),
+            ("resnet-bk.layers", self.layers, 1, "at least 1"),
+            ("resnet-bk.halting.steps", self.halting.steps, 1, "at least 1"),
+            (
+                "resnet-bk.layers",
+                self.layers,
+                self.scales.saturating_mul(2).saturating_add(1),
+                "at least 2 · resnet-bk.scales + 1: a block on either side of every halving",
+            ),
+        ];
+        for (argument, found, least, expected) in at_least {
+            if found < least {
+                return Err(Error::Length { op: OP, argument, expected, found });
+            }
+        }
+        let shares = [
+            ("resnet-bk.halting.epsilon", self.halting.epsilon),
+            ("resnet-bk.exits.confidence", self.exits.confidence),
+        ];
+        for (argument, found) in shares {
+            if !(found > 0.0 && found <= 1.0) {
+                let expected = "above 0 and at most 1";
+                return Err(Error::Value { op: OP, argument, expected, found });
+            }
+        }
+        let weights = [
+            ("resnet-bk.halting.ponder", self.halting.ponder),
+            ("resnet-bk.exits.weight", self.exits.weight),
+        ];
+        for (argument, found) in weights {
+            if !(found.is_finite() && found >= 0.0) {
+                return Err(Error::Value { op: OP, argument, expected: "at least 0", found });
+            }
+        }
+        if self.mixer.form == ResolventForm::TwoSided {
+            return Err(Error::Unsupported {
+                op: OP,
+                argument: "resnet-bk.mixer.form",
+                reason: "the diagonal of the whole resolvent sees the future, so a language model \
+                         trained with it cheats; take form = \"left\" or \"blocked\"",
+            });
+        }
+        self.mixer.validate()?;
+        self.experts.validate()
+    }
+
+    /// The width of the network.
+    pub fn hidden(&self) -> usize {
+        let hidden = if self.mlp_hidden == 0 { 4 * self.d_model } else { self.mlp_hidden };
+        let count = self.experts.count.max(1);
+        (hidden / count).max(1) * count
+    }
+
+    pub(super) fn residual_gain(&self) -> f64 {
+        1.0 / (2.0 * self.layers as f64).sqrt()
+    }
+
+    /// The number of parameters.
+    pub fn parameter_count(&self) -> usize {
+        let d = self.d_model;
+        let norm = Norm::parameters(self.norm, d);
+        let halting = if self.halting.steps > 1 { d + 1 } else { 0 };
+        let network = 2 * d * self.hidden() + d * self.experts.count;
+        let block = 2 * norm + self.mixer.parameter_count(d) + network + halting;
+        let scales = self.scales * Resample::parameters(d);
+        2 * VOCABULARY * d + self.layers * block + scales + norm
+    }
+
+    /// This configuration with the width of the network that brings the number of parameters closest to
+    /// that of a transformer with as many channels and blocks.
+    #[must_use]
+    pub fn matched(&self) -> Self {
+        if !self.match_parameters {
+            return self.clone();
+        }
+        let transformer = lct_gpt::ModelConfig {
+            context: self.context,
+            d_model: self.d_model,
+            layers: self.layers,
+            heads: 1,
+            mlp_hidden: self.mlp_hidden,
+            norm: self.norm,
+            placement: lct_gpt::Placement::None,
+            ..lct_gpt::ModelConfig::default()
+        };
+        let count = self.experts.count.max(1);
+        let thin = Self { mlp_hidden: count, ..self.clone() };
+        let missing = transformer.parameter_count() as f64 - thin.parameter_count() as f64;
+        let unit = (2 * self.layers * self.d_model * count) as f64;
+        let width = (1.0 + missing / unit).round().max(1.0) as usize;
+        Self { mlp_hidden: width * count, ..self.clone() }
+    }
+
+    /// The scale of block `index`: 0 is full length.
+    fn level(&self, index: usize) -> usize {
+        index.min(self.layers - 1 - index).min(self.scales)
+    }
+
+    /// The operations of a token.
+    pub fn flops(&self) -> Flops {
+        let d = self.d_model as f64;
+        let width = self.mixer.width(self.d_model) as f64;
+        let maps = if self.mixer.hopping == Hopping::Token { 4.0 } else { 3.0 };
+        let mut parts = Vec::new();
+        for index in 0..self.layers {
+            let positions = 0.5_f64.powi(self.level(index) as i32);
+            let times = positions * self.halting.steps as f64;
+            let mut add = |part: Part| parts.push(part.times(times));
+            add(Part::matrices("mixer maps", maps * d * width));
+            // One recursion forward and one backward, without a tree; see the kernels' page.
+            add(Part { name: "resolvent", forward: 25.0 * width, backward: 35.0 * width });
+            let experts = &self.experts;
+            match self.hidden().checked_div(experts.count) {
+                None => add(Part::matrices("network", 2.0 * d * self.hidden() as f64)),
+                Some(hidden) => {
+                    let taken = (hidden * experts.top_k) as f64;
+                    add(Part::matrices("router", d * experts.count as f64));
+                    add(Part::matrices("experts", 2.0 * d * taken));
+                }
+            }
+            if self.halting.steps > 1 {
+                add(Part::matrices("halting", d));
+            }
+        }
+        for level in 1..=self.scales {
+            let positions = 0.5_f64.powi(level as i32);
+            parts.push(Part::matrices("scales", 4.0 * d * d).times(positions));
+        }
+        let head = Part::matrices("head", d * VOCABULARY as f64);
+        parts.push(head);
+        if self.exits.weight > 0.0 {
+            let exits = (0..self.layers - 1).filter(|&index| self.level(index) == 0).count();
+            parts.push(Part { name: "exits", ..head.times(exits as f64) });
+        }
+        Flops::new(parts, self.parameter_count())
+    }
+}

@@ -1,0 +1,282 @@
+//! ResNet-BK: a byte-level language model that mixes positions by resolvents of tridiagonal operators.
+//!
+//! A block is `x + mixer(norm x)`, then `x + network(norm x)`. Every addition to that is a switch of its
+//! own in [`ModelConfig`]: a sparse mixture of experts for the network, halting (a block is repeated for a
+//! position until it says stop), several scales, and early exits. All of them keep the model causal.
+//!
+//! **Scales.** With `scales = 2` and five layers, the blocks run at `N, N/2, N/4, N/2, N` positions; more
+//! layers run at the coarsest scale. What a coarse scale finds is added to the finer one.
+//!
+//! **Early exits.** Where exits are on, the state after every block at full length but the last is read out
+//! too, and its loss counts with `weight`. A position takes the first read-out whose likeliest byte has at
+//! least the probability `confidence`. Generation stops there; training and evaluation run all blocks.
+
+mod block;
+mod config;
+
+use burn::{
+    module::{Module, Param},
+    nn::Linear,
+    tensor::{Device, Int, Tensor, activation::softmax},
+};
+use wavecube_core::{DeviceFault, Error, Result};
+
+use crate::{
+    layers::{Norm, Resample, Routing, linear, normal_matrix},
+    lct_gpt::VOCABULARY,
+    model::{Losses, Statistic, cross_entropy},
+    random::Random,
+};
+use block::Block;
+
+pub use config::{ExitConfig, HaltingConfig, ModelConfig};
+
+const OP: &str = "resnet-bk";
+
+/// What one pass through the blocks carries along and collects.
+#[derive(Default)]
+struct Pass<'a> {
+    /// Drawn from in training.
+    noise: Option<&'a mut Random>,
+    /// Leave where the last position is sure.
+    leaves: bool,
+    /// The logits it left with.
+    left: Option<Tensor<3>>,
+    /// The states that exits read.
+    states: Vec<Tensor<3>>,
+    /// Where tokens went, a mixture of experts each.
+    routings: Vec<Routing>,
+    /// Ponder cost and steps, a halting block each.
+    ponder: Vec<[Tensor<1>; 2]>,
+}
+
+/// The model: bytes in, logits of the next byte out.
+#[derive(Module, Debug)]
+pub struct ResNetBk {
+    embedding: Param<Tensor<2>>,
+    blocks: Vec<Block>,
+    scales: Vec<Resample>,
+    norm: Norm,
+    head: Linear,
+    #[module(skip)]
+    config: ModelConfig,
+}
+
+impl ResNetBk {
+    /// A fresh model; the same `random` gives the same parameters on every device.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ModelConfig::validate`].
+    pub fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
+        config.validate()?;
+        let config = config.matched();
+        let d = config.d_model;
+        let gain = config.residual_gain();
+        Ok(Self {
+            embedding: normal_matrix([VOCABULARY, d], 0.1, random, device),
+            blocks: (0..config.layers)
+                .map(|_| Block::new(&config, random, device))
+                .collect::<Result<_>>()?,
+            scales: (0..config.scales).map(|_| Resample::new(d, gain, random, device)).collect(),
+            norm: Norm::new(config.norm, d, device),
+            head: linear(d, VOCABULARY, 0.2, random, device),
+            config,
+        })
+    }
+
+    /// The configuration with the width of the network that was settled on.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Logits `[batch, time, 256]` of the byte after each position of `bytes` (`[batch, time]`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] when `time` is 0 or exceeds the context; those of
+    /// [`resolvent`](crate::bridge::resolvent).
+    pub fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
+        let mut pass = Pass::default();
+        let last = self.run(bytes, &mut pass)?;
+        Ok(self.first_sure(last, &pass).0)
+    }
+
+    /// Logits `[batch, 1, 256]` of the byte after the last position, from the first exit where every
+    /// sequence is sure: what [`forward`](Self::forward) gives there for one sequence, with the blocks
+    /// behind that exit left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward`](Self::forward); [`Error::Device`] when the device cannot be read.
+    pub fn next_logits(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
+        let time = bytes.dims()[1];
+        let mut pass = Pass { leaves: self.config.exits.weight > 0.0, ..Pass::default() };
+        let last = self.run(bytes, &mut pass)?;
+        Ok(match pass.left {
+            Some(logits) => logits,
+            None => self.read_out(last.narrow(1, time - 1, 1)),
+        })
+    }
+
+    /// The loss of `targets` (`[batch, time]`), `targets[t]` following `bytes[t]`, with the losses that
+    /// balance experts, shorten pondering and train exits.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward).
+    pub fn losses(
+        &self,
+        bytes: Tensor<2, Int>,
+        targets: Tensor<2, Int>,
+        random: &mut Random,
+    ) -> Result<Losses> {
+        let mut pass = Pass { noise: Some(random), ..Pass::default() };
+        let last = self.run(bytes, &mut pass)?;
+        let mean =
+            |losses: Vec<Tensor<1>>| (!losses.is_empty()).then(|| Tensor::cat(losses, 0).mean());
+        let balance = mean(pass.routings.into_iter().map(|routing| routing.balance).collect());
+        let ponder = mean(pass.ponder.into_iter().map(|[cost, _]| cost).collect());
+        let exits = pass.states.into_iter();
+        let exits =
+            mean(exits.map(|state| cross_entropy(self.read_out(state), targets.clone())).collect());
+        let nats = cross_entropy(self.read_out(last), targets);
+        let mut total = nats.clone();
+        let config = &self.config;
+        let weights = [config.experts.balance, config.halting.ponder, config.exits.weight];
+        for (loss, weight) in [balance, ponder, exits].into_iter().zip(weights) {
+            if let Some(loss) = loss {
+                total = total + loss * weight;
+            }
+        }
+        Ok(Losses { total, nats })
+    }
+
+    /// What the switches do on `bytes`: the load of every expert and how many count for a token, the
+    /// steps of halting blocks, the share of positions that leave at each exit.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_logits`](Self::next_logits).
+    pub fn statistics(&self, bytes: Tensor<2, Int>) -> Result<Vec<Statistic>> {
+        let mut pass = Pass::default();
+        let last = self.run(bytes, &mut pass)?;
+        let shares = self.first_sure(last, &pass).1;
+        let mut all = Vec::new();
+        let mut add = |name: String, values: Tensor<1>| -> Result<()> {
+            all.push(Statistic { name, values: to_host(values)? });
+            Ok(())
+        };
+        for (i, routing) in pass.routings.into_iter().enumerate() {
+            add(format!("mixture {i}: load of each expert"), routing.load)?;
+            add(format!("mixture {i}: experts a token"), routing.active)?;
+        }
+        for (i, [_, steps]) in pass.ponder.into_iter().enumerate() {
+            add(format!("block {i}: steps a position"), steps)?;
+        }
+        for (i, share) in shares.into_iter().enumerate() {
+            add(format!("exit {i}: share of positions"), share)?;
+        }
+        Ok(all)
+    }
+
+    fn read_out(&self, state: Tensor<3>) -> Tensor<3> {
+        self.head.forward(self.norm.forward(state))
+    }
+
+    /// For every position the logits of the first exit that is sure of it, or of the last block; and the
+    /// share of positions that each exit takes.
+    fn first_sure(&self, last: Tensor<3>, pass: &Pass<'_>) -> (Tensor<3>, Vec<Tensor<1>>) {
+        let mut logits = self.read_out(last);
+        let [batch, time, _] = logits.dims();
+        let mut open = Tensor::<3>::ones([batch, time, 1], &logits.device());
+        let (mut exits, mut shares) = (Vec::new(), Vec::new());
+        for state in &pass.states {
+            let early = self.read_out(state.clone());
+            let sure = softmax(early.clone(), 2).max_dim(2);
+            let taken =
+                sure.greater_equal_elem(self.config.exits.confidence).float() * open.clone();
+            open = open - taken.clone();
+            shares.push(taken.clone().mean());
+            exits.push((early, taken));
+        }
+        for (early, taken) in exits {
+            logits = logits.clone() + (early - logits) * taken;
+        }
+        (logits, shares)
+    }
+
+    /// The state after the last block.
+    fn run(&self, bytes: Tensor<2, Int>, pass: &mut Pass<'_>) -> Result<Tensor<3>> {
+        let [batch, time] = bytes.dims();
+        if time == 0 || time > self.config.context {
+            return Err(Error::Length {
+                op: OP,
+                argument: "bytes",
+                expected: "between 1 and the model's context",
+                found: time,
+            });
+        }
+        let x = self.embedding.val().select(0, bytes.reshape([batch * time]));
+        self.descend(x.reshape([batch, time, self.config.d_model]), 0, 0..self.config.layers, pass)
+    }
+
+    /// The blocks `blocks` at the scale `level`: the first, what is coarser, and the last.
+    fn descend(
+        &self,
+        mut x: Tensor<3>,
+        level: usize,
+        blocks: std::ops::Range<usize>,
+        pass: &mut Pass<'_>,
+    ) -> Result<Tensor<3>> {
+        if level == self.config.scales {
+            for index in blocks {
+                x = self.block(x, level, index, pass)?;
+                if pass.left.is_some() {
+                    break;
+                }
+            }
+            return Ok(x);
+        }
+        let (first, last) = (blocks.start, blocks.end - 1);
+        x = self.block(x, level, first, pass)?;
+        if pass.left.is_some() {
+            return Ok(x);
+        }
+        let scale = &self.scales[level];
+        if let Some(coarse) = scale.down(x.clone()) {
+            let time = x.dims()[1];
+            let coarse = self.descend(coarse, level + 1, first + 1..last, pass)?;
+            x = x + scale.up(coarse, time);
+        }
+        self.block(x, level, last, pass)
+    }
+
+    fn block(
+        &self,
+        x: Tensor<3>,
+        level: usize,
+        index: usize,
+        pass: &mut Pass<'_>,
+    ) -> Result<Tensor<3>> {
+        let x = self.blocks[index].forward(x, pass)?;
+        if level == 0 && index + 1 < self.config.layers && self.config.exits.weight > 0.0 {
+            if pass.leaves {
+                let logits = self.read_out(x.clone().narrow(1, x.dims()[1] - 1, 1));
+                let sure = softmax(logits.clone(), 2).max_dim(2).flatten(0, 2);
+                if to_host(sure)?.iter().all(|&sure| sure >= self.config.exits.confidence) {
+                    pass.left = Some(logits);
+                }
+            } else {
+                pass.states.push(x.clone());
+            }
+        }
+        Ok(x)
+    }
+}
+
+fn to_host(values: Tensor<1>) -> Result<Vec<f64>> {
+    let values = values.try_into_data_as::<f64>().map_err(|error| error.to_string());
+    let values = values.map(|data| data.iter::<f64>().collect());
+    values.map_err(|report| Error::Device { op: OP, reason: DeviceFault::Failed(report) })
+}

@@ -1,0 +1,144 @@
+//! Resolvents of tridiagonal operators: values, gradients, causality, and wgpu against flex.
+
+use burn::tensor::{DType, Device, Tensor};
+use num_complex::Complex64;
+use wavecube_models::bridge::{Sides, resolvent};
+
+use crate::support::{close, flex, read, tensor, values, wgpu};
+
+const SIDES: [Sides; 2] = [Sides::Both, Sides::Left];
+
+/// Diagonals with a shift of 1, and positive products, for `rows` operators.
+fn operands(rows: usize, n: usize, seed: u64) -> (Vec<f64>, Vec<f64>) {
+    let d = values(rows * n, seed).into_iter().flat_map(|v| [v - 0.5, -1.0]).collect();
+    (d, values(rows * (n - 1), seed + 1).into_iter().map(|v| v * v).collect())
+}
+
+/// From the minors: `θ_k` of the leading `k` rows, `φ_k` of those from `k` on.
+fn by_minors(d: &[f64], p: &[f64], sides: Sides) -> Vec<f64> {
+    let n = d.len() / 2;
+    let d: Vec<_> = d.chunks(2).map(|d| Complex64::new(d[0], d[1])).collect();
+    let mut theta = vec![Complex64::ONE, d[0]];
+    let mut phi = vec![Complex64::ONE, d[n - 1]];
+    for k in 1..n {
+        theta.push(d[k] * theta[k] - p[k - 1] * theta[k - 1]);
+        phi.push(d[n - 1 - k] * phi[k] - p[n - 1 - k] * phi[k - 1]);
+    }
+    let value = |k: usize| match sides {
+        Sides::Both => theta[k] * phi[n - 1 - k] / theta[n],
+        Sides::Left => theta[k] / theta[k + 1],
+    };
+    (0..n).flat_map(|k| [value(k).re, value(k).im]).collect()
+}
+
+fn run(d: &[f64], p: &[f64], n: usize, sides: Sides, dtype: DType, device: &Device) -> Vec<f64> {
+    let rows = d.len() / (2 * n);
+    let d = tensor(d, [rows, n, 2], dtype, device);
+    let p = if n == 1 {
+        Tensor::empty([rows, 0], (device, dtype))
+    } else {
+        tensor(p, [rows, n - 1], dtype, device)
+    };
+    read(resolvent(d, p, sides).unwrap())
+}
+
+#[test]
+fn resolvents_are_ratios_of_minors() {
+    for sides in SIDES {
+        for n in [1, 2, 3, 9] {
+            let (d, p) = operands(2, n, n as u64);
+            let expected: Vec<f64> = (0..2)
+                .flat_map(|row| {
+                    by_minors(&d[row * 2 * n..][..2 * n], &p[row * (n - 1)..][..n - 1], sides)
+                })
+                .collect();
+            close(&run(&d, &p, n, sides, DType::F64, &flex()), &expected, 1e-13);
+        }
+    }
+}
+
+/// Result, and gradients of `d` and `p` of a weighted sum of it.
+fn with_gradients(n: usize, sides: Sides, dtype: DType, device: &Device) -> [Vec<f64>; 3] {
+    let (d, p) = operands(3, n, 5);
+    let device = device.clone().autodiff();
+    let d = tensor(&d, [3, n, 2], dtype, &device).require_grad();
+    let p = tensor(&p, [3, n - 1], dtype, &device).require_grad();
+    let y = resolvent(d.clone(), p.clone(), sides).unwrap();
+    let weights = tensor(&values(6 * n, 7), [3, n, 2], dtype, &device);
+    let gradients = (y.clone() * weights).sum().backward();
+    [read(y.inner()), read(d.grad(&gradients).unwrap()), read(p.grad(&gradients).unwrap())]
+}
+
+#[test]
+fn gradients_match_finite_differences() {
+    for sides in SIDES {
+        for n in [2, 3, 8] {
+            let (d, p) = operands(3, n, 5);
+            let weights = values(6 * n, 7);
+            let loss = |d: &[f64], p: &[f64]| -> f64 {
+                let y = run(d, p, n, sides, DType::F64, &flex());
+                y.iter().zip(&weights).map(|(y, w)| y * w).sum()
+            };
+            let slopes = |of: &[f64], loss: &dyn Fn(&[f64]) -> f64| -> Vec<f64> {
+                (0..of.len())
+                    .map(|i| {
+                        let moved = |by: f64| {
+                            let mut moved = of.to_vec();
+                            moved[i] += by;
+                            loss(&moved)
+                        };
+                        (moved(1e-6) - moved(-1e-6)) / 2e-6
+                    })
+                    .collect()
+            };
+            let [_, by_d, by_p] = with_gradients(n, sides, DType::F64, &flex());
+            close(&by_d, &slopes(&d, &|d| loss(d, &p)), 1e-8);
+            close(&by_p, &slopes(&p, &|p| loss(&d, p)), 1e-8);
+        }
+    }
+}
+
+#[test]
+fn the_left_form_does_not_see_the_future() {
+    let n = 40;
+    for device in [Some(flex()), wgpu()].into_iter().flatten() {
+        for (sides, causal) in [(Sides::Left, true), (Sides::Both, false)] {
+            let (d, p) = operands(1, n, 3);
+            let before = run(&d, &p, n, sides, DType::F32, &device);
+            let mut changed = d.clone();
+            changed[2 * 25] += 1.0;
+            let after = run(&changed, &p, n, sides, DType::F32, &device);
+            assert_eq!(before[..50] == after[..50], causal, "{sides:?}");
+            assert_ne!(before[50..52], after[50..52], "{sides:?}");
+        }
+    }
+}
+
+#[test]
+fn kernels_agree_with_flex() {
+    let Some(wgpu) = wgpu() else { return };
+    for sides in SIDES {
+        for n in [2, 24, 300] {
+            let expected = with_gradients(n, sides, DType::F32, &flex());
+            let found = with_gradients(n, sides, DType::F32, &wgpu);
+            for (found, expected) in found.iter().zip(&expected) {
+                close(found, expected, 2e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn wrong_operands_are_errors() {
+    let zeros = |shape: [usize; 3]| Tensor::<3>::zeros(shape, &flex());
+    let beside = |shape: [usize; 2]| Tensor::<2>::zeros(shape, &flex());
+    for (d, p, argument) in [
+        (zeros([2, 4, 3]), beside([2, 3]), "`d`"),
+        (zeros([2, 0, 2]), beside([2, 0]), "`d`"),
+        (zeros([2, 4, 2]), beside([2, 4]), "`p`"),
+        (zeros([2, 4, 2]), beside([1, 3]), "`p`"),
+    ] {
+        let message = resolvent(d, p, Sides::Left).unwrap_err().to_string();
+        assert!(message.contains(argument), "{message}");
+    }
+}
