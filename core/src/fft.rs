@@ -138,15 +138,16 @@ fn product(n: usize, radices: &[usize], count: usize) -> Option<Vec<usize>> {
 
 /// Whether `n` has no divisors but 1 and itself.
 pub fn is_prime(n: usize) -> bool {
-    n > 1 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
+    n > 1 && (2..=n.isqrt()).all(|d| !n.is_multiple_of(d))
 }
 
-/// The smallest of the lengths `4·2^k … 7·2^k` that is at least `n` and at least 4: the length to which a
-/// convolution is padded. Never more than 5/4 of `n`, and few enough to keep the number of distinct
-/// kernels small.
+/// The smallest of the lengths `2^k` and `3·2^k` that is at least `n` and at least 4: the length to
+/// which a convolution is padded. Never more than 3/2 of `n` and few enough to keep the number of
+/// distinct kernels small.
 pub fn padded_len(n: usize) -> usize {
-    let step = n.max(4).next_power_of_two() / 8;
-    if step == 0 { 4 } else { n.next_multiple_of(step) }
+    let two = n.max(4).next_power_of_two();
+    let three = two / 4 * 3;
+    if three >= n { three } else { two }
 }
 
 /// The order in which Rader's algorithm takes the points of a transform of prime length `n`: entry `i` is
@@ -261,10 +262,10 @@ mod tests {
 
     #[test]
     fn padded_lengths_are_minimal() {
-        let allowed = |m: usize| (4..8).any(|f| m.is_multiple_of(f) && (m / f).is_power_of_two());
         for n in 1..5000usize {
-            let minimal = (n.max(4)..).find(|&m| allowed(m));
-            assert_eq!(Some(padded_len(n)), minimal, "{n}");
+            let m = padded_len(n);
+            assert!(m >= n && 2 * m <= 3 * n.max(3), "{n} -> {m}");
+            assert!(m.is_power_of_two() || (m.is_multiple_of(3) && (m / 3).is_power_of_two()));
         }
     }
 

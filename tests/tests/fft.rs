@@ -69,7 +69,7 @@ fn sampled(rng: &mut Rng, lengths: Vec<usize>, sample: usize) -> Vec<usize> {
 fn smooth_lengths_to_4096() {
     for device in devices() {
         let mut rng = Rng::fresh();
-        for n in sampled(&mut rng, (257..=4096).filter(|&n| is_smooth(n)).collect(), 24) {
+        for n in sampled(&mut rng, (257..=4096).filter(|&n| is_smooth(n)).collect(), 16) {
             check_length(device, &mut rng, Dtype::F32, n, false);
         }
         check_length(device, &mut rng, Dtype::F32, 4096, false);
@@ -83,7 +83,7 @@ fn prime_lengths_to_10007() {
         // Bluestein's lengths share kernels, each of Rader's has its own.
         let primes = (257..=10_007).filter(|&n| is_prime(n));
         let (rader, bluestein) = primes.partition(|&n| is_smooth(n - 1));
-        for n in sampled(&mut rng, rader, 24).into_iter().chain::<Vec<usize>>(bluestein) {
+        for n in sampled(&mut rng, rader, 8).into_iter().chain::<Vec<usize>>(bluestein) {
             check_length(device, &mut rng, Dtype::F32, n, false);
         }
     }

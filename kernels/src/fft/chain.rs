@@ -251,6 +251,9 @@ pub(crate) fn grid(op: &'static str, cubes: usize, limits: &Limits) -> Result<[u
     Ok([cubes.min(x), rows.min(y), planes])
 }
 
+/// Points of all transforms together: no product of lengths that a plan takes overflows below it.
+const POINTS_MAX: usize = 1 << 40;
+
 impl Chain {
     pub(super) fn rows(&self) -> usize {
         self.batch.iter().map(|axis| axis.len).product()
@@ -301,11 +304,21 @@ impl Chain {
     /// Lays the chain over passes.
     ///
     /// # Errors
-    /// [`Error::Limit`] if the transform is longer than two passes reach: a cube has not the shared memory
+    /// [`Error::Limit`] if there are more than 2⁴⁰ points; if the transform is longer than two passes reach: a cube has not the shared memory
     /// or the units for one of them; or if the grid is too large.
     pub fn passes(&self, limits: &Limits) -> Result<Vec<Pass>> {
-        if self.rows() == 0 {
+        let lengths = self.batch.iter().map(|axis| axis.len).chain([self.n]);
+        if lengths.clone().any(|len| len == 0) {
             return Ok(Vec::new());
+        }
+        let points = lengths.fold(1, usize::saturating_mul);
+        if points > POINTS_MAX {
+            return Err(Error::Limit {
+                op: self.op,
+                resource: "points of all transforms",
+                available: POINTS_MAX as u64,
+                required: points as u64,
+            });
         }
         let chain = self.merged();
         if chain.strategy == Strategy::Naive && !chain.round_trip {
@@ -327,17 +340,19 @@ impl Chain {
     /// The shape of a pass that does the whole chain. Half of a padded round trip's points are zero and half
     /// of its results are dropped: where all of them do not fit shared memory at once, the spectrum is taken in
     /// two turns, each a round trip of half the length. Kernels with two turns are quicker in any
-    /// case, by a quarter on lavapipe, but it compiles them three times as long.
+    /// case, by a quarter on lavapipe, but it compiles them three times as long; and ten times
+    /// as long where even half of the points have to go in turn.
     fn shape_of_one_pass(&self, limits: &Limits) -> Result<Shape> {
         let halves = |end: End| end.len.saturating_mul(2) <= self.n;
         let padded = self.round_trip && halves(self.source) && halves(self.target);
+        let fits = |shape: &Shape| shape.exchange == Exchange::Whole;
         let shape = self.shape(1, limits);
-        let fits = shape.as_ref().is_ok_and(|shape| shape.exchange == Exchange::Whole);
         // A unit alone has no place to keep the results of the first turn.
-        if fits || !padded || !self.n.is_multiple_of(2) || one_unit(limits) {
+        let at_once = shape.as_ref().is_ok_and(fits);
+        if at_once || !padded || !self.n.is_multiple_of(2) || one_unit(limits) {
             return shape;
         }
-        self.shape(2, limits).or(shape)
+        self.shape(2, limits).ok().filter(fits).map_or(shape, Ok)
     }
 
     /// One pass of `shape` that does the whole chain.
@@ -511,7 +526,7 @@ impl Chain {
     fn rader(&self, limits: &Limits) -> Option<Result<Pass>> {
         let (n, direction) = (self.n, self.direction);
         // Products of two residues are to fit 32 bits.
-        if !is_prime(n) || n >= 1 << 16 {
+        if n >= 1 << 16 || !is_prime(n) {
             return None;
         }
         let convolution = Chain {
