@@ -10,6 +10,7 @@ mod gpu_pack;
 mod ready;
 mod setup;
 mod shell;
+mod suite;
 mod test;
 
 use std::process::ExitCode;

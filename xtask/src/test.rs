@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use crate::{
     setup::{self, Missing},
     shell::{cargo, run, say},
+    suite,
 };
 
 /// What selects the CPU runtime and the code generator: the two that link LLVM, so they share
@@ -94,7 +95,12 @@ fn tested(ready: Result<(), Missing>, selection: &[&str], rest: &[String]) -> Ou
     if let Err(why) = ready {
         return Outcome::NotRun(why);
     }
-    match run(cargo(&["test"]).args(selection).args(rest)) {
+    let result = if rest.is_empty() {
+        suite::run_all(selection)
+    } else {
+        run(cargo(&["test"]).args(selection).args(rest))
+    };
+    match result {
         Ok(()) => Outcome::Passed,
         Err(error) => {
             say("test", &error.to_string());
