@@ -31,12 +31,12 @@ const fn points_aim(compute: Dtype) -> usize {
     if matches!(compute, Dtype::F64) { 8 } else { 16 }
 }
 
-/// No unit may hold more while few units suffice. With 26 points of `f32`, two butterflies of radix 13,
-/// `ptxas` spills for the sake of occupancy (length 1001 on `sm_90a`).
+/// No unit may hold more while few units suffice. With 20 or 26 points of `f32`, two butterflies of radix 10 or
+/// 13, `ptxas` spills for the sake of occupancy (lengths 3000 and 1001 on `sm_90a`).
 const fn points_max(compute: Dtype, limits: &Limits) -> usize {
     match (compute, limits.emulated) {
         (Dtype::F64, _) => 16,
-        (_, false) => 24,
+        (_, false) => 18,
         (_, true) => 32,
     }
 }
