@@ -1,8 +1,6 @@
 //! The causal form of tridiagonal resolvents and its gradient.
 
-use wavecube::{
-    Complex64, Device, Dtype, Result, Tensor, leading_resolvent, leading_resolvent_vjp,
-};
+use wavecube::{Complex64, Device, Dtype, Result, Tensor};
 
 use super::{Case, Peer, Prepared};
 use crate::{Rng, tensor};
@@ -49,16 +47,16 @@ fn prepare(
     let (d, d_exact) = tensor(device, &d, dtype, true, &[rows, n])?;
     let (p, p_exact) = tensor(device, &p, dtype, false, &[rows, n - 1])?;
     let (g, g_exact) = tensor(device, &rng.complex(rows * n), dtype, true, &[rows, n])?;
-    let y: Tensor = leading_resolvent(&d, &p)?;
+    let y: Tensor = wavecube::leading_resolvent(&d, &p)?;
     let expected = move || {
         let rows = d_exact.chunks(n).zip(g_exact.chunks(n)).enumerate();
         rows.flat_map(|(row, (d, g))| by_recursion(d, &p_exact[row * (n - 1)..], g, gradient))
             .collect()
     };
     let call: Box<dyn Fn() -> Result<Tensor>> = if gradient {
-        Box::new(move || leading_resolvent_vjp(&p, &y, &g).map(|[d, _]| d))
+        Box::new(move || wavecube::leading_resolvent_vjp(&p, &y, &g).map(|[d, _]| d))
     } else {
-        Box::new(move || leading_resolvent(&d, &p))
+        Box::new(move || wavecube::leading_resolvent(&d, &p))
     };
     Ok(Prepared::lines(call, n, (0..rows).collect(), expected))
 }

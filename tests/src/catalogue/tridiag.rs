@@ -3,7 +3,11 @@
 use wavecube::{Complex64, Device, Dtype, Kept, Result, Tensor, Tridiagonal};
 
 use super::{Case, Peer, Prepared};
-use crate::{Rng, reference::tridiag::Operator, tensor};
+use crate::{
+    Rng,
+    reference::tridiag::{Gradients, Operator},
+    tensor,
+};
 
 /// Every so many elements are kept where some are skipped.
 const STEP: usize = 3;
@@ -23,11 +27,26 @@ pub enum Task {
     Solve,
     /// The logarithms of the determinants.
     LogDeterminant,
+    /// The gradients of the diagonal with two elements of three skipped.
+    KeptVjp,
+    /// Those of the solution.
+    SolveVjp,
+    /// Those of the determinants' logarithms.
+    LogDeterminantVjp,
 }
 
 impl Task {
-    const ALL: [Self; 6] =
-        [Self::Diagonal, Self::Vjp, Self::Mixed, Self::Kept, Self::Solve, Self::LogDeterminant];
+    const ALL: [Self; 9] = [
+        Self::Diagonal,
+        Self::Vjp,
+        Self::Mixed,
+        Self::Kept,
+        Self::Solve,
+        Self::LogDeterminant,
+        Self::KeptVjp,
+        Self::SolveVjp,
+        Self::LogDeterminantVjp,
+    ];
 
     /// The operation's name in a case.
     pub fn op(self) -> &'static str {
@@ -38,6 +57,9 @@ impl Task {
             Self::Kept => "tridiag/kept",
             Self::Solve => "tridiag/solve",
             Self::LogDeterminant => "tridiag/log_determinant",
+            Self::KeptVjp => "tridiag/kept_vjp",
+            Self::SolveVjp => "tridiag/solve_vjp",
+            Self::LogDeterminantVjp => "tridiag/log_determinant_vjp",
         }
     }
 
@@ -64,10 +86,22 @@ impl Task {
                 Box::new(move || Ok(mixed.resolvent_diagonal()?.diagonal))
             }
             Self::Kept => {
-                let n = g.shape()[1];
-                let flags: Vec<bool> = (0..n).map(|k| k % STEP == 0).collect();
-                let kept = Kept::new(g.device(), &flags, n)?;
+                let kept = kept(&g)?;
                 Box::new(move || Ok(operators.resolvent_diagonal_kept(&kept)?.diagonal))
+            }
+            Self::KeptVjp => {
+                let kept = kept(&g)?;
+                Box::new(move || Ok(operators.resolvent_diagonal_kept_vjp(&kept, &g)?.a))
+            }
+            Self::SolveVjp => {
+                let x = operators.solve(&g)?.x;
+                Box::new(move || Ok(operators.solve_vjp(&x, &g)?.operators.a))
+            }
+            Self::LogDeterminantVjp => {
+                let rows = g.shape()[0];
+                let ones = vec![Complex64::ONE; rows];
+                let (g, _) = tensor(g.device(), &ones, g.dtype(), false, &[rows])?;
+                Box::new(move || Ok(operators.log_determinant_vjp(&g)?.a))
             }
             Self::Solve => Box::new(move || Ok(operators.solve(&g)?.x)),
             Self::LogDeterminant => Box::new(move || operators.log_determinant()),
@@ -77,12 +111,16 @@ impl Task {
     /// The truth for one operator.
     fn expected(self, operator: &Operator, g: &[Complex64]) -> Vec<Complex64> {
         let real = |v: f64| Complex64::new(v, 0.0);
+        let by_a = |gradients: Gradients| gradients.a.iter().map(|v| real(v.re)).collect();
         match self {
             Self::Diagonal | Self::Mixed => operator.diagonal_serial(),
-            Self::Vjp => operator.gradients_serial(g).a.iter().map(|v| real(v.re)).collect(),
+            Self::Vjp => by_a(operator.gradients_serial(g)),
             Self::Kept => interpolated(operator),
             Self::Solve => operator.solve_serial(g),
             Self::LogDeterminant => vec![real(operator.log_determinant_serial())],
+            Self::KeptVjp => kept_gradient(operator, g).iter().map(|v| real(v.re)).collect(),
+            Self::SolveVjp => by_a(operator.solve_gradients(g, g, false).0),
+            Self::LogDeterminantVjp => by_a(operator.log_determinant_gradients_serial(1.0)),
         }
     }
 
@@ -92,9 +130,11 @@ impl Task {
         match self {
             _ if dtype == Dtype::F64 => 2e-13,
             Self::Diagonal | Self::Kept | Self::LogDeterminant => 6e-7,
-            Self::Vjp => 1.2e-6,
+            Self::Vjp | Self::KeptVjp | Self::LogDeterminantVjp => 1.2e-6,
             Self::Mixed => 1e-4,
             Self::Solve => 2.4e-6,
+            // A product of two solutions.
+            Self::SolveVjp => 4.8e-6,
         }
     }
 
@@ -104,7 +144,9 @@ impl Task {
             Self::Diagonal | Self::Mixed => 5,
             Self::Vjp => 8,
             Self::Solve => 7,
+            Self::SolveVjp => 12,
             Self::Kept | Self::LogDeterminant => 3,
+            Self::KeptVjp | Self::LogDeterminantVjp => 6,
         }
     }
 
@@ -112,7 +154,9 @@ impl Task {
         match self {
             Self::Diagonal | Self::Vjp | Self::Solve => Peer::Serial,
             Self::Mixed | Self::Kept => Peer::Whole,
-            Self::LogDeterminant => Peer::Nothing,
+            Self::LogDeterminant | Self::KeptVjp | Self::SolveVjp | Self::LogDeterminantVjp => {
+                Peer::Nothing
+            }
         }
     }
 
@@ -140,17 +184,50 @@ impl Task {
     }
 }
 
-/// The diagonal of what is left of an operator with elements skipped, and between them on lines.
-fn interpolated(operator: &Operator) -> Vec<Complex64> {
+/// Every third element, of sequences as long as those of `g`.
+fn kept(g: &Tensor) -> Result<Kept> {
+    let n = g.shape()[1];
+    let flags: Vec<bool> = (0..n).map(|k| k % STEP == 0).collect();
+    Kept::new(g.device(), &flags, n)
+}
+
+/// What is left of an operator with elements skipped.
+fn compacted(operator: &Operator) -> Operator {
     let every = |values: &[Complex64]| values.iter().copied().step_by(STEP).collect::<Vec<_>>();
     let a = every(&operator.a);
     let links = |values| every(values).into_iter().take(a.len() - 1).collect();
     let (b, c) = (links(&operator.b), links(&operator.c));
-    let kept = Operator { a, b, c, z: operator.z }.diagonal_serial();
+    Operator { a, b, c, z: operator.z }
+}
+
+/// The two of `count` kept elements between which element `k` lies, and its share of the second.
+fn between(k: usize, count: usize) -> ([usize; 2], f64) {
+    ([k / STEP, (k / STEP + 1).min(count - 1)], (k % STEP) as f64 / STEP as f64)
+}
+
+/// The gradient by the diagonal, zero where it is skipped.
+fn kept_gradient(operator: &Operator, g: &[Complex64]) -> Vec<Complex64> {
+    let compacted = compacted(operator);
+    let mut shared = vec![Complex64::ZERO; compacted.a.len()];
+    for (k, g) in g.iter().enumerate() {
+        let ([i, j], t) = between(k, shared.len());
+        shared[i] += g * (1.0 - t);
+        shared[j] += g * t;
+    }
+    let mut gradient = vec![Complex64::ZERO; g.len()];
+    for (i, value) in compacted.gradients_serial(&shared).a.into_iter().enumerate() {
+        gradient[i * STEP] = value;
+    }
+    gradient
+}
+
+/// The diagonal of what is left of an operator with elements skipped, and between them on lines.
+fn interpolated(operator: &Operator) -> Vec<Complex64> {
+    let kept = compacted(operator).diagonal_serial();
     (0..operator.a.len())
         .map(|k| {
-            let (i, t) = (k / STEP, (k % STEP) as f64 / STEP as f64);
-            kept[i] * (1.0 - t) + kept[(i + 1).min(kept.len() - 1)] * t
+            let ([i, j], t) = between(k, kept.len());
+            kept[i] * (1.0 - t) + kept[j] * t
         })
         .collect()
 }
@@ -167,6 +244,9 @@ pub(super) fn cases() -> Vec<Case> {
         for (rows, n) in [(16, 4096), (256, 1024), (1, 1 << 20)] {
             cases.push(task.case(Dtype::F32, rows, n));
         }
+    }
+    for task in [Task::KeptVjp, Task::SolveVjp, Task::LogDeterminantVjp] {
+        cases.push(task.case(Dtype::F32, 16, 4096));
     }
     for task in [Task::Solve, Task::LogDeterminant] {
         cases.push(task.case(Dtype::F64, 16, 4096));
