@@ -112,7 +112,7 @@ impl Chain {
         // A round trip in which units hold many points spilled on `sm_80` with radix 16, and lavapipe compiles
         // one of 2048 points 6.4 s long with it, 2.4 s without, and runs it no faster.
         let crowded = needs_many_units(n, compute) && !limits.serial;
-        let slow = limits.emulated && !limits.serial && n.is_power_of_two();
+        let slow = limits.emulated && !limits.serial && n > 256 && n.is_power_of_two();
         let small = self.round_trip && (crowded || slow);
         let largest = if small { 8 } else { points_aim(compute) };
         let mut radices = factorize(n, largest).ok_or(Error::Length {
