@@ -31,9 +31,7 @@ struct Group {
 
 /// Builds and runs every test of the packages that `selection` names, documentation's last.
 pub(crate) fn run_all(selection: &[&str]) -> Result<()> {
-    let build = [&["test"], selection, &["--no-run"]].concat();
-    run(&mut cargo(&build))?;
-    let groups: VecDeque<Group> = groups(&build)?.into();
+    let groups: VecDeque<Group> = groups(selection)?.into();
     let count: usize = groups.iter().map(|group| group.tests.len()).sum();
     let message = format!("{count} tests in {} groups, {AT_ONCE} at a time", groups.len());
     say("test", &message);
@@ -61,10 +59,10 @@ pub(crate) fn run_all(selection: &[&str]) -> Result<()> {
     documentation
 }
 
-/// The groups of every test binary that `build` makes, those with the most tests first.
-fn groups(build: &[&str]) -> Result<Vec<Group>> {
+/// The groups of every test binary of `selection`, those with the most tests first.
+fn groups(selection: &[&str]) -> Result<Vec<Group>> {
     let mut groups = Vec::new();
-    for (binary, package) in binaries(build)? {
+    for (binary, package) in binaries(selection)? {
         let list = Command::new(&binary)
             .args(["--list", "--format", "terse"])
             .current_dir(&package)
@@ -87,13 +85,16 @@ fn groups(build: &[&str]) -> Result<Vec<Group>> {
     Ok(groups)
 }
 
-/// The test binaries and the folders of their packages, as Cargo names them.
-fn binaries(build: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>> {
-    let output = cargo(build)
-        .arg("--message-format=json")
-        .stderr(Stdio::null())
+/// Builds the test binaries and returns them with the folders of their packages, as Cargo names them.
+fn binaries(selection: &[&str]) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let flags = ["--no-run", "--message-format=json-render-diagnostics"];
+    let output = cargo(&[&["test"], selection, &flags].concat())
+        .stderr(Stdio::inherit())
         .output()
-        .context("cannot ask cargo for the test binaries")?;
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("the tests do not build: cargo ended with {}", output.status);
+    }
     let mut binaries = Vec::new();
     for line in output.stdout.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
         let message: serde_json::Value = serde_json::from_slice(line)?;
