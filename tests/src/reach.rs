@@ -122,7 +122,7 @@ fn walk(
 /// Every point that a pass reads and the one that it writes in its stead, with its place `i` in the transform,
 /// where it has one: Rader's algorithm joins point 0 by the way.
 fn ends(pass: &Pass) -> Vec<(Option<usize>, [usize; 2])> {
-    match pass.powers {
+    match pass.powers() {
         None => (0..pass.config.n).map(|i| (Some(i), [i, i])).collect(),
         Some(powers) => {
             let powers = powers.build().unwrap_or_default().into_iter();

@@ -304,8 +304,8 @@ impl Chain {
     /// Lays the chain over passes.
     ///
     /// # Errors
-    /// [`Error::Limit`] if there are more than 2⁴⁰ points; if the transform is longer than two passes reach: a cube has not the shared memory
-    /// or the units for one of them; or if the grid is too large.
+    /// [`Error::Limit`] if there are more than 2⁴⁰ points; if the transform is longer than two passes reach,
+    /// because a cube has not the shared memory or the units for one of them; or if the grid is too large.
     pub fn passes(&self, limits: &Limits) -> Result<Vec<Pass>> {
         let lengths = self.batch.iter().map(|axis| axis.len).chain([self.n]);
         if lengths.clone().any(|len| len == 0) {
@@ -409,7 +409,6 @@ impl Chain {
             scale: self.scale,
             twiddles: Table::Twiddles { n: self.n },
             turn: None,
-            powers: None,
             hooks: [&self.load_hooks, &self.filter_hooks, &self.store_hooks]
                 .into_iter()
                 .flatten()
@@ -543,7 +542,6 @@ impl Chain {
             pass.config.stages.iter_mut().for_each(|stage| stage.inverse = true);
             pass.config.padded = self.source.len < n;
             pass.config.cropped = self.target.len < n;
-            pass.powers = Some(Table::RaderPowers { n });
             pass
         }))
     }

@@ -135,7 +135,7 @@ fn launch_pass(
         turn.push(table(wanted)?);
     }
     let mut powers = SequenceArg::new();
-    if let Some(wanted) = plan_of_pass.powers {
+    if let Some(wanted) = plan_of_pass.powers() {
         powers.push(table(wanted)?);
     }
     let mut hooks = SequenceArg::new();

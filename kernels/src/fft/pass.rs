@@ -177,8 +177,6 @@ pub struct Pass {
     pub twiddles: Table,
     /// The twiddle between the steps of a four-step transform.
     pub turn: Option<Table>,
-    /// The order of the points in Rader's algorithm.
-    pub powers: Option<Table>,
     /// The hooks in the order load, filter, store, with a stride for every batch axis.
     pub hooks: Vec<Hook>,
     /// The grid.
@@ -219,10 +217,15 @@ impl Pass {
         self
     }
 
-    /// Every table that the pass multiplies with.
+    /// The order of the points in Rader's algorithm.
+    pub fn powers(&self) -> Option<Table> {
+        (self.config.root > 0).then_some(Table::RaderPowers { n: self.config.n + 1 })
+    }
+
+    /// Every table that the pass reads.
     pub fn tables(&self) -> impl Iterator<Item = Table> {
         let hooks = self.hooks.iter().map(|hook| hook.table);
-        core::iter::once(self.twiddles).chain(self.turn).chain(self.powers).chain(hooks)
+        core::iter::once(self.twiddles).chain(self.turn).chain(self.powers()).chain(hooks)
     }
 }
 
