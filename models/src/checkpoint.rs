@@ -30,8 +30,11 @@ use crate::{
 /// The version of the layout described above.
 const FORMAT: &str = "2";
 /// The table of each model in a configuration.
-const TABLES: [(Architecture, &str); 2] =
-    [(Architecture::LctGpt, "lct-gpt"), (Architecture::ResnetBk, "resnet-bk")];
+const TABLES: [(Architecture, &str); 3] = [
+    (Architecture::LctGpt, "lct-gpt"),
+    (Architecture::ResnetBk, "resnet-bk"),
+    (Architecture::ByteSpectral, "byte-spectral"),
+];
 const GROUPS: [&str; 2] = ["matrices", "vectors"];
 
 /// Where a run stands.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{lct_gpt, model::Architecture, resnet_bk};
+use crate::{byte_spectral, lct_gpt, model::Architecture, resnet_bk};
 
 /// One run: model, text, training.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Config {
     pub lct_gpt: lct_gpt::ModelConfig,
     /// ResNet-BK.
     pub resnet_bk: resnet_bk::ModelConfig,
+    /// The byte-spectral model.
+    pub byte_spectral: byte_spectral::ModelConfig,
     /// The text.
     pub data: DataConfig,
     /// The training.
@@ -140,6 +142,7 @@ impl Config {
         match self.model {
             Architecture::LctGpt => self.lct_gpt.context,
             Architecture::ResnetBk => self.resnet_bk.context,
+            Architecture::ByteSpectral => self.byte_spectral.context,
         }
     }
 
@@ -152,6 +155,9 @@ impl Config {
         match self.model {
             Architecture::LctGpt => self.lct_gpt.validate().context("in [lct-gpt]")?,
             Architecture::ResnetBk => self.resnet_bk.validate().context("in [resnet-bk]")?,
+            Architecture::ByteSpectral => {
+                self.byte_spectral.validate().context("in [byte-spectral]")?;
+            }
         }
         let train = &self.train;
         let counts = [

@@ -5,9 +5,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`bridge`] | wavecube's operations as differentiable Burn operations, on every backend |
-//! | [`layers`] | the linear canonical transform as a layer, the resolvent mixer, attention, experts |
+//! | [`layers`] | the linear canonical transform as a layer, the resolvent and the spectral mixer, attention, experts |
 //! | [`lct_gpt`] | LCT-GPT, a byte-level GPT with a transform in its blocks |
 //! | [`resnet_bk`] | ResNet-BK, a byte-level model on resolvents of tridiagonal operators |
+//! | [`byte_spectral`] | the byte-spectral model, on complex filters along the sequence |
 //! | [`model`], [`flops`] | the models behind one type, and what they compute |
 //! | [`config`], [`presets`], [`data`], [`random`], [`device`] | a run's configuration, text, randomness, device |
 //! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`] | training that resumes to the last bit |
@@ -26,6 +27,7 @@
 
 pub mod ablate;
 pub mod bridge;
+pub mod byte_spectral;
 pub mod checkpoint;
 pub mod config;
 pub mod data;

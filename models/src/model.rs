@@ -7,7 +7,10 @@ use burn::{
 use serde::{Deserialize, Serialize};
 use wavecube_core::Result;
 
-use crate::{config::Config, flops::Flops, lct_gpt::LctGpt, random::Random, resnet_bk::ResNetBk};
+use crate::{
+    byte_spectral::ByteSpectral, config::Config, flops::Flops, lct_gpt::LctGpt, random::Random,
+    resnet_bk::ResNetBk,
+};
 
 /// Which model: `model = "…"` in a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -18,6 +21,8 @@ pub enum Architecture {
     LctGpt,
     /// [`ResNetBk`], configured by `[resnet-bk]`.
     ResnetBk,
+    /// [`ByteSpectral`], configured by `[byte-spectral]`.
+    ByteSpectral,
 }
 
 /// A model of any kind: bytes in, logits of the next byte out.
@@ -27,6 +32,8 @@ pub enum Model {
     LctGpt(LctGpt),
     /// Resolvents of tridiagonal operators.
     ResnetBk(ResNetBk),
+    /// Complex filters along the sequence.
+    ByteSpectral(ByteSpectral),
 }
 
 /// What a step trains by, and what it reports.
@@ -59,6 +66,9 @@ impl Model {
             Architecture::ResnetBk => {
                 Self::ResnetBk(ResNetBk::new(&config.resnet_bk, random, device)?)
             }
+            Architecture::ByteSpectral => {
+                Self::ByteSpectral(ByteSpectral::new(&config.byte_spectral, random, device)?)
+            }
         })
     }
 
@@ -67,6 +77,7 @@ impl Model {
         match self {
             Self::LctGpt(model) => model.config().context,
             Self::ResnetBk(model) => model.config().context,
+            Self::ByteSpectral(model) => model.config().context,
         }
     }
 
@@ -75,6 +86,7 @@ impl Model {
         match self {
             Self::LctGpt(model) => model.config().hidden(),
             Self::ResnetBk(model) => model.config().hidden(),
+            Self::ByteSpectral(model) => model.config().hidden(),
         }
     }
 
@@ -83,6 +95,7 @@ impl Model {
         match self {
             Self::LctGpt(model) => model.config().flops(),
             Self::ResnetBk(model) => model.config().flops(),
+            Self::ByteSpectral(model) => model.config().flops(),
         }
     }
 
@@ -96,6 +109,7 @@ impl Model {
         match self {
             Self::LctGpt(model) => model.forward(bytes),
             Self::ResnetBk(model) => model.forward(bytes),
+            Self::ByteSpectral(model) => model.forward(bytes),
         }
     }
 
@@ -105,11 +119,12 @@ impl Model {
     ///
     /// Those of [`forward`](Self::forward).
     pub fn next_logits(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
-        let time = bytes.dims()[1];
-        match self {
-            Self::LctGpt(model) => Ok(model.forward(bytes)?.narrow(1, time - 1, 1)),
-            Self::ResnetBk(model) => model.next_logits(bytes),
+        if let Self::ResnetBk(model) = self {
+            return model.next_logits(bytes);
         }
+        let logits = self.forward(bytes)?;
+        let time = logits.dims()[1];
+        Ok(logits.narrow(1, time - 1, 1))
     }
 
     /// Mean cross-entropy in nats of `targets` (`[batch, time]`), `targets[t]` following `bytes[t]`.
@@ -133,11 +148,11 @@ impl Model {
         random: &mut Random,
     ) -> Result<Losses> {
         match self {
-            Self::LctGpt(model) => {
-                let nats = model.loss(bytes, targets)?;
+            Self::ResnetBk(model) => model.losses(bytes, targets, random),
+            Self::LctGpt(_) | Self::ByteSpectral(_) => {
+                let nats = self.loss(bytes, targets)?;
                 Ok(Losses { total: nats.clone(), nats })
             }
-            Self::ResnetBk(model) => model.losses(bytes, targets, random),
         }
     }
 
@@ -145,7 +160,7 @@ impl Model {
     pub fn degenerate_hits(&self) -> u64 {
         match self {
             Self::LctGpt(model) => model.degenerate_hits(),
-            Self::ResnetBk(_) => 0,
+            Self::ResnetBk(_) | Self::ByteSpectral(_) => 0,
         }
     }
 
@@ -156,7 +171,7 @@ impl Model {
     /// Those of [`forward`](Self::forward), and when the device cannot be read.
     pub fn statistics(&self, bytes: Tensor<2, Int>) -> Result<Vec<Statistic>> {
         match self {
-            Self::LctGpt(_) => Ok(Vec::new()),
+            Self::LctGpt(_) | Self::ByteSpectral(_) => Ok(Vec::new()),
             Self::ResnetBk(model) => model.statistics(bytes),
         }
     }

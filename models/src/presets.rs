@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    byte_spectral,
     config::Config,
-    layers::{ExpertsConfig, Hopping, ResolventForm},
+    layers::{ExpertsConfig, Hopping, ResolventForm, SpectralConfig},
     lct_gpt::Placement,
     model::Architecture,
     resnet_bk::{ExitConfig, HaltingConfig, ModelConfig},
@@ -38,11 +39,23 @@ pub enum Preset {
     BkExits,
     /// With experts, halting, scales and exits.
     BkFull,
+    /// The byte-spectral model without any cure but causality.
+    Spectral,
+    /// With phases that turn with the position.
+    SpectralAnchored,
+    /// With gates.
+    SpectralGated,
+    /// With magnitudes and phases mixed apart.
+    SpectralPhase,
+    /// With three bands.
+    SpectralBands,
+    /// With every cure.
+    SpectralFull,
 }
 
 impl Preset {
     /// All, in the order from baseline to full.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 18] = [
         Self::Attention,
         Self::LctGpt,
         Self::Bk,
@@ -55,21 +68,43 @@ impl Preset {
         Self::BkScales,
         Self::BkExits,
         Self::BkFull,
+        Self::Spectral,
+        Self::SpectralAnchored,
+        Self::SpectralGated,
+        Self::SpectralPhase,
+        Self::SpectralBands,
+        Self::SpectralFull,
     ];
 
     /// `config` with this model: of the sizes that its table has.
     #[must_use]
     pub fn of(self, config: &Config) -> Config {
         let mut config = config.clone();
-        if matches!(self, Self::Attention | Self::LctGpt) {
-            config.model = Architecture::LctGpt;
-            if self == Self::Attention {
-                config.lct_gpt.placement = Placement::None;
+        match self {
+            Self::Attention | Self::LctGpt => {
+                config.model = Architecture::LctGpt;
+                if self == Self::Attention {
+                    config.lct_gpt.placement = Placement::None;
+                }
             }
-            return config;
+            Self::Spectral
+            | Self::SpectralAnchored
+            | Self::SpectralGated
+            | Self::SpectralPhase
+            | Self::SpectralBands
+            | Self::SpectralFull => {
+                config.model = Architecture::ByteSpectral;
+                self.set_spectral(&mut config.byte_spectral);
+            }
+            _ => {
+                config.model = Architecture::ResnetBk;
+                self.set_bk(&mut config.resnet_bk);
+            }
         }
-        config.model = Architecture::ResnetBk;
-        let bk = &mut config.resnet_bk;
+        config
+    }
+
+    fn set_bk(self, bk: &mut ModelConfig) {
         *bk = ModelConfig {
             context: bk.context,
             d_model: bk.d_model,
@@ -101,6 +136,19 @@ impl Preset {
         if matches!(self, Self::BkExits | Self::BkFull) {
             bk.exits = ExitConfig { weight: 0.3, ..ExitConfig::default() };
         }
-        config
+    }
+
+    fn set_spectral(self, model: &mut byte_spectral::ModelConfig) {
+        let (channels, taps) = (model.mixer.channels, model.mixer.taps);
+        let full = SpectralConfig { channels, taps, ..SpectralConfig::default() };
+        let plain = SpectralConfig { channels, taps, ..SpectralConfig::plain() };
+        model.mixer = match self {
+            Self::SpectralAnchored => SpectralConfig { anchored: true, ..plain },
+            Self::SpectralGated => SpectralConfig { gated: true, ..plain },
+            Self::SpectralPhase => SpectralConfig { phase_aware: true, ..plain },
+            Self::SpectralBands => SpectralConfig { bands: full.bands, ..plain },
+            Self::SpectralFull => full,
+            _ => plain,
+        };
     }
 }

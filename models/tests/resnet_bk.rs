@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
-    tensor::{DType, Device, Gradients, Tensor, TensorData},
+    tensor::{DType, Device, Tensor, TensorData},
 };
 use wavecube_models::{
     bridge::Sides,
@@ -18,7 +18,7 @@ use wavecube_models::{
     resnet_bk::{ModelConfig, ResNetBk},
 };
 
-use crate::support::{bytes, close, flex, read, tensor, text, values, wgpu};
+use crate::support::{bytes, close, flex, gradients, read, tensor, text, values, wgpu};
 
 const CONTEXT: usize = 24;
 
@@ -302,27 +302,6 @@ fn a_matrix_costs_two_operations_an_entry() {
     halting.halting.steps = 3;
     assert_eq!(part(&halting.flops(), "resolvent"), 3.0 * part(&flops, "resolvent"));
     assert!(flops.step(8) > 24.0 * flops.forward() - 1.0);
-}
-
-/// Gradients of all parameters by their path; those that the loss does not reach are left out.
-fn gradients(model: &ResNetBk, gradients: &Gradients) -> HashMap<String, Vec<f64>> {
-    struct Visitor<'a>(Vec<String>, &'a Gradients, HashMap<String, Vec<f64>>);
-    impl ModuleVisitor for Visitor<'_> {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.0.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.0.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = param.val().grad(self.1) {
-                self.2.insert(self.0.join("."), read(gradient));
-            }
-        }
-    }
-    let mut visitor = Visitor(Vec::new(), gradients, HashMap::new());
-    model.visit(&mut visitor);
-    visitor.2
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Tests of the models: operations, layers, models, training, and everything a user can get wrong.
 
 mod bridge;
+mod byte_spectral;
+mod convolution;
 mod experts;
 mod inputs;
 mod layers;

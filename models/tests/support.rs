@@ -1,6 +1,11 @@
 //! What the tests share: random tensors, comparisons, the device with kernels.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use std::collections::HashMap;
+
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    tensor::{DType, Device, Gradients, Int, Tensor, TensorData},
+};
 use wavecube_models::{
     device::{DeviceChoice, select},
     random::Random,
@@ -72,4 +77,25 @@ pub(crate) fn close(found: &[f64], expected: &[f64], tolerance: f64) {
         found.get(worst).copied().unwrap_or_default(),
         expected.get(worst).copied().unwrap_or_default()
     );
+}
+
+/// Gradients of all parameters by their path; those that the loss does not reach are left out.
+pub(crate) fn gradients<M: Module>(module: &M, gradients: &Gradients) -> HashMap<String, Vec<f64>> {
+    struct Visitor<'a>(Vec<String>, &'a Gradients, HashMap<String, Vec<f64>>);
+    impl ModuleVisitor for Visitor<'_> {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.0.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.0.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = param.val().grad(self.1) {
+                self.2.insert(self.0.join("."), read(gradient));
+            }
+        }
+    }
+    let mut visitor = Visitor(Vec::new(), gradients, HashMap::new());
+    module.visit(&mut visitor);
+    visitor.2
 }

@@ -14,7 +14,7 @@ use burn::backend::{
 };
 use wavecube_core::fft::Normalization;
 
-use super::{FftBackend, LctBackend, LctPlan, Sides, TridiagBackend};
+use super::{ConvolutionBackend, FftBackend, LctBackend, LctPlan, Sides, TridiagBackend};
 
 #[derive(Debug)]
 struct Fft;
@@ -156,6 +156,38 @@ impl<B: TridiagBackend, C: CheckpointStrategy> TridiagBackend for Autodiff<B, C>
                 prep.finish((kept, p, sides), y)
             }
             OpsKind::UnTracked(prep) => prep.finish(B::resolvent(d, p, sides)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Convolution;
+
+impl<B: ConvolutionBackend> Backward<B, 2> for Convolution {
+    type State = [FloatTensor<B>; 2];
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [x, h] = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let (by_x, by_h) = B::causal_convolution_vjp(x, h, grad);
+        for (node, gradient) in ops.parents.into_iter().zip([by_x, by_h]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: ConvolutionBackend, C: CheckpointStrategy> ConvolutionBackend for Autodiff<B, C> {
+    fn causal_convolution(x: FloatTensor<Self>, h: FloatTensor<Self>) -> FloatTensor<Self> {
+        let nodes = [x.node(), h.node()];
+        let (x, h) = (x.into_primitive(), h.into_primitive());
+        match Convolution.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let y = B::causal_convolution(x.clone(), h.clone());
+                prep.finish([x, h], y)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::causal_convolution(x, h)),
         }
     }
 }

@@ -14,7 +14,8 @@ use burn::{
 };
 use burn_cubecl::{CubeBackend, CubeDevice, kernel::into_contiguous, tensor::CubeTensor};
 use wavecube::{
-    Complex32, Complex64, Device, Tensor, Tridiagonal, frft, frft_angle_vjp, lct_causal,
+    Complex32, Complex64, Device, Tensor, Tridiagonal, causal_convolution,
+    causal_convolution_filter_vjp, causal_convolution_vjp, frft, frft_angle_vjp, lct_causal,
     lct_causal_param_vjp, lct_causal_vjp, lct_shear_passes, lct_shear_passes_vjp,
     lct_shear_rate_vjp, leading_resolvent, leading_resolvent_vjp,
 };
@@ -25,7 +26,7 @@ use wavecube_core::{
 };
 
 use super::{
-    FftBackend, LctBackend, LctPlan, Sides, TridiagBackend, fft,
+    ConvolutionBackend, FftBackend, LctBackend, LctPlan, Sides, TridiagBackend, convolution, fft,
     lct::Transform,
     matrix::{CausalKernel, Rates, grid},
     plain, tridiag,
@@ -107,6 +108,34 @@ impl FftBackend for CubeBackend {
     fn irfft_vjp(grad: FloatTensor<Self>, norm: Normalization) -> FloatTensor<Self> {
         run(grad, false, |grad| wavecube::irfft_vjp(grad, -1, norm))
             .unwrap_or_else(|grad| fft::plain_irfft_vjp::<Self>(grad, norm))
+    }
+}
+
+impl ConvolutionBackend for CubeBackend {
+    fn causal_convolution(x: FloatTensor<Self>, h: FloatTensor<Self>) -> FloatTensor<Self> {
+        let [x, h] = [x, h].map(into_contiguous);
+        let kernel = || {
+            let (signal, filter) = (to_wavecube(&x, true)?, to_wavecube(&h, true)?);
+            Some(from_wavecube(&causal_convolution(&signal, &filter, -1).ok()?, &x))
+        };
+        kernel().unwrap_or_else(|| convolution::plain_convolution::<Self>(&x, &h))
+    }
+
+    fn causal_convolution_vjp(
+        x: FloatTensor<Self>,
+        h: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let [x, h, grad] = [x, h, grad].map(into_contiguous);
+        let kernel = || {
+            let (signal, filter) = (to_wavecube(&x, true)?, to_wavecube(&h, true)?);
+            let arriving = to_wavecube(&grad, true)?;
+            let by_x = causal_convolution_vjp(&arriving, &filter, -1).ok()?;
+            let shape = filter.shape();
+            let by_h = causal_convolution_filter_vjp(&signal, &arriving, shape, -1).ok()?;
+            Some((from_wavecube(&by_x, &x), from_wavecube(&by_h, &h)))
+        };
+        kernel().unwrap_or_else(|| convolution::plain_convolution_vjp::<Self>(&x, &h, &grad))
     }
 }
 

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`FftBackend`] | [`fft()`], [`ifft`], [`rfft`], [`irfft`] |
 //! | [`LctBackend`] | [`lct()`] with an [`LctPlan`]: shear, causal and fractional transforms of learned parameters |
+//! | [`ConvolutionBackend`] | [`causal_convolution`] of lines with a filter a channel |
 //! | [`TridiagBackend`] | [`resolvent`] of tridiagonal operators, of all elements or causal ([`Sides`]) |
 //!
 //! A complex tensor is a real tensor whose last axis is the pair (re, im): `[.., n, 2]` is `n`
@@ -14,8 +15,8 @@
 //! Who runs what:
 //!
 //! - **flex** (Burn's own CPU backend) runs the plain bodies of the traits: one matrix product with a
-//!   matrix built in `f64` on the host ([`matrix`]), or the recursions of a resolvent in `f64`. They
-//!   are the oracle of the parity tests.
+//!   matrix built in `f64` on the host ([`matrix`]), or the recursions of a resolvent and the transforms
+//!   of a convolution in `f64`. They are the oracle of the parity tests.
 //! - **Every `CubeCL` backend** (wgpu, CUDA, CPU) runs what `cube` says: the kernels of the
 //!   `wavecube` crate where there are any, the plain bodies otherwise.
 //! - **Autodiff** registers the vector-Jacobian products of the traits (`autodiff`), so the
@@ -26,16 +27,19 @@
 //! are built from them; their gradients are exact, on every backend.
 
 mod autodiff;
+mod convolution;
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu"))]
 mod cube;
 mod fft;
 mod flex;
+mod host;
 mod lct;
 mod plain;
 mod tridiag;
 
 pub mod matrix;
 
+pub use convolution::{ConvolutionBackend, causal_convolution};
 pub use fft::{FftBackend, fft, ifft, irfft, rfft};
 pub use lct::{LctBackend, LctPlan, Parameters, lct, parameters_to_host};
 pub use tridiag::{Sides, TridiagBackend, resolvent};

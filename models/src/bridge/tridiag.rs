@@ -5,10 +5,12 @@
 
 use burn::{
     backend::{Backend, Dispatch, TensorMetadata, backend_extension, tensor::FloatTensor},
-    tensor::{Tensor, TensorData, try_read_sync},
+    tensor::Tensor,
 };
 use num_complex::Complex64;
 use wavecube_core::{Error, Result};
+
+use super::host::{interleaved, numbers, pairs, upload};
 
 /// Which elements of the operator a result depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,24 +50,6 @@ pub trait TridiagBackend: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         plain_resolvent_vjp::<Self>(&kept, &p, grad, sides)
     }
-}
-
-fn numbers<B: Backend>(x: FloatTensor<B>) -> Vec<f64> {
-    let data = try_read_sync(B::float_into_data(x)).and_then(std::result::Result::ok);
-    data.expect("the device can be read").iter::<f64>().collect()
-}
-
-fn pairs<B: Backend>(x: FloatTensor<B>) -> Vec<Complex64> {
-    numbers::<B>(x).chunks_exact(2).map(|pair| Complex64::new(pair[0], pair[1])).collect()
-}
-
-fn upload<B: Backend>(like: &FloatTensor<B>, values: Vec<f64>) -> FloatTensor<B> {
-    let data = TensorData::new(values, like.shape()).convert_dtype(like.dtype());
-    B::float_from_data(data, &like.device())
-}
-
-fn interleaved(values: &[Complex64]) -> Vec<f64> {
-    values.iter().flat_map(|value| [value.re, value.im]).collect()
 }
 
 /// `n` of `[.., n, 2]`.
@@ -115,7 +99,7 @@ pub(super) fn plain_resolvent<B: Backend>(
             Sides::Both => both(d, &left, &from_right(d, p)),
         });
     }
-    upload::<B>(d, interleaved(&results))
+    upload::<B>(d, interleaved(results))
 }
 
 /// `E_{k−1} = source_{k−1} + p_{k−1} x_{k−1}² E_k` from right to left.
@@ -171,7 +155,7 @@ pub(super) fn plain_resolvent_vjp<B: Backend>(
             }
         }
     }
-    (upload::<B>(kept, interleaved(&by_d)), upload::<B>(p, by_p))
+    (upload::<B>(kept, interleaved(by_d)), upload::<B>(p, by_p))
 }
 
 /// The resolvent of the tridiagonal operators with the complex diagonals `d` (`[.., n, 2]`) and the

@@ -1,9 +1,12 @@
-//! The position-wise network.
+//! The position-wise networks.
 
 use burn::{
     module::Module,
     nn::Linear,
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{
+        Device, Tensor,
+        activation::{relu, silu},
+    },
 };
 
 use super::linear;
@@ -34,5 +37,35 @@ impl Mlp {
     /// `[batch, time, d_model]` to the same shape.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         self.down.forward(relu(self.up.forward(x)).square())
+    }
+}
+
+/// `W₃ (silu(W₁ x) ⊙ W₂ x)`, without biases.
+#[derive(Module, Debug)]
+pub struct Glu {
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+impl Glu {
+    /// `d_model → hidden → d_model`; `residual_gain` scales the way back into the residual stream.
+    pub fn new(
+        d_model: usize,
+        hidden: usize,
+        residual_gain: f64,
+        random: &mut Random,
+        device: &Device,
+    ) -> Self {
+        Self {
+            gate: linear(d_model, hidden, 1.0, random, device),
+            up: linear(d_model, hidden, 1.0, random, device),
+            down: linear(hidden, d_model, residual_gain, random, device),
+        }
+    }
+
+    /// `[batch, time, d_model]` to the same shape.
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.down.forward(silu(self.gate.forward(x.clone())) * self.up.forward(x))
     }
 }

@@ -1,16 +1,19 @@
 //! The layers that models are put together from.
 //!
 //! Every layer is causal: output `t` depends on inputs `0..=t` (a [`ResolventMixer`] of the two-sided form
-//! excepted, which no model here takes). Parameters are drawn on the host
+//! and a [`SpectralMixer`] that wraps around excepted, which no model here takes). Parameters are drawn on the host
 //! from [`Random`], so a seed gives the same layer on every device.
 
 mod attention;
+mod complex;
 mod experts;
 mod lct;
 mod mlp;
 mod norm;
 mod resolvent;
 mod scales;
+mod spectral;
+mod stream;
 
 use burn::{
     module::Param,
@@ -21,10 +24,12 @@ use burn::{
 pub use attention::{CausalSelfAttention, SequenceContext};
 pub use experts::{Experts, ExpertsConfig, Routing};
 pub use lct::{Axis, ComplexToReal, Form, LctConfig, LctLayer, ParameterForm, Start};
-pub use mlp::Mlp;
+pub use mlp::{Glu, Mlp};
 pub use norm::{Norm, NormKind};
 pub use resolvent::{Hopping, ResolventConfig, ResolventForm, ResolventMixer, blended};
 pub use scales::Resample;
+pub use spectral::{SpectralConfig, SpectralMixer};
+pub use stream::CausalStream;
 
 use crate::random::Random;
 

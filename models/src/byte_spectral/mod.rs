@@ -1,0 +1,150 @@
+//! The byte-spectral model: a byte-level language model that mixes positions by complex filters.
+//!
+//! A block is `x + mixer(norm x)`, then `x + network(norm x)`, with a gated network. The mixer filters along
+//! the sequence by Fourier transforms, `O(n log n)`, and has a switch for each of the cures of what plain
+//! filtering cannot tell apart: see [`SpectralMixer`](crate::layers::SpectralMixer). Every setting that the model takes is causal.
+
+mod config;
+
+use burn::{
+    module::{Module, Param},
+    nn::Linear,
+    tensor::{Device, Int, Tensor},
+};
+use wavecube_core::{Error, Result};
+
+use crate::{
+    layers::{CausalStream, Glu, Norm, SpectralMixer, linear, normal_matrix},
+    lct_gpt::VOCABULARY,
+    random::Random,
+};
+
+pub use config::ModelConfig;
+
+const OP: &str = "byte-spectral";
+
+/// `x + mixer(norm x)`, then `x + network(norm x)`.
+#[derive(Module, Debug)]
+struct Block {
+    mixer_norm: Norm,
+    mixer: SpectralMixer,
+    network_norm: Norm,
+    network: Glu,
+}
+
+impl Block {
+    fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
+        let (d, gain) = (config.d_model, config.residual_gain());
+        let norm = || Norm::new(config.norm, d, device);
+        let sizes = [d, config.context];
+        Ok(Self {
+            mixer_norm: norm(),
+            mixer: SpectralMixer::new(&config.mixer, sizes, gain, random, device)?,
+            network_norm: norm(),
+            network: Glu::new(d, config.hidden(), gain, random, device),
+        })
+    }
+
+    /// With the mixer as `mix` runs it.
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        mix: impl FnOnce(&SpectralMixer, Tensor<3>) -> Result<Tensor<3>>,
+    ) -> Result<Tensor<3>> {
+        let x = x.clone() + mix(&self.mixer, self.mixer_norm.forward(x))?;
+        Ok(x.clone() + self.network.forward(self.network_norm.forward(x)))
+    }
+}
+
+/// The model: bytes in, logits of the next byte out.
+#[derive(Module, Debug)]
+pub struct ByteSpectral {
+    embedding: Param<Tensor<2>>,
+    blocks: Vec<Block>,
+    norm: Norm,
+    head: Linear,
+    #[module(skip)]
+    config: ModelConfig,
+}
+
+/// What a [`ByteSpectral`] keeps of the bytes that it has seen.
+#[derive(Debug, Clone)]
+pub struct Past {
+    streams: Vec<CausalStream>,
+}
+
+impl ByteSpectral {
+    /// A fresh model; the same `random` gives the same parameters on every device.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ModelConfig::validate`].
+    pub fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
+        config.validate()?;
+        let config = config.matched();
+        let d = config.d_model;
+        Ok(Self {
+            embedding: normal_matrix([VOCABULARY, d], 0.1, random, device),
+            blocks: (0..config.layers)
+                .map(|_| Block::new(&config, random, device))
+                .collect::<Result<_>>()?,
+            norm: Norm::new(config.norm, d, device),
+            head: linear(d, VOCABULARY, 0.2, random, device),
+            config,
+        })
+    }
+
+    /// The configuration with the width of the network that was settled on.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Logits `[batch, time, 256]` of the byte after each position of `bytes` (`[batch, time]`).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] when `time` is 0 or exceeds the context.
+    pub fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
+        let mut x = self.embed(bytes, self.config.context)?;
+        for block in &self.blocks {
+            x = block.forward(x, |mixer, x| mixer.forward(x))?;
+        }
+        Ok(self.head.forward(self.norm.forward(x)))
+    }
+
+    /// An empty past for `batch` sequences of as many bytes as the context has.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SpectralMixer::begin`].
+    pub fn begin(&self, batch: usize) -> Result<Past> {
+        let begin = |block: &Block| block.mixer.begin(batch, self.config.context);
+        Ok(Past { streams: self.blocks.iter().map(begin).collect::<Result<_>>()? })
+    }
+
+    /// Logits `[batch, 1, 256]` behind the next byte of every sequence (`[batch, 1]`): what
+    /// [`forward`](Self::forward) gives for all bytes so far at its last position, at `O(log² n)`
+    /// operations a channel in place of `O(n log n)`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Limit`] when the context is full, [`Error::Length`] for other than one byte a sequence; then
+    /// the past is as it was.
+    pub fn next(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
+        let mut x = self.embed(bytes, 1)?;
+        for (block, stream) in self.blocks.iter().zip(&mut past.streams) {
+            x = block.forward(x, |mixer, x| mixer.step(x, stream))?;
+        }
+        Ok(self.head.forward(self.norm.forward(x)))
+    }
+
+    fn embed(&self, bytes: Tensor<2, Int>, most: usize) -> Result<Tensor<3>> {
+        let [batch, time] = bytes.dims();
+        if time == 0 || time > most {
+            let expected = if most == 1 { "1" } else { "between 1 and the model's context" };
+            return Err(Error::Length { op: OP, argument: "bytes", expected, found: time });
+        }
+        let x = self.embedding.val().select(0, bytes.reshape([batch * time]));
+        Ok(x.reshape([batch, time, self.config.d_model]))
+    }
+}

@@ -1,0 +1,350 @@
+//! The spectral mixer: a complex filter for every channel, and five cures for what plain filtering
+//! by a Fourier transform cannot tell apart.
+
+use burn::{
+    module::{Module, Param},
+    nn::Linear,
+    tensor::{Device, Tensor, TensorData, activation::sigmoid},
+};
+use num_complex::Complex64;
+use serde::{Deserialize, Serialize};
+use wavecube_core::{Error, Result, fft::Normalization};
+
+use super::{CausalStream, complex::Complex, linear};
+use crate::{
+    bridge::{causal_convolution, fft, ifft},
+    random::Random,
+};
+
+/// A [`SpectralMixer`] in words. Every cure is a switch of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpectralConfig {
+    /// Complex channels; half of `d_model` when it is 0.
+    pub channels: usize,
+    /// How many positions back a filter reaches; the context when it is 0.
+    pub taps: usize,
+    /// The phase of a position's channels turns with the position, at a rate for each channel.
+    pub anchored: bool,
+    /// The token at a position sets how much of each band it takes.
+    pub gated: bool,
+    /// Magnitudes and phases of channels are mixed apart.
+    pub phase_aware: bool,
+    /// Bands of frequencies with thresholds of their own; 1 is all in one, without a threshold.
+    pub bands: usize,
+    /// Filters reach back only. Without it they wrap around: not for language models.
+    pub causal: bool,
+}
+
+impl Default for SpectralConfig {
+    fn default() -> Self {
+        Self {
+            channels: 0,
+            taps: 0,
+            anchored: true,
+            gated: true,
+            phase_aware: true,
+            bands: 3,
+            causal: true,
+        }
+    }
+}
+
+const OP: &str = "spectral mixer";
+/// What thresholds are at the start: the least of what filters give is cut.
+const THRESHOLD: f32 = -0.1;
+/// The most bands: each begins at a quarter of the frequency of the next.
+const BANDS: usize = 8;
+
+impl SpectralConfig {
+    /// Filters without any cure but causality.
+    pub fn plain() -> Self {
+        Self { anchored: false, gated: false, phase_aware: false, bands: 1, ..Self::default() }
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for a number of bands that is not between 1 and 8.
+    pub fn validate(&self) -> Result<()> {
+        if (1..=BANDS).contains(&self.bands) {
+            return Ok(());
+        }
+        let (expected, found) = ("between 1 and 8", self.bands);
+        Err(Error::Length { op: OP, argument: "bands", expected, found })
+    }
+
+    /// The number of complex channels.
+    pub fn width(&self, d_model: usize) -> usize {
+        if self.channels == 0 { (d_model / 2).max(1) } else { self.channels }
+    }
+
+    /// The reach of filters.
+    pub fn reach(&self, context: usize) -> usize {
+        if self.taps == 0 { context } else { self.taps }
+    }
+
+    /// The number of parameters.
+    pub fn parameter_count(&self, d_model: usize, context: usize) -> usize {
+        let width = self.width(d_model);
+        let gate = if self.gated { d_model * self.bands * width } else { 0 };
+        let thresholds = if self.bands > 1 { self.bands * width } else { 0 };
+        let phases = if self.phase_aware { 3 * width * width } else { 0 };
+        4 * d_model * width + 2 * width * self.reach(context) + gate + thresholds + phases
+    }
+}
+
+/// The spectral mixer.
+///
+/// Tokens become `v`, complex channels; every channel has a filter `h`, given by its spectrum on `taps`
+/// frequencies, `H_k = r_k e^{iφ_k}` with magnitude `r` and phase `φ` learned, and `y = h * v`, in
+/// `O(n log n)` by Fourier transforms. Re `y` and Im `y` are mapped back to the channels of the model.
+///
+/// That alone is linear and the same everywhere: the sum of `y` over a circle of positions does not
+/// depend on the order of the tokens. The cures:
+///
+/// 1. `anchored`: `v_t` turns by `e^{iω t}`, `ω` the rates of rotary embeddings, which moves the
+///    spectrum of a channel by `ω` and is not undone, so phase tells positions apart.
+/// 2. `gated`: `y_t` is weighed, band by band and channel by channel, with `σ(W x_t)`.
+/// 3. `phase_aware`: `z = (A |y|) · Cy/|Cy|`, with `A` real and `C` complex: magnitudes and directions
+///    are mixed apart. Turning all channels turns the result with them. At zero, magnitudes are taken as
+///    `√(|y|² + ε²)`, `ε = 10⁻⁴`, so a channel that vanishes has no direction, and no infinite
+///    gradient.
+/// 4. `bands`: the spectrum falls into bands, each a fourth as high as the next, whose filters run side by
+///    side and whose outputs lose a learned magnitude (modReLU), which cuts the smallest.
+/// 5. `causal`: filters reach back only, and nothing wraps around: output `t` depends on `0..=t`.
+#[derive(Module, Debug)]
+pub struct SpectralMixer {
+    inward: Linear,
+    /// `[width, taps]` each.
+    radius: Param<Tensor<2>>,
+    phase: Param<Tensor<2>>,
+    gate: Option<Linear>,
+    /// `[bands, width]`.
+    threshold: Option<Param<Tensor<2>>>,
+    mixing: Option<PhaseMixing>,
+    out: Linear,
+    #[module(skip)]
+    config: SpectralConfig,
+}
+
+/// The matrices of [`SpectralConfig::phase_aware`].
+#[derive(Module, Debug)]
+struct PhaseMixing {
+    magnitudes: Param<Tensor<2>>,
+    /// Real and imaginary part.
+    directions: Vec<Param<Tensor<2>>>,
+}
+
+impl PhaseMixing {
+    /// The identity, and a little noise.
+    fn new(width: usize, random: &mut Random, device: &Device) -> Self {
+        let noise = 0.1 / (width as f64).sqrt();
+        let mut near = |diagonal: f64| {
+            let values = (0..width * width).map(|i| {
+                let identity = if i / width == i % width { diagonal } else { 0.0 };
+                (identity + noise * random.normal()) as f32
+            });
+            Param::from_data(TensorData::new(values.collect::<Vec<_>>(), [width, width]), device)
+        };
+        Self { magnitudes: near(1.0), directions: vec![near(1.0), near(0.0)] }
+    }
+
+    /// `[batch, width, time]`.
+    fn forward(&self, y: &Complex<3>) -> Complex<3> {
+        let by = |matrix: &Param<Tensor<2>>, x: &Tensor<3>| {
+            matrix.val().unsqueeze::<3>().matmul(x.clone())
+        };
+        let [re, im] = [&self.directions[0], &self.directions[1]];
+        let turned =
+            Complex { re: by(re, &y.re) - by(im, &y.im), im: by(re, &y.im) + by(im, &y.re) };
+        let magnitude = by(&self.magnitudes, &y.magnitude()) / turned.magnitude();
+        turned.scaled(&magnitude)
+    }
+}
+
+/// The filter that forgets by `λ` a position while its phase turns by `ω`, by its spectrum on `taps`
+/// frequencies: `Σ_{τ < taps} √(1 − λ²) λ^τ e^{iωτ} e^{−2πikτ/taps}`, of energy 1 but for its end.
+fn fading(taps: usize, lambda: f64, omega: f64, k: usize) -> Complex64 {
+    let step = |angle: f64| Complex64::from_polar(lambda, angle);
+    let ratio = step(omega - std::f64::consts::TAU * k as f64 / taps as f64);
+    let last = step(omega).powi(taps as i32);
+    (1.0 - lambda * lambda).sqrt() * (1.0 - last) / (1.0 - ratio)
+}
+
+impl SpectralMixer {
+    /// A mixer for `d_model` channels and `context` positions; `residual_gain` scales the way back into
+    /// the residual stream.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SpectralConfig::validate`].
+    pub fn new(
+        config: &SpectralConfig,
+        [d_model, context]: [usize; 2],
+        residual_gain: f64,
+        random: &mut Random,
+        device: &Device,
+    ) -> Result<Self> {
+        config.validate()?;
+        let (width, taps) = (config.width(d_model), config.reach(context));
+        // Memories from one position to a fourth of the reach, evenly in their logarithm.
+        let spectrum: Vec<Complex64> = (0..width)
+            .flat_map(|channel| {
+                let share = (channel as f64 + 0.5) / width as f64;
+                let memory = (taps as f64 / 4.0).max(1.0).powf(share);
+                let omega = 0.5 * random.normal() / memory;
+                (0..taps).map(move |k| fading(taps, (-1.0 / memory).exp(), omega, k))
+            })
+            .collect();
+        let table = |of: fn(&Complex64) -> f64| {
+            let values: Vec<f32> = spectrum.iter().map(|value| of(value) as f32).collect();
+            Param::from_data(TensorData::new(values, [width, taps]), device)
+        };
+        Ok(Self {
+            inward: linear(d_model, 2 * width, 1.0, random, device),
+            radius: table(|value| value.norm()),
+            phase: table(|value| value.arg()),
+            gate: config.gated.then(|| linear(d_model, config.bands * width, 1.0, random, device)),
+            threshold: (config.bands > 1).then(|| {
+                let values = vec![THRESHOLD; config.bands * width];
+                Param::from_data(TensorData::new(values, [config.bands, width]), device)
+            }),
+            mixing: config.phase_aware.then(|| PhaseMixing::new(width, random, device)),
+            out: linear(2 * width, d_model, residual_gain, random, device),
+            config: config.clone(),
+        })
+    }
+
+    fn width(&self) -> usize {
+        self.radius.dims()[0]
+    }
+
+    /// `[batch, time, d_model]` to the same shape.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`causal_convolution`].
+    pub fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>> {
+        let v = self.channels(x.clone(), 0).into_pairs();
+        let h = self.filters();
+        let y = if self.config.causal { causal_convolution(v, h)? } else { circular(v, h)? };
+        Ok(self.read_out(x, y))
+    }
+
+    /// An empty past for `batch` sequences of up to `capacity` positions.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] for filters that wrap around.
+    pub fn begin(&self, batch: usize, capacity: usize) -> Result<CausalStream> {
+        if !self.config.causal {
+            let reason = "filters that wrap around need the whole sequence at once";
+            return Err(Error::Unsupported { op: OP, argument: "causal", reason });
+        }
+        Ok(CausalStream::new(self.filters(), batch, capacity))
+    }
+
+    /// The next position, `[batch, 1, d_model]`: what [`forward`](Self::forward) makes of it behind all
+    /// those that `past` has taken.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`CausalStream::push`].
+    pub fn step(&self, x: Tensor<3>, past: &mut CausalStream) -> Result<Tensor<3>> {
+        let v = self.channels(x.clone(), past.position()).into_pairs();
+        let y = past.push(v)?;
+        Ok(self.read_out(x, y))
+    }
+
+    /// The complex channels of every band, `[batch, bands · width, time]`, of the positions from `first`.
+    fn channels(&self, x: Tensor<3>, first: usize) -> Complex<3> {
+        let time = x.dims()[1];
+        let width = self.width();
+        let mut v = Complex::halves(self.inward.forward(x).swap_dims(1, 2), 1);
+        if self.config.anchored {
+            let device = v.re.device();
+            let table = |of: fn(f64) -> f64| {
+                let values: Vec<f32> = (0..width)
+                    .flat_map(|channel| {
+                        let rate = 10_000_f64.powf(-(channel as f64) / width as f64);
+                        (first..first + time).map(move |t| of(t as f64 * rate) as f32)
+                    })
+                    .collect();
+                Tensor::from_data(TensorData::new(values, [1, width, time]), &device)
+            };
+            v = v.times(&Complex { re: table(f64::cos), im: table(f64::sin) });
+        }
+        v.map(|part| Tensor::cat(vec![part; self.config.bands], 1))
+    }
+
+    /// The filters of every band, `[bands · width, taps, 2]`.
+    fn filters(&self) -> Tensor<3> {
+        let (radius, phase) = (self.radius.val(), self.phase.val());
+        let spectrum =
+            Complex { re: radius.clone() * phase.clone().cos(), im: radius * phase.sin() };
+        let bands = (0..self.config.bands).map(|band| self.band(band));
+        let spectra: Vec<Tensor<3>> = bands
+            .map(|band| spectrum.clone().map(|part| part * band.clone()).into_pairs())
+            .collect();
+        ifft(Tensor::cat(spectra, 0), Normalization::Backward)
+            .expect("a spectrum of at least one frequency, in pairs")
+    }
+
+    /// 1 at the frequencies of a band, `[1, taps]`. Band 0 has the lowest, the last has those from an
+    /// eighth of the rate of positions up.
+    fn band(&self, band: usize) -> Tensor<2> {
+        let taps = self.radius.dims()[1];
+        let last = self.config.bands - 1;
+        let begins = |band: usize| match band {
+            0 => 0.0,
+            _ => 0.125 * 0.25_f64.powi((last - band) as i32),
+        };
+        let ends = if band == last { 1.0 } else { begins(band + 1) };
+        let values: Vec<f32> = (0..taps)
+            .map(|k| {
+                let frequency = k.min(taps - k) as f64 / taps as f64;
+                if (begins(band)..ends).contains(&frequency) { 1.0 } else { 0.0 }
+            })
+            .collect();
+        Tensor::from_data(TensorData::new(values, [1, taps]), &self.radius.device())
+    }
+
+    /// From the filtered channels, `[batch, bands · width, time, 2]`, of the positions `x`.
+    fn read_out(&self, x: Tensor<3>, y: Tensor<4>) -> Tensor<3> {
+        let [batch, time, _] = x.dims();
+        let shape = [batch, self.config.bands, self.width(), time];
+        let mut y = Complex::<3>::from_pairs(y).map(|part| part.reshape(shape));
+        if let Some(gate) = &self.gate {
+            let open = sigmoid(gate.forward(x)).swap_dims(1, 2).reshape(shape);
+            y = y.scaled(&open);
+        }
+        if let Some(threshold) = &self.threshold {
+            let [_, bands, width, _] = shape;
+            y = y.mod_relu(threshold.val().reshape([1, bands, width, 1]));
+        }
+        let mut y = y.map(|part| part.sum_dim(1).squeeze_dim(1));
+        if let Some(mixing) = &self.mixing {
+            y = mixing.forward(&y);
+        }
+        self.out.forward(y.joined(1).swap_dims(1, 2))
+    }
+}
+
+/// The filters `h` (`[channels, taps, 2]`) around a circle of the positions of `v`
+/// (`[batch, channels, time, 2]`). Lags beyond it have no effect.
+fn circular(v: Tensor<4>, h: Tensor<3>) -> Result<Tensor<4>> {
+    let [_, channels, time, _] = v.dims();
+    let taps = h.dims()[1];
+    let h = if taps < time {
+        let nothing = Tensor::zeros([channels, time - taps, 2], &h.device());
+        Tensor::cat(vec![h, nothing], 1)
+    } else {
+        h.narrow(1, 0, time)
+    };
+    let h: Tensor<4> = fft(h, Normalization::Backward)?.unsqueeze();
+    let v = Complex::<3>::from_pairs(fft(v, Normalization::Backward)?);
+    let h = Complex::<3>::from_pairs(h);
+    ifft(v.times(&h).into_pairs(), Normalization::Backward)
+}
