@@ -8,10 +8,10 @@ use libfuzzer_sys::{
     fuzz_target,
 };
 use wavecube_core::{Dtype, Error, Layout, Limits};
-use wavecube_kernels::tridiag::{
-    Algorithm, CompactPlan, KeptElements, OffDiagonals, Strategy, SumPlan, Task, TridiagPlan,
+use wavecube_kernels::{sum::SumPlan, tridiag::{
+    Algorithm, CompactPlan, KeptElements, OffDiagonals, Strategy, Task, TridiagPlan,
     TridiagProblem,
-};
+}};
 
 mod device;
 

@@ -3,9 +3,12 @@
 mod constants;
 mod device;
 mod launch;
+mod lines;
 
 pub mod fft;
 pub mod lct;
+pub mod mixing;
+pub mod sum;
 pub mod tridiag;
 
 pub(crate) use constants::constant;

@@ -20,6 +20,8 @@ mod device;
 mod fft;
 mod lct;
 mod leading;
+mod mixing;
+mod sum;
 mod tensor;
 mod tridiag;
 
@@ -42,6 +44,11 @@ pub use lct::{
     lct_weil_vjp, lct2, lct2_param_vjp, lct2_vjp, scaling, scaling_param_vjp, scaling_vjp,
 };
 pub use leading::{leading_resolvent, leading_resolvent_vjp};
+pub use mixing::{
+    cardioid, cardioid_vjp, complex_linear, complex_linear_vjp, complex_rms_norm,
+    complex_rms_norm_vjp, from_polar, from_polar_vjp, mod_relu, mod_relu_vjp, phase_rotate,
+    phase_rotate_vjp, sigmoid_gate, sigmoid_gate_vjp, to_polar, to_polar_vjp,
+};
 pub use tensor::{Element, Tensor};
 pub use tridiag::{
     Kept, Pivots, Resolvent, Solution, SolveGradients, Tridiagonal, TridiagonalGradients,

@@ -6,6 +6,7 @@ mod lct;
 mod lct_parameters;
 mod leading;
 mod lines;
+mod mixing;
 pub mod tridiag;
 
 use wavecube::{Complex64, Device, Dtype, Result, Tensor};
@@ -129,6 +130,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(lct_parameters::cases());
     cases.extend(convolution::cases());
     cases.extend(leading::cases());
+    cases.extend(mixing::cases());
     cases.extend(tridiag::cases());
     cases
 }

@@ -9,25 +9,11 @@
 
 use cubecl::prelude::*;
 
-use super::lines::{DenseConfig, MomentConfig, PointConfig};
-use crate::fft::ComplexTable;
-
-/// Lines of `n` points along one axis of strided operands, and the batch that they form.
-#[derive(CubeType, CubeLaunch)]
-pub(crate) struct Lines {
-    /// The lengths of the batch axes, slowest first.
-    pub(crate) batch: Sequence<usize>,
-    /// The steps along the batch axes, operand by operand.
-    pub(crate) steps: Sequence<usize>,
-    /// Where each operand begins.
-    pub(crate) offsets: Sequence<usize>,
-    /// The step from point to point of each operand.
-    pub(crate) strides: Sequence<usize>,
-    /// The number of lines.
-    pub(crate) rows: usize,
-    /// The points of a line.
-    pub(crate) n: usize,
-}
+use super::configs::{DenseConfig, MomentConfig, PointConfig};
+use crate::{
+    fft::ComplexTable,
+    lines::{Lines, line},
+};
 
 /// Tables that may be absent.
 #[derive(CubeType, CubeLaunch)]
@@ -47,25 +33,6 @@ pub(crate) struct MatrixShape {
     pub(crate) outputs: usize,
     pub(crate) row_step: usize,
     pub(crate) column_step: usize,
-}
-
-/// Where line `row` of an operand begins.
-#[cube]
-fn line(lines: &Lines, row: usize, #[comptime] operand: usize) -> usize {
-    let rank = lines.batch.len().comptime();
-    let mut rest = row;
-    let mut at = lines.offsets[operand];
-    #[unroll]
-    for d in 0..rank {
-        let axis = comptime!(rank - 1 - d);
-        let mut coordinate = rest;
-        if comptime!(d + 1 < rank) {
-            coordinate = rest % lines.batch[axis];
-            rest /= lines.batch[axis];
-        }
-        at += coordinate * lines.steps[comptime!(operand * rank + axis)];
-    }
-    at
 }
 
 /// `y_j = after_j · x_{indices_j}`, converting between storage types; a real source is taken as

@@ -5,17 +5,16 @@ use wavecube_core::{Complex64, Dtype, Error, Result};
 
 use super::{
     kernel::{
-        FactorsLaunch, LinesLaunch, MatrixShapeLaunch, combine, correlate, dense, finish, moment,
-        pointwise,
+        FactorsLaunch, MatrixShapeLaunch, combine, correlate, dense, finish, moment, pointwise,
     },
-    lines::LinesOf,
     plan::{CombinePlan, CorrelationPlan, DensePlan, LctPlan, MomentPlan, PointPlan, Step},
     program::Program,
 };
 use crate::{
     elem_type,
     fft::{FftBindings, fft_launch},
-    launch::{buffer, count, holds, sequence},
+    launch::{buffer, count, holds},
+    lines::lines_arg,
 };
 
 /// The tables of a [`Program`] on a device.
@@ -74,19 +73,6 @@ pub struct LctBindings {
 
 fn missing(op: &'static str, argument: &'static str, found: usize) -> Error {
     Error::Length { op, argument, expected: "one buffer for every table of the plan", found }
-}
-
-fn lines_arg(lines: &LinesOf) -> LinesLaunch {
-    let operands = lines.offsets.len();
-    let steps = (0..operands).flat_map(|o| lines.batch.iter().map(move |(_, steps)| steps[o]));
-    LinesLaunch::new(
-        sequence(lines.batch.iter().map(|(len, _)| *len)),
-        sequence(steps),
-        sequence(lines.offsets.iter().copied()),
-        sequence(lines.strides.iter().copied()),
-        lines.rows,
-        lines.n,
-    )
 }
 
 fn factors_arg<F: Float>(

@@ -41,17 +41,18 @@
 //! Reference: Healy, Kutay, Ozaktas, Sheridan (eds.), *Linear Canonical Transforms*, Springer (2016);
 //! Koç, Ozaktas, Candan, Kutay, IEEE Trans. Signal Process. 56 (2008).
 
+mod configs;
 mod kernel;
 mod launch;
-mod lines;
 mod plan;
 mod program;
 
+pub use crate::lines::LinesOf;
+pub use configs::{DenseConfig, MomentConfig, PointConfig};
 pub use launch::{
     DenseBindings, LctBindings, Moment, Resident, combine_launch, correlate_launch, dense_launch,
     lct_launch, moments_launch, pointwise_launch, upload_complex, upload_real,
 };
-pub use lines::{DenseConfig, LinesOf, MomentConfig, PointConfig};
 pub use plan::{
     CombinePlan, CorrelationPlan, DensePlan, DenseProblem, LctPlan, LctProblem, MomentPlan,
     PointPlan, Step,

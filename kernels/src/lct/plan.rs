@@ -2,11 +2,14 @@
 
 use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 
-use super::lines::{
-    DenseConfig, LinesOf, MomentConfig, PointConfig, check_operand, check_output, merged,
+use super::{
+    configs::{DenseConfig, MomentConfig, PointConfig, check_operand, check_output},
+    program::{Stage, Transform},
 };
-use super::program::{Stage, Transform};
-use crate::fft::{BatchAxis, Chain, End, FftPlan, Hook, Load, Store, Strategy, Table, grid};
+use crate::{
+    fft::{BatchAxis, Chain, End, FftPlan, Hook, Load, Store, Strategy, Table, grid},
+    lines::{LinesOf, merged},
+};
 
 /// Units of the pointwise kernels' cubes, where the device allows.
 const UNITS: usize = 256;

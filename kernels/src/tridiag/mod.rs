@@ -103,7 +103,6 @@ mod operands;
 mod plan;
 mod scan;
 mod solve;
-mod sum;
 
 pub use compact::{Compact, CompactPlan, KeptBindings, KeptElements};
 pub use determinant::determinant_launch;
@@ -111,4 +110,3 @@ pub use launch::{TridiagBindings, TridiagGradients, tridiag_launch, tridiag_vjp_
 pub use leading::{LeadingPlan, leading_launch, leading_vjp_launch};
 pub use plan::{Algorithm, OffDiagonals, Strategy, Task, TileConfig, TridiagPlan, TridiagProblem};
 pub use solve::{TridiagSolution, solve_launch, solve_vjp_launch};
-pub use sum::{SumPlan, sum_launch};

@@ -24,7 +24,7 @@ pub struct SpectralConfig {
     pub channels: usize,
     /// How many positions back a filter reaches; the context when it is 0.
     pub taps: usize,
-    /// The phase of a position's channels turns with the position, at a rate for each channel.
+    /// The phase of half of the channels turns with the position, at a rate for each channel.
     pub anchored: bool,
     /// The token at a position sets how much of each band it takes.
     pub gated: bool,
@@ -104,8 +104,8 @@ impl SpectralConfig {
 /// That alone is linear and the same everywhere: the sum of `y` over a circle of positions does not
 /// depend on the order of the tokens. The cures:
 ///
-/// 1. `anchored`: `v_t` turns by `e^{iω t}`, `ω` the rates of rotary embeddings, which moves the
-///    spectrum of a channel by `ω` and is not undone, so phase tells positions apart.
+/// 1. `anchored`: `v_t` of half of the channels turns by `e^{iω t}`, `ω` the rates of rotary embeddings,
+///    which moves the spectrum of a channel by `ω` and is not undone, so phase tells positions apart.
 /// 2. `gated`: `y_t` is weighed, band by band and channel by channel, with `σ(W x_t)`.
 /// 3. `phase_aware`: `z = (A |y|) · Cy/|Cy|`, with `A` real and `C` complex: magnitudes and directions
 ///    are mixed apart. Turning all channels turns the result with them. At zero, magnitudes are taken as
@@ -228,7 +228,7 @@ impl SpectralMixer {
     /// Those of [`causal_convolution`].
     pub fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>> {
         let v = self.channels(x.clone(), 0).into_pairs();
-        let h = self.filters();
+        let h = self.filters()?;
         let y = if self.config.causal { causal_convolution(v, h)? } else { circular(v, h)? };
         Ok(self.read_out(x, y))
     }
@@ -243,7 +243,7 @@ impl SpectralMixer {
             let reason = "filters that wrap around need the whole sequence at once";
             return Err(Error::Unsupported { op: OP, argument: "causal", reason });
         }
-        Ok(CausalStream::new(self.filters(), batch, capacity))
+        Ok(CausalStream::new(self.filters()?, batch, capacity))
     }
 
     /// The next position, `[batch, 1, d_model]`: what [`forward`](Self::forward) makes of it behind all
@@ -268,7 +268,8 @@ impl SpectralMixer {
             let table = |of: fn(f64) -> f64| {
                 let values: Vec<f32> = (0..width)
                     .flat_map(|channel| {
-                        let rate = 10_000_f64.powf(-(channel as f64) / width as f64);
+                        let share = 2.0 * channel as f64 / width as f64;
+                        let rate = if share < 1.0 { 10_000_f64.powf(-share) } else { 0.0 };
                         (first..first + time).map(move |t| of(t as f64 * rate) as f32)
                     })
                     .collect();
@@ -280,7 +281,7 @@ impl SpectralMixer {
     }
 
     /// The filters of every band, `[bands · width, taps, 2]`.
-    fn filters(&self) -> Tensor<3> {
+    fn filters(&self) -> Result<Tensor<3>> {
         let (radius, phase) = (self.radius.val(), self.phase.val());
         let spectrum =
             Complex { re: radius.clone() * phase.clone().cos(), im: radius * phase.sin() };
@@ -289,7 +290,6 @@ impl SpectralMixer {
             .map(|band| spectrum.clone().map(|part| part * band.clone()).into_pairs())
             .collect();
         ifft(Tensor::cat(spectra, 0), Normalization::Backward)
-            .expect("a spectrum of at least one frequency, in pairs")
     }
 
     /// 1 at the frequencies of a band, `[1, taps]`. Band 0 has the lowest, the last has those from an

@@ -1,8 +1,9 @@
 //! Plans, with no device.
 
 use wavecube::{Dtype, Error, Layout, Limits};
-use wavecube_kernels::tridiag::{
-    Algorithm, OffDiagonals, Strategy, SumPlan, Task, TridiagPlan, TridiagProblem,
+use wavecube_kernels::{
+    sum::SumPlan,
+    tridiag::{Algorithm, OffDiagonals, Strategy, Task, TridiagPlan, TridiagProblem},
 };
 
 fn problem(rows: usize, n: usize) -> TridiagProblem {

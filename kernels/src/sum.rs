@@ -1,4 +1,4 @@
-//! Sums over the axes along which sequences share an operand: plan, device code and launch.
+//! Sums over the axes along which lines share an operand, which gradients end in: plan, device code and launch.
 
 #![allow(
     clippy::needless_pass_by_value,
@@ -9,17 +9,18 @@
 use cubecl::{client::Client, prelude::*, server::Handle};
 use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 
-use super::plan::FILL;
 use crate::{
     elem_type,
     fft::grid,
     launch::{buffer, count, holds, sequence},
 };
 
+/// Units of a cube.
+const UNITS: usize = 64;
 /// The terms of a sum from which several units share it.
 const TERMS: usize = 256;
 
-/// A sum over the axes along which sequences share an operand. Pure host data.
+/// A sum over the axes along which lines share an operand. Pure host data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SumPlan {
     /// The axes that stay: length and step in the source.
@@ -89,7 +90,7 @@ impl SumPlan {
             axes.iter().fold(1usize, |count, (len, _)| count.saturating_mul(*len))
         };
         let (outputs, terms) = (count(&kept), count(&summed));
-        let units = if limits.serial { 1 } else { limits.units_per_cube.min(FILL) };
+        let units = if limits.serial { 1 } else { limits.units_per_cube.min(UNITS) };
         let fits = units.is_power_of_two() && units * dtype.size() <= limits.shared_bytes;
         let share = if terms > TERMS && fits { units } else { 1 };
         let cubes = grid(op, outputs.div_ceil(units / share).max(1), limits)?;
@@ -99,15 +100,15 @@ impl SumPlan {
 
 /// The geometry of a sum: `out[i] = Σ_s source[place(i) + place(s)]`, in order.
 #[derive(CubeType, CubeLaunch)]
-pub(super) struct Summation {
+pub(crate) struct Summation {
     /// The lengths and steps of the axes that stay, slowest first.
-    pub(super) kept: Sequence<usize>,
-    pub(super) kept_steps: Sequence<usize>,
+    pub(crate) kept: Sequence<usize>,
+    pub(crate) kept_steps: Sequence<usize>,
     /// Those of the axes that are summed over.
-    pub(super) summed: Sequence<usize>,
-    pub(super) summed_steps: Sequence<usize>,
-    pub(super) outputs: usize,
-    pub(super) terms: usize,
+    pub(crate) summed: Sequence<usize>,
+    pub(crate) summed_steps: Sequence<usize>,
+    pub(crate) outputs: usize,
+    pub(crate) terms: usize,
 }
 
 #[cube]
@@ -124,10 +125,10 @@ fn place(lengths: &Sequence<usize>, steps: &Sequence<usize>, index: usize) -> us
     at
 }
 
-/// Sums over axes: gradients of operands that several sequences share. `share` units a result, a power
+/// Sums over axes: gradients of operands that several lines share. `share` units a result, a power
 /// of two, each with every `share`-th term, then a tree.
 #[cube(launch_unchecked)]
-pub(super) fn sum<F: Float>(
+pub(crate) fn sum<F: Float>(
     source: &[F],
     target: &mut [F],
     summation: &Summation,

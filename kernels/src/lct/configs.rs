@@ -1,66 +1,6 @@
-//! The geometry of kernels that walk over lines, and what is compiled into each of them.
+//! What is compiled into each kernel beside the chains, and the checks that their plans share.
 
 use wavecube_core::{Dtype, Error, Layout, Limits, Result};
-
-/// Lines along one axis of operands of equal batch shape. Pure host data.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LinesOf {
-    /// The batch axes, slowest first: the length, and the step of every operand.
-    pub batch: Vec<(usize, Vec<usize>)>,
-    /// Where each operand begins.
-    pub offsets: Vec<usize>,
-    /// The step from point to point of each operand.
-    pub strides: Vec<usize>,
-    /// The number of lines.
-    pub rows: usize,
-    /// The points of a line.
-    pub n: usize,
-}
-
-impl LinesOf {
-    /// The lines of `layouts` along `axis`, `n` points each. Batch axes that all operands cross in one
-    /// even step become one. The caller has checked that the batch shapes are equal.
-    pub fn new(layouts: &[&Layout], axis: usize, n: usize) -> Self {
-        let first = layouts[0];
-        let kept = (0..first.rank()).filter(|&i| i != axis);
-        let along = |layout: &&Layout| layout.strides().get(axis).copied().unwrap_or(0);
-        Self {
-            batch: merged(kept.map(|i| {
-                (first.shape()[i], layouts.iter().map(|layout| layout.strides()[i]).collect())
-            })),
-            offsets: layouts.iter().map(|layout| layout.offset()).collect(),
-            strides: layouts.iter().map(along).collect(),
-            rows: (0..first.rank()).filter(|&i| i != axis).map(|i| first.shape()[i]).product(),
-            n,
-        }
-    }
-}
-
-/// Drops axes of length 1, joins those that form one even step, and never returns nothing.
-pub(super) fn merged(axes: impl Iterator<Item = (usize, Vec<usize>)>) -> Vec<(usize, Vec<usize>)> {
-    let mut batch: Vec<(usize, Vec<usize>)> = Vec::new();
-    let mut operands = 0;
-    for (len, inner) in axes {
-        operands = inner.len();
-        if len == 1 {
-            continue;
-        }
-        match batch.last_mut() {
-            Some((total, outer))
-                if outer.iter().zip(&inner).all(|(&o, &i)| Some(o) == i.checked_mul(len)) =>
-            {
-                *total *= len;
-                *outer = inner;
-            }
-            _ => batch.push((len, inner)),
-        }
-    }
-    if batch.is_empty() {
-        // Three operands are the most that any kernel here has.
-        batch.push((1, vec![0; operands.max(3)]));
-    }
-    batch
-}
 
 /// What is compiled into the pointwise kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,5 @@
+//! `cargo bench --bench mixing`: complex numbers element by element, their norm and their linear maps.
+
+fn main() {
+    wavecube_benches::run("mixing/");
+}

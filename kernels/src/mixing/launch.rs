@@ -1,0 +1,243 @@
+//! From bindings and plans to enqueued kernels.
+
+use cubecl::{client::Client, prelude::*, server::Handle};
+use wavecube_core::{Dtype, Error, Result};
+
+use super::{
+    kernel::{map_backward, map_forward, rms_norm_backward, rms_norm_forward},
+    plan::{MapPlan, RmsNormPlan},
+};
+use crate::{
+    elem_type,
+    launch::{buffer, count, holds},
+    lines::{LinesOf, lines_arg},
+};
+
+/// The buffers of a map.
+#[derive(Debug, Clone)]
+pub struct MapBindings {
+    /// The complex operand, or the pairs.
+    pub z: Handle,
+    /// The real operand, bound where the map has one.
+    pub w: Option<Handle>,
+}
+
+/// Where gradients go, an element of each for every element of `z`, contiguous.
+#[derive(Debug, Clone)]
+pub struct MapGradients {
+    /// Of `z`, complex, in the storage type.
+    pub z: Handle,
+    /// Of `w`, real, in the compute type, bound where the map has one.
+    pub w: Option<Handle>,
+}
+
+/// Compares what is read with where the layouts end.
+fn check(
+    op: &'static str,
+    operands: [Option<&Handle>; 3],
+    ends: [usize; 3],
+    dtype: Dtype,
+) -> Result<()> {
+    for (((name, parts), handle), end) in
+        [("z", 2), ("w", 1), ("g", 2)].into_iter().zip(operands).zip(ends)
+    {
+        if let Some(handle) = handle {
+            holds(op, name, handle, (dtype, parts), end)?;
+        }
+    }
+    Ok(())
+}
+
+impl MapPlan {
+    /// What the map reads of what is bound.
+    fn weight<'a>(
+        &self,
+        argument: &'static str,
+        w: Option<&'a Handle>,
+    ) -> Result<Option<&'a Handle>> {
+        if !self.map.is_weighted() {
+            return Ok(None);
+        }
+        let expected = "bound, where the map has one";
+        let missing = Error::Length { op: self.op, argument, expected, found: 0 };
+        w.ok_or(missing).map(Some)
+    }
+}
+
+/// Accepts a plan of the value, or of the gradient.
+fn check_task(op: &'static str, planned: bool, gradient: bool) -> Result<()> {
+    if planned == gradient {
+        return Ok(());
+    }
+    let reason = "the plan was made for another task";
+    Err(Error::Unsupported { op, argument: "plan", reason })
+}
+
+fn elements(lines: &LinesOf) -> usize {
+    lines.rows.saturating_mul(lines.n)
+}
+
+/// A buffer, or one of a single element that a kernel names and does not touch.
+fn optional(client: &Client, handle: Option<&Handle>, dtype: Dtype) -> BufferArg {
+    match handle {
+        Some(handle) => buffer(handle, dtype, 1),
+        None => buffer(&client.empty(dtype.size()), dtype, 1),
+    }
+}
+
+fn types(dtype: Dtype) -> [cubecl::ir::ElemType; 2] {
+    [elem_type(dtype), elem_type(dtype.compute())]
+}
+
+/// Enqueues a map into `y`, contiguous.
+///
+/// # Errors
+/// [`Error::Length`] if a buffer is missing or shorter than the plan reaches, [`Error::Unsupported`] for a
+/// plan of the gradient; then nothing is enqueued.
+pub fn map_launch(
+    client: &Client,
+    bindings: &MapBindings,
+    y: &Handle,
+    plan: &MapPlan,
+) -> Result<()> {
+    let MapPlan { op, map, dtype, .. } = *plan;
+    check_task(plan.op, plan.gradient, false)?;
+    let w = plan.weight("w", bindings.w.as_ref())?;
+    check(op, [Some(&bindings.z), w, None], plan.ends, dtype)?;
+    holds(op, "y", y, (dtype, 2), elements(&plan.lines))?;
+    if elements(&plan.lines) == 0 {
+        return Ok(());
+    }
+    // SAFETY: `MapPlan::new` has bounded every element of `z` and `w` by the layouts' ends, which `check` has
+    // compared with the buffers; the kernel keeps elements below `rows · n`, which `y` holds.
+    unsafe {
+        map_forward::launch_unchecked(
+            client,
+            count(plan.cubes),
+            CubeDim::new_1d(plan.units as u32),
+            buffer(&bindings.z, dtype, 2),
+            optional(client, w, dtype),
+            buffer(y, dtype, 2),
+            lines_arg(&plan.lines),
+            map,
+            types(dtype),
+        );
+    }
+    Ok(())
+}
+
+/// Enqueues the gradients of `z` and `w` from `g`, that of the result.
+///
+/// # Errors
+/// As [`map_launch`], [`Error::Unsupported`] for a plan of the value.
+pub fn map_vjp_launch(
+    client: &Client,
+    bindings: &MapBindings,
+    g: &Handle,
+    gradients: &MapGradients,
+    plan: &MapPlan,
+) -> Result<()> {
+    let MapPlan { op, map, dtype, .. } = *plan;
+    check_task(plan.op, plan.gradient, true)?;
+    let w = plan.weight("w", bindings.w.as_ref())?;
+    check(op, [Some(&bindings.z), w, Some(g)], plan.ends, dtype)?;
+    holds(op, "gradient of z", &gradients.z, (dtype, 2), elements(&plan.lines))?;
+    let by_w = plan.weight("gradient of w", gradients.w.as_ref())?;
+    if let Some(by_w) = by_w {
+        holds(op, "gradient of w", by_w, (dtype.compute(), 1), elements(&plan.lines))?;
+    }
+    if elements(&plan.lines) == 0 {
+        return Ok(());
+    }
+    // SAFETY: as in `map_launch`, and for `g` and the gradients likewise.
+    unsafe {
+        map_backward::launch_unchecked(
+            client,
+            count(plan.cubes),
+            CubeDim::new_1d(plan.units as u32),
+            buffer(&bindings.z, dtype, 2),
+            optional(client, w, dtype),
+            buffer(g, dtype, 2),
+            buffer(&gradients.z, dtype, 2),
+            optional(client, by_w, dtype.compute()),
+            lines_arg(&plan.lines),
+            map,
+            types(dtype),
+        );
+    }
+    Ok(())
+}
+
+/// `ε` as a scalar of the compute type.
+fn epsilon(plan: &RmsNormPlan) -> InputScalar {
+    InputScalar::new(plan.epsilon, elem_type(plan.dtype.compute()))
+}
+
+/// Enqueues the norm of the lines of `z`, with the factors `w`, into `y`, contiguous.
+///
+/// # Errors
+/// As [`map_launch`].
+pub fn rms_norm_launch(client: &Client, [z, w, y]: [&Handle; 3], plan: &RmsNormPlan) -> Result<()> {
+    let dtype = plan.dtype;
+    check_task(plan.op, plan.gradient, false)?;
+    check(plan.op, [Some(z), Some(w), None], plan.ends, dtype)?;
+    holds(plan.op, "y", y, (dtype, 2), elements(&plan.lines))?;
+    if elements(&plan.lines) == 0 {
+        return Ok(());
+    }
+    // SAFETY: `RmsNormPlan::new` has bounded every element of `z` and `w` by the layouts' ends, which `check`
+    // has compared with the buffers; the kernel keeps lines below `rows` and elements below `n`.
+    unsafe {
+        rms_norm_forward::launch_unchecked(
+            client,
+            count(plan.cubes),
+            CubeDim::new_1d(plan.config.units as u32),
+            buffer(z, dtype, 2),
+            buffer(w, dtype, 1),
+            buffer(y, dtype, 2),
+            lines_arg(&plan.lines),
+            epsilon(plan),
+            plan.config,
+            types(dtype),
+        );
+    }
+    Ok(())
+}
+
+/// Enqueues the gradients of `z` and `w` from `g`, that of the result.
+///
+/// # Errors
+/// As [`map_launch`].
+pub fn rms_norm_vjp_launch(
+    client: &Client,
+    [z, w, g]: [&Handle; 3],
+    [z_gradient, w_gradient]: [&Handle; 2],
+    plan: &RmsNormPlan,
+) -> Result<()> {
+    let dtype = plan.dtype;
+    check_task(plan.op, plan.gradient, true)?;
+    check(plan.op, [Some(z), Some(w), Some(g)], plan.ends, dtype)?;
+    holds(plan.op, "gradient of z", z_gradient, (dtype, 2), elements(&plan.lines))?;
+    holds(plan.op, "gradient of w", w_gradient, (dtype.compute(), 1), elements(&plan.lines))?;
+    if elements(&plan.lines) == 0 {
+        return Ok(());
+    }
+    // SAFETY: as in `rms_norm_launch`, and for `g` and the gradients likewise.
+    unsafe {
+        rms_norm_backward::launch_unchecked(
+            client,
+            count(plan.cubes),
+            CubeDim::new_1d(plan.config.units as u32),
+            buffer(z, dtype, 2),
+            buffer(w, dtype, 1),
+            buffer(g, dtype, 2),
+            buffer(z_gradient, dtype, 2),
+            buffer(w_gradient, dtype.compute(), 1),
+            lines_arg(&plan.lines),
+            epsilon(plan),
+            plan.config,
+            types(dtype),
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Complex numbers element by element, by magnitude and phase, and normalised over the channels.
+//!
+//! # Formula
+//! For `z = s e^{iφ}`, `s = |z|`, `u = z/s`, and a real `w`, one of
+//!
+//! | [`Map`] | value |
+//! |---|---|
+//! | `ModRelu` | `max(s + w, 0) u` |
+//! | `Cardioid` | `½ (1 + cos φ) z` |
+//! | `Rotate` | `e^{iw} z` |
+//! | `Gate` | `σ(w) z`, `σ(w) = 1/(1 + e^{−w})` |
+//! | `Polar` | the pair `(s, φ)`, `φ` in `(−π, π]` |
+//! | `Cartesian` | `r e^{iφ}` from the pair `(r, φ)` |
+//!
+//! and along a line of `n`, `y_j = w_j z_j / √(mean |z|² + ε)`.
+//!
+//! Gradients are in the convention `∂ℓ/∂Re + i ∂ℓ/∂Im`, twice Wirtinger's derivative by the conjugate:
+//! with `p = Re(z̄ g)`, `q = Re(ū g)`,
+//!
+//! | | of `z` | of `w` |
+//! |---|---|---|
+//! | `ModRelu` | `q u + (s + w)/s · (g − q u)` where `s + w > 0` | `q` there |
+//! | `Cardioid` | `½ (1 + cos φ) g + ½ p/s · (sin² φ − i sin φ cos φ)` | |
+//! | `Rotate` | `e^{−iw} g` | `Im(ȳ g)` |
+//! | `Gate` | `σ g` | `σ (1 − σ) p` |
+//! | `Polar` | `u (g_s + i g_φ/s)` | |
+//! | `Cartesian` | the pair of `Re(e^{−iφ} g)` and `r Im(e^{−iφ} g)` | |
+//! | norm | `(w_j g_j − z_j/(n ρ²) Σ_k w_k Re(z̄_k g_k))/ρ`, `ρ` the root | `Re(z̄_j g_j)/ρ` |
+//!
+//! A number without a direction, `z = 0`, has `u = 0` and `cos φ = sin φ = 0`, in values and gradients: its
+//! gradient is 0 by `ModRelu` and `Polar`, and `½ g` by `Cardioid`.
+//!
+//! # Operands
+//! `z`, `g` complex or pairs, `w` real, of any strides; `w` has the rank of `z` and 1 on every axis that
+//! shares it. Results and gradients are contiguous; the gradient of `w` comes for every element of `z`, to be
+//! summed over the axes that share one ([`SumPlan`](crate::sum::SumPlan)).
+//!
+//! # Supported
+//! `f16` (computed in `f32`), `f32`; `f64` for `ModRelu`, `Cardioid` and the norm. Empty tensors.
+//!
+//! # Rejected
+//! `f64` where a sine, an exponential or an arcus is needed: their polynomials here are for `f32`. Shapes
+//! that do not belong together, types that the device lacks, buffers beyond its largest: all in
+//! [`MapPlan::new`] and [`RmsNormPlan::new`], before anything is enqueued.
+//!
+//! # Work mapping
+//! A unit an element; a cube a line for the norm, whose units sum every `units`-th element and then a tree of
+//! fixed order in shared memory, `4 · units` bytes. One unit a line on processor cores.
+//!
+//! # Cost
+//! In `f32` 16 bytes an element and 4 for `w`, 24 to 32 for the gradients; 10 to 40 flop. Memory is the limit.
+//!
+//! # Error
+//! Sine, cosine and arcus tangent are own polynomials (Moshier's Cephes, single precision): drivers may
+//! miss by 2⁻¹¹. Against `f64`: relative to the largest value a few `ε`; angles up to 10⁴ lose `ε |w|`, as their own
+//! rounding does.
+//!
+//! # References
+//! Arjovsky, Shah and Bengio 2016, *Unitary evolution recurrent neural networks*, eq. 8 (modReLU); Virtue, Yu and
+//! Lustig 2017, *Better than real*, eq. 8 (cardioid); Zhang and Sennrich 2019, *Root mean square layer normalization*, eq. 4;
+//! Kreutz-Delgado 2009, *The complex gradient operator*, eq. 31.
+
+mod kernel;
+mod launch;
+mod phase;
+mod plan;
+
+pub use launch::{
+    MapBindings, MapGradients, map_launch, map_vjp_launch, rms_norm_launch, rms_norm_vjp_launch,
+};
+pub use plan::{Map, MapPlan, NormConfig, RmsNormPlan};

@@ -1,0 +1,225 @@
+//! Every decision and every validation of the family. Pure host code.
+
+use wavecube_core::{Dtype, Error, Layout, Limits, Result};
+
+use crate::{fft::grid, lines::LinesOf};
+
+/// Units of a cube, where the device allows.
+const UNITS: usize = 256;
+
+/// What is done to every element; see [`mixing`](super).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Map {
+    /// `max(|z| + w, 0) z/|z|`.
+    ModRelu,
+    /// `½ (1 + cos arg z) z`.
+    Cardioid,
+    /// `e^{iw} z`.
+    Rotate,
+    /// `z/(1 + e^{−w})`.
+    Gate,
+    /// `(|z|, arg z)`.
+    Polar,
+    /// `r e^{iφ}` from `(r, φ)`.
+    Cartesian,
+}
+
+impl Map {
+    /// Whether there is a `w`.
+    pub fn is_weighted(self) -> bool {
+        matches!(self, Self::ModRelu | Self::Rotate | Self::Gate)
+    }
+
+    /// Whether arithmetic and roots are enough.
+    fn is_algebraic(self) -> bool {
+        matches!(self, Self::ModRelu | Self::Cardioid)
+    }
+}
+
+fn shape_error(
+    op: &'static str,
+    argument: &'static str,
+    expected: &[usize],
+    found: &Layout,
+) -> Error {
+    Error::Shape { op, argument, expected: expected.to_vec(), found: found.shape().to_vec() }
+}
+
+fn check_buffer(
+    op: &'static str,
+    layout: &Layout,
+    parts: usize,
+    dtype: Dtype,
+    limits: &Limits,
+) -> Result<()> {
+    let bytes = layout.end().and_then(|end| end.checked_mul(parts * dtype.size()));
+    limits.check_buffer(op, bytes.map_or(u64::MAX, |bytes| bytes as u64))
+}
+
+/// `w` as if it had the shape of `z`: it has the rank, and on every axis 1 or the length there.
+fn broadcast(op: &'static str, w: &Layout, z: &Layout) -> Result<Layout> {
+    let fits = w.rank() == z.rank()
+        && w.shape().iter().zip(z.shape()).all(|(&len, &whole)| len == 1 || len == whole);
+    if !fits {
+        return Err(shape_error(op, "w", z.shape(), w));
+    }
+    let steps = w.strides().iter().zip(w.shape());
+    let strides: Vec<usize> =
+        steps.map(|(&stride, &len)| if len == 1 { 0 } else { stride }).collect();
+    Layout::strided(z.shape(), &strides, w.offset())
+}
+
+/// Checks what every op here does: `z` with an axis, `g` of its shape, types, buffers. Returns the lines of
+/// `z`, `w` and `g` along the last axis, with `z` in the place of what is absent.
+fn lines(
+    op: &'static str,
+    [z, w, g]: [Option<&Layout>; 3],
+    dtype: Dtype,
+    limits: &Limits,
+) -> Result<(LinesOf, [usize; 3])> {
+    limits.check_dtype(op, "z", dtype)?;
+    let nothing = Layout::contiguous(&[]);
+    let z = z.unwrap_or(&nothing);
+    let axis = z.axis(op, -1)?;
+    check_buffer(op, z, 2, dtype, limits)?;
+    check_buffer(op, &Layout::contiguous(z.shape()), 2, dtype, limits)?;
+    let w = match w {
+        Some(w) => {
+            check_buffer(op, w, 1, dtype, limits)?;
+            Some(broadcast(op, w, z)?)
+        }
+        None => None,
+    };
+    if let Some(g) = g {
+        if g.shape() != z.shape() {
+            return Err(shape_error(op, "g", z.shape(), g));
+        }
+        check_buffer(op, g, 2, dtype, limits)?;
+    }
+    let layouts = [Some(z), w.as_ref(), g].map(|layout| layout.unwrap_or(z));
+    let end = |layout: &Layout| layout.end().unwrap_or(usize::MAX);
+    Ok((LinesOf::new(&layouts, axis, z.shape()[axis]), layouts.map(end)))
+}
+
+/// How a map reaches a device. Pure host data.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MapPlan {
+    /// The operation, for errors.
+    pub op: &'static str,
+    /// What is done.
+    pub map: Map,
+    /// The geometry: `z`, `w`, `g`.
+    pub lines: LinesOf,
+    /// One past the last element of each.
+    pub ends: [usize; 3],
+    /// Whether the gradient is what is wanted.
+    pub gradient: bool,
+    /// Units of a cube.
+    pub units: usize,
+    /// The grid.
+    pub cubes: [usize; 3],
+    /// Storage type.
+    pub dtype: Dtype,
+}
+
+impl MapPlan {
+    /// A map of `z`, with `w` where it has one, or with `g` its gradient.
+    ///
+    /// # Errors
+    /// [`Error::Axis`] for a `z` without an axis, [`Error::Shape`] if the shapes do not belong together,
+    /// [`Error::Dtype`] for a type that the device or the map lacks, [`Error::Unsupported`] for a `w` too many
+    /// or too few, [`Error::Limit`] if a buffer or the grid exceeds it.
+    ///
+    /// ```
+    /// use wavecube_core::{Dtype, Layout, Limits};
+    /// use wavecube_kernels::mixing::{Map, MapPlan};
+    ///
+    /// let z = Layout::contiguous(&[16, 64]);
+    /// let bias = Layout::contiguous(&[1, 64]);
+    /// let operands = [Some(&z), Some(&bias), None];
+    /// let plan = MapPlan::new("mod_relu", Map::ModRelu, operands, Dtype::F32, &Limits::HOPPER)?;
+    /// assert_eq!(plan.cubes, [4, 1, 1]);
+    /// # Ok::<(), wavecube_core::Error>(())
+    /// ```
+    pub fn new(
+        op: &'static str,
+        map: Map,
+        operands: [Option<&Layout>; 3],
+        dtype: Dtype,
+        limits: &Limits,
+    ) -> Result<Self> {
+        if map.is_weighted() != operands[1].is_some() {
+            let reason = "modReLU, rotation and gate take one, the other maps take none";
+            return Err(Error::Unsupported { op, argument: "w", reason });
+        }
+        if dtype == Dtype::F64 && !map.is_algebraic() {
+            let expected = "f16 or f32: sines, exponentials and angles are in single precision";
+            return Err(Error::Dtype { op, argument: "z", expected, found: dtype });
+        }
+        let (lines, ends) = lines(op, operands, dtype, limits)?;
+        let units = if limits.serial { 1 } else { limits.units_per_cube.min(UNITS) };
+        let cubes = grid(op, lines.rows.saturating_mul(lines.n).div_ceil(units).max(1), limits)?;
+        let gradient = operands[2].is_some();
+        Ok(Self { op, map, lines, ends, gradient, units, cubes, dtype })
+    }
+}
+
+/// What is compiled into the norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NormConfig {
+    /// The units that share a line, a power of two.
+    pub units: usize,
+}
+
+/// How a norm reaches a device. Pure host data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RmsNormPlan {
+    /// The operation, for errors.
+    pub op: &'static str,
+    /// The geometry: `z`, `w`, `g`.
+    pub lines: LinesOf,
+    /// One past the last element of each.
+    pub ends: [usize; 3],
+    /// Whether the gradient is what is wanted.
+    pub gradient: bool,
+    /// What the mean of the squares gets added.
+    pub epsilon: f64,
+    /// What is compiled.
+    pub config: NormConfig,
+    /// The grid.
+    pub cubes: [usize; 3],
+    /// Storage type.
+    pub dtype: Dtype,
+}
+
+impl RmsNormPlan {
+    /// The norm of the lines of `z` along the last axis, with factors `w`, or with `g` its gradient.
+    ///
+    /// # Errors
+    /// [`Error::Axis`] for a `z` without an axis, [`Error::Length`] for lines of no elements,
+    /// [`Error::Shape`] if the shapes do not belong together, [`Error::Value`] for an `epsilon` that is not
+    /// positive, [`Error::Dtype`] for a type that the device lacks, [`Error::Limit`] if a buffer or the grid
+    /// exceeds it.
+    pub fn new(
+        op: &'static str,
+        [z, w, g]: [Option<&Layout>; 3],
+        epsilon: f64,
+        dtype: Dtype,
+        limits: &Limits,
+    ) -> Result<Self> {
+        if !(epsilon > 0.0 && epsilon.is_finite()) {
+            let expected = "above 0 and finite";
+            return Err(Error::Value { op, argument: "epsilon", expected, found: epsilon });
+        }
+        let (lines, ends) = lines(op, [z, w, g], dtype, limits)?;
+        if lines.n == 0 {
+            return Err(Error::Length { op, argument: "z", expected: "at least 1", found: 0 });
+        }
+        let room = limits.shared_bytes / dtype.compute().size();
+        let most = UNITS.min(limits.units_per_cube).min(room).max(1);
+        let share = if limits.serial { 1 } else { most.min(lines.n) };
+        let config = NormConfig { units: 1 << share.ilog2() };
+        let cubes = grid(op, lines.rows.max(1), limits)?;
+        Ok(Self { op, lines, ends, gradient: g.is_some(), epsilon, config, cubes, dtype })
+    }
+}

@@ -1,0 +1,440 @@
+//! Complex numbers element by element, by magnitude and phase; their norm and their linear maps over channels.
+//!
+//! The formulas and their gradients are in [`wavecube_kernels::mixing`]. A gradient by a complex operand is
+//! `∂ℓ/∂Re + i ∂ℓ/∂Im`.
+
+use wavecube_core::{Error, Layout, Result};
+use wavecube_kernels::{
+    lct::{DenseBindings, DensePlan, DenseProblem, dense_launch, upload_real},
+    mixing::{
+        Map, MapBindings, MapGradients, MapPlan, RmsNormPlan, map_launch, map_vjp_launch,
+        rms_norm_launch, rms_norm_vjp_launch,
+    },
+};
+
+use crate::{
+    Tensor,
+    sum::{sum_plan, summed},
+};
+
+fn operands<'a>(
+    op: &'static str,
+    z: &'a Tensor,
+    w: Option<&'a Tensor>,
+    g: Option<&'a Tensor>,
+) -> Result<[Option<&'a Layout>; 3]> {
+    z.check_complex(op, "z", true)?;
+    for (argument, operand, complex) in [("w", w, false), ("g", g, true)] {
+        if let Some(operand) = operand {
+            operand.check_complex(op, argument, complex)?;
+            z.check_same(op, argument, operand)?;
+        }
+    }
+    Ok([Some(z), w, g].map(|operand| operand.map(Tensor::layout)))
+}
+
+fn map(op: &'static str, kind: Map, z: &Tensor, w: Option<&Tensor>) -> Result<Tensor> {
+    let layouts = operands(op, z, w, None)?;
+    let plan = MapPlan::new(op, kind, layouts, z.dtype(), z.device().limits())?;
+    let y = Tensor::empty(z.device(), z.dtype(), true, z.shape())?;
+    map_launch(z.device().client(), &bindings(z, w), y.handle(), &plan)?;
+    Ok(y)
+}
+
+fn bindings(z: &Tensor, w: Option<&Tensor>) -> MapBindings {
+    MapBindings { z: z.handle().clone(), w: w.map(|w| w.handle().clone()) }
+}
+
+/// The gradient of `z`, and that of `w` for every element of `z`.
+fn map_gradients(
+    op: &'static str,
+    kind: Map,
+    z: &Tensor,
+    w: Option<&Tensor>,
+    g: &Tensor,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let layouts = operands(op, z, w, Some(g))?;
+    let plan = MapPlan::new(op, kind, layouts, z.dtype(), z.device().limits())?;
+    let by_z = Tensor::empty(z.device(), z.dtype(), true, z.shape())?;
+    let by_w = match w {
+        Some(_) => Some(Tensor::empty(z.device(), z.dtype().compute(), false, z.shape())?),
+        None => None,
+    };
+    let gradients = MapGradients {
+        z: by_z.handle().clone(),
+        w: by_w.as_ref().map(|by_w| by_w.handle().clone()),
+    };
+    map_vjp_launch(z.device().client(), &bindings(z, w), g.handle(), &gradients, &plan)?;
+    Ok((by_z, by_w))
+}
+
+fn weighted_vjp(op: &'static str, kind: Map, [z, w, g]: [&Tensor; 3]) -> Result<[Tensor; 2]> {
+    let (by_z, by_w) = map_gradients(op, kind, z, Some(w), g)?;
+    let by_w = by_w.unwrap_or_else(|| by_z.clone());
+    let sum = sum_plan(op, &by_w, w.shape())?;
+    Ok([by_z, summed(&by_w, sum, w.shape())?])
+}
+
+/// `max(|z| + w, 0) z/|z|` for every element: modReLU, which keeps phases and cuts magnitudes below `−w`.
+///
+/// `z`: complex, any shape with an axis; `w`: real, of the rank of `z` and 1 on every axis that shares it. Zero
+/// stays zero. `f16` is computed in `f32`.
+///
+/// # Errors
+/// [`Error::Dtype`] for a real `z`, a complex `w` or types that differ, [`Error::Shape`] if the shapes do
+/// not belong together, [`Error::Axis`] for a `z` without an axis, [`Error::Limit`] if the device has no room.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Tensor, mod_relu};
+/// let device = Device::best()?;
+/// let z = Tensor::from_slice(&device, &[Complex32::new(3.0, 4.0), Complex32::new(0.0, 1.0)], &[1, 2])?;
+/// let bias = Tensor::from_slice(&device, &[-2.5f32], &[1, 1])?;
+/// let y: Vec<Complex32> = mod_relu(&z, &bias)?.read()?;
+/// assert!((y[0] - Complex32::new(1.5, 2.0)).norm() < 1e-6);
+/// assert_eq!(y[1], Complex32::ZERO);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
+pub fn mod_relu(z: &Tensor, w: &Tensor) -> Result<Tensor> {
+    map("mod_relu", Map::ModRelu, z, Some(w))
+}
+
+/// The gradients `[∂z, ∂w]` of [`mod_relu`] from the gradient `g` of its result; that of `w` in the compute
+/// type, summed over what shares it. Where `z = 0` both are 0.
+///
+/// # Errors
+/// As [`mod_relu`].
+pub fn mod_relu_vjp(z: &Tensor, w: &Tensor, g: &Tensor) -> Result<[Tensor; 2]> {
+    weighted_vjp("mod_relu_vjp", Map::ModRelu, [z, w, g])
+}
+
+/// `½ (1 + cos arg z) z` for every element: the cardioid, which is a ReLU on the real axis and keeps phases.
+///
+/// # Errors
+/// As [`mod_relu`].
+///
+/// ```
+/// use wavecube::{Complex32, Device, Tensor, cardioid};
+/// let device = Device::best()?;
+/// let z = [Complex32::new(2.0, 0.0), Complex32::new(-2.0, 0.0), Complex32::new(0.0, 2.0)];
+/// let y: Vec<Complex32> = cardioid(&Tensor::from_slice(&device, &z, &[3])?)?.read()?;
+/// assert_eq!(y, [z[0], Complex32::ZERO, z[2] / 2.0]);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
+pub fn cardioid(z: &Tensor) -> Result<Tensor> {
+    map("cardioid", Map::Cardioid, z, None)
+}
+
+/// The gradient of [`cardioid`] from the gradient `g` of its result; `½ g` where `z = 0`.
+///
+/// # Errors
+/// As [`mod_relu`].
+pub fn cardioid_vjp(z: &Tensor, g: &Tensor) -> Result<Tensor> {
+    Ok(map_gradients("cardioid_vjp", Map::Cardioid, z, None, g)?.0)
+}
+
+/// `e^{iw} z` for every element, `w` in radians: rotary phases.
+///
+/// `w` as in [`mod_relu`]. Its sine and cosine are to a few `ε` for `|w| ≤ 10⁴`, whatever the driver's are.
+///
+/// # Errors
+/// As [`mod_relu`]; [`Error::Dtype`] for `f64`.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Tensor, phase_rotate};
+/// let device = Device::best()?;
+/// let z = Tensor::from_slice(&device, &[Complex32::new(1.0, 2.0); 2], &[2])?;
+/// let angle = Tensor::from_slice(&device, &[0.0, std::f32::consts::FRAC_PI_2], &[2])?;
+/// let y: Vec<Complex32> = phase_rotate(&z, &angle)?.read()?;
+/// assert!((y[0] - Complex32::new(1.0, 2.0)).norm() < 1e-6);
+/// assert!((y[1] - Complex32::new(-2.0, 1.0)).norm() < 1e-6);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
+pub fn phase_rotate(z: &Tensor, w: &Tensor) -> Result<Tensor> {
+    map("phase_rotate", Map::Rotate, z, Some(w))
+}
+
+/// The gradients `[∂z, ∂w]` of [`phase_rotate`] from the gradient `g` of its result; that of `w` in the
+/// compute type, summed over what shares it.
+///
+/// # Errors
+/// As [`phase_rotate`].
+pub fn phase_rotate_vjp(z: &Tensor, w: &Tensor, g: &Tensor) -> Result<[Tensor; 2]> {
+    weighted_vjp("phase_rotate_vjp", Map::Rotate, [z, w, g])
+}
+
+/// `z/(1 + e^{−w})` for every element: a gate for frequencies or channels. `w` as in [`mod_relu`].
+///
+/// # Errors
+/// As [`mod_relu`]; [`Error::Dtype`] for `f64`.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Tensor, sigmoid_gate};
+/// let device = Device::best()?;
+/// let z = Tensor::from_slice(&device, &[Complex32::new(1.0, -2.0); 2], &[2])?;
+/// let w = Tensor::from_slice(&device, &[0.0f32, -200.0], &[2])?;
+/// let y: Vec<Complex32> = sigmoid_gate(&z, &w)?.read()?;
+/// assert_eq!(y, [Complex32::new(0.5, -1.0), Complex32::new(0.0, 0.0)]);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
+pub fn sigmoid_gate(z: &Tensor, w: &Tensor) -> Result<Tensor> {
+    map("sigmoid_gate", Map::Gate, z, Some(w))
+}
+
+/// The gradients `[∂z, ∂w]` of [`sigmoid_gate`] from the gradient `g` of its result; that of `w` in the
+/// compute type, summed over what shares it.
+///
+/// # Errors
+/// As [`sigmoid_gate`].
+pub fn sigmoid_gate_vjp(z: &Tensor, w: &Tensor, g: &Tensor) -> Result<[Tensor; 2]> {
+    weighted_vjp("sigmoid_gate_vjp", Map::Gate, [z, w, g])
+}
+
+/// The pairs `(|z|, arg z)`, the angle in `(−π, π]` and 0 for zero, in the places of real and imaginary part.
+///
+/// # Errors
+/// As [`mod_relu`]; [`Error::Dtype`] for `f64`.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Tensor, from_polar, to_polar};
+/// let device = Device::best()?;
+/// let z = Tensor::from_slice(&device, &[Complex32::new(0.0, -2.0)], &[1])?;
+/// let polar = to_polar(&z)?;
+/// let pair: Vec<Complex32> = polar.read()?;
+/// assert!((pair[0] - Complex32::new(2.0, -std::f32::consts::FRAC_PI_2)).norm() < 1e-6);
+/// let back: Vec<Complex32> = from_polar(&polar)?.read()?;
+/// assert!((back[0] - Complex32::new(0.0, -2.0)).norm() < 1e-6);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
+pub fn to_polar(z: &Tensor) -> Result<Tensor> {
+    map("to_polar", Map::Polar, z, None)
+}
+
+/// The gradient of [`to_polar`] from the pairs `g` of gradients by magnitude and angle; 0 where `z = 0`.
+///
+/// # Errors
+/// As [`to_polar`].
+pub fn to_polar_vjp(z: &Tensor, g: &Tensor) -> Result<Tensor> {
+    Ok(map_gradients("to_polar_vjp", Map::Polar, z, None, g)?.0)
+}
+
+/// `r e^{iφ}` from the pairs `(r, φ)` in the places of real and imaginary part.
+///
+/// # Errors
+/// As [`to_polar`].
+///
+/// ```
+/// use wavecube::{Complex32, Device, Tensor, from_polar};
+/// let device = Device::best()?;
+/// let pair = Tensor::from_slice(&device, &[Complex32::new(2.0, std::f32::consts::PI)], &[1])?;
+/// let z: Vec<Complex32> = from_polar(&pair)?.read()?;
+/// assert!((z[0] - Complex32::new(-2.0, 0.0)).norm() < 1e-6);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
+pub fn from_polar(pairs: &Tensor) -> Result<Tensor> {
+    map("from_polar", Map::Cartesian, pairs, None)
+}
+
+/// The pairs of gradients by magnitude and angle of [`from_polar`], from the gradient `g` of its result.
+///
+/// # Errors
+/// As [`to_polar`].
+pub fn from_polar_vjp(pairs: &Tensor, g: &Tensor) -> Result<Tensor> {
+    Ok(map_gradients("from_polar_vjp", Map::Cartesian, pairs, None, g)?.0)
+}
+
+/// `w_j z_j / √(mean |z|² + ε)` along the last axis, the root mean square norm of complex channels; phases stay.
+///
+/// `z`: complex, `[…, n]`; `w`: real, of the rank of `z` and 1 on every axis that shares it. The sum has a
+/// fixed order: the same input on the same device gives the same bits.
+///
+/// # Errors
+/// As [`mod_relu`]; [`Error::Length`] for lines of no elements, [`Error::Value`] for an `epsilon` that is not
+/// positive.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Tensor, complex_rms_norm};
+/// let device = Device::best()?;
+/// let z = Tensor::from_slice(&device, &[Complex32::new(3.0, 4.0), Complex32::ZERO], &[1, 2])?;
+/// let w = Tensor::from_slice(&device, &[2.0f32], &[1, 1])?;
+/// let y: Vec<Complex32> = complex_rms_norm(&z, &w, 1e-6)?.read()?;
+/// let root = 12.5f32.sqrt();
+/// assert!((y[0] - Complex32::new(6.0, 8.0) / root).norm() < 1e-5);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
+pub fn complex_rms_norm(z: &Tensor, w: &Tensor, epsilon: f64) -> Result<Tensor> {
+    const OP: &str = "complex_rms_norm";
+    let layouts = operands(OP, z, Some(w), None)?;
+    let plan = RmsNormPlan::new(OP, layouts, epsilon, z.dtype(), z.device().limits())?;
+    let y = Tensor::empty(z.device(), z.dtype(), true, z.shape())?;
+    rms_norm_launch(z.device().client(), [z.handle(), w.handle(), y.handle()], &plan)?;
+    Ok(y)
+}
+
+/// The gradients `[∂z, ∂w]` of [`complex_rms_norm`] from the gradient `g` of its result; that of `w` in the
+/// compute type, summed over what shares it.
+///
+/// # Errors
+/// As [`complex_rms_norm`].
+pub fn complex_rms_norm_vjp(
+    z: &Tensor,
+    w: &Tensor,
+    epsilon: f64,
+    g: &Tensor,
+) -> Result<[Tensor; 2]> {
+    const OP: &str = "complex_rms_norm_vjp";
+    let layouts = operands(OP, z, Some(w), Some(g))?;
+    let plan = RmsNormPlan::new(OP, layouts, epsilon, z.dtype(), z.device().limits())?;
+    let by_z = Tensor::empty(z.device(), z.dtype(), true, z.shape())?;
+    let by_w = Tensor::empty(z.device(), z.dtype().compute(), false, z.shape())?;
+    let sum = sum_plan(OP, &by_w, w.shape())?;
+    let gradients = [by_z.handle(), by_w.handle()];
+    let read = [z.handle(), w.handle(), g.handle()];
+    rms_norm_vjp_launch(z.device().client(), read, gradients, &plan)?;
+    Ok([by_z, summed(&by_w, sum, w.shape())?])
+}
+
+/// A product with a dense matrix, as it is stored or conjugate-transposed, along `axis`.
+struct Product<'a> {
+    op: &'static str,
+    /// `[rows, columns]`, contiguous.
+    matrix: &'a Tensor,
+    adjoint: bool,
+    axis: isize,
+}
+
+impl Product<'_> {
+    /// Into `output`, the layout of a fresh tensor of the shape `shape`.
+    fn run(&self, x: &Tensor, output: &Layout, shape: &[usize]) -> Result<Tensor> {
+        let Self { op, matrix, adjoint, axis } = *self;
+        let problem = DenseProblem {
+            op,
+            matrix: [matrix.shape()[0], matrix.shape()[1]],
+            complex: true,
+            transposed: adjoint,
+            conjugate: adjoint,
+            before: false,
+            after: false,
+            axis,
+            dtype: x.dtype(),
+            input: x.layout().clone(),
+            output: output.clone(),
+        };
+        let plan = DensePlan::new(&problem, x.device().limits())?;
+        let y = Tensor::empty(x.device(), x.dtype(), true, shape)?;
+        let bindings = DenseBindings {
+            input: x.handle().clone(),
+            output: y.handle().clone(),
+            matrix: matrix.handle().clone(),
+            before: None,
+            after: None,
+        };
+        dense_launch(x.device().client(), &bindings, &plan)?;
+        Ok(y)
+    }
+}
+
+/// Accepts a complex tensor in `f32` or `f64`.
+fn check_linear(op: &'static str, argument: &'static str, x: &Tensor) -> Result<()> {
+    x.check_complex(op, argument, true)?;
+    if x.dtype() == x.dtype().compute() {
+        return Ok(());
+    }
+    let expected = "f32 or f64";
+    Err(Error::Dtype { op, argument, expected, found: x.dtype() })
+}
+
+/// Accepts a contiguous tensor that begins with its buffer.
+fn check_contiguous(op: &'static str, argument: &'static str, x: &Tensor) -> Result<()> {
+    if x.layout().is_contiguous() && x.layout().offset() == 0 {
+        return Ok(());
+    }
+    let expected = "be those of a contiguous tensor that begins with its buffer";
+    Err(Error::Strides { op, argument, expected, found: x.layout().strides().to_vec() })
+}
+
+/// Accepts the matrix `w` (`[outputs, inputs]`) of a linear map of `x` (`[…, inputs]`).
+fn check_map(op: &'static str, x: &Tensor, w: &Tensor) -> Result<()> {
+    check_linear(op, "x", x)?;
+    check_linear(op, "w", w)?;
+    x.check_same(op, "w", w)?;
+    check_contiguous(op, "w", w)?;
+    let inputs = x.shape()[x.layout().axis(op, -1)?];
+    if w.shape().len() == 2 && w.shape()[1] == inputs {
+        return Ok(());
+    }
+    let expected = vec![w.shape().first().copied().unwrap_or(1), inputs];
+    Err(Error::Shape { op, argument: "w", expected, found: w.shape().to_vec() })
+}
+
+fn with_last(shape: &[usize], len: usize) -> Vec<usize> {
+    let mut shape = shape.to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = len;
+    }
+    shape
+}
+
+/// `y_o = Σ_i w_{oi} x_i` over the last axis: a linear map of complex channels, four real products in one pass.
+///
+/// `x`: complex, `[…, inputs]`, any strides; `w`: complex, `[outputs, inputs]`, contiguous; both `f32` or `f64`.
+///
+/// # Errors
+/// [`Error::Dtype`] for real operands, `f16` or types that differ, [`Error::Shape`] if the shapes do not belong
+/// together, [`Error::Strides`] for a `w` with strides, [`Error::Length`] for no inputs or no outputs,
+/// [`Error::Axis`] for an `x` without an axis, [`Error::Limit`] if the device has no room.
+///
+/// ```
+/// use wavecube::{Complex32, Device, Tensor, complex_linear};
+/// let device = Device::best()?;
+/// let i = Complex32::I;
+/// let x = Tensor::from_slice(&device, &[Complex32::ONE, i], &[1, 2])?;
+/// let w = Tensor::from_slice(&device, &[i, Complex32::ONE], &[1, 2])?;
+/// let y: Vec<Complex32> = complex_linear(&x, &w)?.read()?;
+/// assert!((y[0] - 2.0 * i).norm() < 1e-6);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
+pub fn complex_linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    const OP: &str = "complex_linear";
+    check_map(OP, x, w)?;
+    let shape = with_last(x.shape(), w.shape()[0]);
+    let product = Product { op: OP, matrix: w, adjoint: false, axis: -1 };
+    product.run(x, &Layout::contiguous(&shape), &shape)
+}
+
+/// The gradients `[∂x, ∂w]` of [`complex_linear`] from the gradient `g` of its result:
+/// `∂x = wᴴ g`, `∂w = Σ g xᴴ` over all lines. `x` and `g` contiguous.
+///
+/// # Errors
+/// As [`complex_linear`]; [`Error::Strides`] for an `x` or a `g` with strides.
+pub fn complex_linear_vjp(x: &Tensor, w: &Tensor, g: &Tensor) -> Result<[Tensor; 2]> {
+    const OP: &str = "complex_linear_vjp";
+    check_map(OP, x, w)?;
+    check_linear(OP, "g", g)?;
+    x.check_same(OP, "g", g)?;
+    check_contiguous(OP, "x", x)?;
+    check_contiguous(OP, "g", g)?;
+    let [outputs, inputs] = [w.shape()[0], w.shape()[1]];
+    let expected = with_last(x.shape(), outputs);
+    if g.shape() != expected {
+        return Err(Error::Shape { op: OP, argument: "g", expected, found: g.shape().to_vec() });
+    }
+    let lines = x.shape()[..x.shape().len() - 1].iter().product();
+    let table = |tensor: &Tensor, len: usize| {
+        let layout = Layout::contiguous(&[lines, len]);
+        Tensor::from_handle(x.device(), tensor.handle().clone(), x.dtype(), true, layout)
+    };
+    let (x_table, g_table) = (table(x, inputs)?, table(g, outputs)?);
+    // Down the lines: `∂w_{oi} = Σ_r conj(x_{ri}) g_{ro}`, written where `[o, i]` lies.
+    let transposed = Layout::contiguous(&[outputs, inputs]).permuted(&[1, 0]);
+    let by_w = if lines == 0 {
+        let zeros = upload_real(x.device().client(), &vec![0.0; 2 * outputs * inputs], x.dtype());
+        let layout = Layout::contiguous(&[outputs, inputs]);
+        Tensor::from_handle(x.device(), zeros, x.dtype(), true, layout)?
+    } else {
+        let by_w = Product { op: OP, matrix: &x_table, adjoint: true, axis: 0 };
+        by_w.run(&g_table, &transposed, &[outputs, inputs])?
+    };
+    let by_x = Product { op: OP, matrix: w, adjoint: true, axis: -1 };
+    let by_x = by_x.run(g, &Layout::contiguous(x.shape()), x.shape())?;
+    Ok([by_x, by_w])
+}
