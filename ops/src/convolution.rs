@@ -9,7 +9,7 @@ use wavecube_kernels::{
     lct::{CorrelationPlan, PointPlan, Resident, correlate_launch, pointwise_launch, upload_real},
 };
 
-use crate::{Tensor, fft::enqueue};
+use crate::{Device, Tensor, fft::enqueue};
 
 /// `y_t = Σ_{s ≤ t} h_{t−s} x_s` along `axis`, for each line of `x`.
 ///
@@ -80,19 +80,13 @@ pub fn causal_convolution_filter_vjp(
         .checked_len()
         .and_then(|len| len.checked_mul(2 * compute.size()));
     device.limits().check_buffer(OP, len.map_or(u64::MAX, |bytes| bytes as u64))?;
-    let with = |shape: &[usize], len: usize| {
-        let mut shape = shape.to_vec();
-        shape[along] = len;
-        shape
-    };
-    let summed = with(filter, padded);
     let back = Chain {
         direction: Direction::Inverse,
         scale: (1.0 / padded as f64).into(),
         ..base(OP, padded, compute)
     };
-    let spectra = Layout::contiguous(&with(x.shape(), padded));
-    let sums = Layout::contiguous(&summed);
+    let spectra = spectra_layout(x.shape(), along, padded);
+    let sums = spectra_layout(filter, along, padded);
     let out = Layout::contiguous(filter);
     let len = filter[along].min(n);
     let (forward_x, wide_x) = spectrum_plan(OP, x, along, padded, n)?;
@@ -103,7 +97,7 @@ pub fn causal_convolution_filter_vjp(
     let backward = FftPlan::of_chain(&chain, layout_ends(&sums, &out), device.limits())?;
     let x_spectrum = run_spectrum(OP, x, (along, padded), &forward_x, wide_x)?;
     let g_spectrum = run_spectrum(OP, g, (along, padded), &forward_g, wide_g)?;
-    let sum = Tensor::empty(device, compute, true, &summed)?;
+    let sum = placed(device, compute, &sums)?;
     correlate_launch(
         device.client(),
         [x_spectrum.handle(), g_spectrum.handle(), sum.handle()],
@@ -172,6 +166,24 @@ fn ends(
     }
 }
 
+/// Where the spectra of lines of `shape` lie: one after the other, whatever axis the lines lie along, as
+/// tables do.
+fn spectra_layout(shape: &[usize], axis: usize, padded: usize) -> Layout {
+    let mut order: Vec<usize> = (0..shape.len()).filter(|&i| i != axis).collect();
+    let mut apart: Vec<usize> = order.iter().map(|&i| shape[i]).collect();
+    apart.push(padded);
+    order.push(axis);
+    let back: Vec<usize> =
+        (0..order.len()).filter_map(|i| order.iter().position(|&axis| axis == i)).collect();
+    Layout::contiguous(&apart).permuted(&back)
+}
+
+/// Room for complex elements of a layout without gaps.
+fn placed(device: &Device, dtype: wavecube_core::Dtype, layout: &Layout) -> Result<Tensor> {
+    let room = Tensor::empty(device, dtype, true, layout.shape())?;
+    Tensor::from_handle(device, room.handle().clone(), dtype, true, layout.clone())
+}
+
 fn layout_ends(source: &Layout, target: &Layout) -> [usize; 2] {
     [source, target].map(|layout| layout.end().unwrap_or(usize::MAX))
 }
@@ -188,9 +200,7 @@ fn spectrum_plan(
     let compute = x.dtype().compute();
     let widened = compute != x.dtype();
     let source = if widened { Layout::contiguous(x.shape()) } else { x.layout().clone() };
-    let mut shape = x.shape().to_vec();
-    shape[axis] = padded;
-    let target = Layout::contiguous(&shape);
+    let target = spectra_layout(x.shape(), axis, padded);
     let real = [!x.is_complex(), false];
     let chain = ends(base(op, padded, compute), axis, (&source, len), (&target, padded), real);
     let bytes = target.checked_len().and_then(|len| len.checked_mul(2 * compute.size()));
@@ -206,9 +216,7 @@ fn run_spectrum(
     widened: bool,
 ) -> Result<Tensor> {
     let compute = x.dtype().compute();
-    let mut shape = x.shape().to_vec();
-    shape[axis] = padded;
-    let y = Tensor::empty(x.device(), compute, true, &shape)?;
+    let y = placed(x.device(), compute, &spectra_layout(x.shape(), axis, padded))?;
     let source = if widened { cast(op, x, axis, compute, x.is_complex())? } else { x.clone() };
     enqueue(plan, &source, &y, Vec::new())?;
     Ok(y)
@@ -275,9 +283,7 @@ fn convolve(
     let padded = padded_len(2 * n - 1);
     let (spectrum, widened) = spectrum_plan(op, h, along, padded, h.shape()[along].min(n))?;
 
-    let mut filter_shape = h.shape().to_vec();
-    filter_shape[along] = padded;
-    let filter = Layout::contiguous(&filter_shape);
+    let filter = spectra_layout(h.shape(), along, padded);
     let strides = (0..filter.rank())
         .filter(|&i| i != along)
         .map(|i| if filter.shape()[i] == 1 { 0 } else { filter.strides()[i] })

@@ -1,7 +1,7 @@
 //! Causal convolutions against the sum in `f64`.
 
 use wavecube::{
-    Complex64, Dtype, Error, causal_convolution, causal_convolution_filter_vjp,
+    Complex64, Dtype, Error, Tensor, causal_convolution, causal_convolution_filter_vjp,
     causal_convolution_vjp,
 };
 use wavecube_testing::{Rng, assert_close, catalogue, devices, has, read, tensor};
@@ -100,6 +100,39 @@ fn convolutions_and_gradients_are_their_sums() {
         Dtype::F32,
         &Case { batch: [1, 2], n: 6000, taps: 40, filters: [1, 2], ..case },
     );
+}
+
+#[test]
+fn any_axis_is_as_the_last() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        for complex in [false, true] {
+            let mut made = |shape: &[usize]| {
+                let values = rng.complex(shape.iter().product());
+                tensor(device, &values, Dtype::F32, complex, shape).unwrap().0
+            };
+            let (x, g, h) = (made(&[30, 4, 3]), made(&[30, 4, 3]), made(&[20, 1, 3]));
+            let last = |tensor: &Tensor| tensor.permuted(&[1, 2, 0]).unwrap();
+            let [x_last, g_last, h_last] = [&x, &g, &h].map(last);
+            for (what, found, expected) in [
+                ("forward", causal_convolution(&x, &h, 0), causal_convolution(&x_last, &h_last, 2)),
+                (
+                    "signal",
+                    causal_convolution_vjp(&g, &h, 0),
+                    causal_convolution_vjp(&g_last, &h_last, 2),
+                ),
+                (
+                    "filter",
+                    causal_convolution_filter_vjp(&x, &g, &[20, 1, 3], 0),
+                    causal_convolution_filter_vjp(&x_last, &g_last, &[1, 3, 20], 2),
+                ),
+            ] {
+                let (found, expected) = (last(&found.unwrap()), expected.unwrap());
+                let what = format!("{device} {what} seed {}", rng.seed);
+                assert_close(&what, &read(&found), &read(&expected), 1e-6);
+            }
+        }
+    }
 }
 
 #[test]
