@@ -1,4 +1,4 @@
-//! How long a mixer of positions takes, beside attention of the same width, as sequences grow.
+//! How long mixers of positions take, beside attention of the same width, as sequences grow.
 
 use std::{fmt::Write as _, time::Instant};
 
@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::{
     layers::{
         CausalSelfAttention, ResolventConfig, ResolventForm, ResolventMixer, SequenceContext,
+        SpectralConfig, SpectralMixer,
     },
     random::Random,
 };
@@ -28,23 +29,24 @@ pub struct SpeedOptions {
     pub calls: usize,
 }
 
-/// Milliseconds of one length.
+/// How long one mixer takes.
+#[derive(Debug, Clone, Serialize)]
+pub struct MixerTime {
+    /// Which.
+    pub mixer: &'static str,
+    /// Milliseconds forward.
+    pub forward: f64,
+    /// Milliseconds forward and backward.
+    pub both: f64,
+}
+
+/// Every mixer at one length.
 #[derive(Debug, Clone, Serialize)]
 pub struct SpeedRow {
     /// Positions of a sequence.
     pub length: usize,
-    /// Attention, forward.
-    pub attention_forward: f64,
-    /// The left-going resolvent mixer, forward.
-    pub left_forward: f64,
-    /// The blocked one, forward.
-    pub blocked_forward: f64,
-    /// Attention, forward and backward.
-    pub attention: f64,
-    /// The left-going resolvent mixer, forward and backward.
-    pub left: f64,
-    /// The blocked one, forward and backward.
-    pub blocked: f64,
+    /// Attention first.
+    pub times: Vec<MixerTime>,
 }
 
 /// Times every length; `on_row` sees each row as it is ready.
@@ -74,20 +76,27 @@ pub fn measure(
     for &length in &options.lengths {
         ensure!(length > 0, "a length must be at least 1");
         let context = SequenceContext::new(length, width / heads, false, &device);
-        let x = Tensor::<3>::random([batch, length, width], Distribution::Default, &device);
-        let time = |forward: &dyn Fn(Tensor<3>) -> Result<Tensor<3>>| timed(&x, calls, forward);
-        let [attention_forward, attention] = time(&|x| Ok(attention.forward(x, &context)))?;
-        let [left_forward, left] = time(&|x| Ok(left.forward(x)?))?;
-        let [blocked_forward, blocked] = time(&|x| Ok(blocked.forward(x)?))?;
-        let row = SpeedRow {
-            length,
-            attention_forward,
-            left_forward,
-            blocked_forward,
-            attention,
-            left,
-            blocked,
+        // Filters as long as the sequence.
+        let mut spectral = |config: SpectralConfig| {
+            SpectralMixer::new(&config, [width, length], 1.0, &mut random, &device)
         };
+        let (plain, full) =
+            (spectral(SpectralConfig::plain())?, spectral(SpectralConfig::default())?);
+        let x = Tensor::<3>::random([batch, length, width], Distribution::Default, &device);
+        let time = |mixer, forward: &dyn Fn(Tensor<3>) -> Result<Tensor<3>>| {
+            let [forward, both] = timed(&x, calls, forward)?;
+            Ok(MixerTime { mixer, forward, both })
+        };
+        let times: Result<Vec<_>> = [
+            time("attention", &|x| Ok(attention.forward(x, &context))),
+            time("resolvent", &|x| Ok(left.forward(x)?)),
+            time("blocked resolvent", &|x| Ok(blocked.forward(x)?)),
+            time("spectral, no cure", &|x| Ok(plain.forward(x)?)),
+            time("spectral, every cure", &|x| Ok(full.forward(x)?)),
+        ]
+        .into_iter()
+        .collect();
+        let row = SpeedRow { length, times: times? };
         on_row(&row);
         rows.push(row);
     }
@@ -128,26 +137,25 @@ fn timed(
     }))
 }
 
-/// The rows as a Markdown table.
+/// The rows as a Markdown table: milliseconds forward and, after the stroke, forward and backward, and how many
+/// times as long attention takes.
 pub fn markdown(rows: &[SpeedRow]) -> String {
-    let mut text = "| N | attention | left | blocked | attention + backward | left + backward | blocked + \
-                    backward | attention/left | with backward |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
-        .to_owned();
+    let Some(first) = rows.first() else { return String::new() };
+    let names: Vec<_> = first.times.iter().map(|time| time.mixer).collect();
+    let mut text = format!("| N | {} |\n|--:|{}\n", names.join(" | "), "--:|".repeat(names.len()));
     for row in rows {
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "| {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
-            row.length,
-            row.attention_forward,
-            row.left_forward,
-            row.blocked_forward,
-            row.attention,
-            row.left,
-            row.blocked,
-            row.attention_forward / row.left_forward,
-            row.attention / row.left
-        );
+        let _ = write!(text, "| {} |", row.length);
+        for (i, time) in row.times.iter().enumerate() {
+            let _ = write!(text, " {:.2} / {:.2}", time.forward, time.both);
+            if i > 0 {
+                let [forward, both] =
+                    [row.times[0].forward / time.forward, row.times[0].both / time.both];
+                let _ = write!(text, " ({forward:.2}×, {both:.2}×)");
+            }
+            text.push_str(" |");
+        }
+        text.push('\n');
     }
     text
 }

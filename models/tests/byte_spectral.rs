@@ -70,7 +70,7 @@ fn generation_by_state_is_the_parallel_form() {
         let whole = text(3, CONTEXT);
         let expected = read(model.forward(bytes(&whole, &flex())).unwrap());
         let step = |past: &mut _, byte: i32| {
-            model.next(bytes(&[byte], &flex()), past).map(|logits| read(logits))
+            model.next(bytes(&[byte], &flex()), past).map(read)
         };
         let mut past = model.begin(1).unwrap();
         let mut changed = Vec::new();

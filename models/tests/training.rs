@@ -174,7 +174,9 @@ fn mixers_are_timed_at_every_length() {
     let options = SpeedOptions { lengths: vec![1, 6], width: 8, heads: 2, batch: 2, calls: 1 };
     let rows = speed::measure(&options, &flex(), |_| {}).unwrap();
     assert_eq!(rows.iter().map(|row| row.length).collect::<Vec<_>>(), [1, 6]);
-    assert!(rows.iter().all(|row| row.left > 0.0 && row.attention_forward > 0.0));
+    assert!(
+        rows.iter().all(|row| row.times.iter().all(|time| time.forward > 0.0 && time.both > 0.0))
+    );
     assert!(speed::markdown(&rows).contains("| 6 |"));
     let odd = SpeedOptions { heads: 3, ..options };
     assert!(speed::measure(&odd, &flex(), |_| {}).is_err());

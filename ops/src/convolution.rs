@@ -117,7 +117,7 @@ pub fn causal_convolution_filter_vjp(
 }
 
 /// A chain along nothing yet.
-fn base(op: &'static str, n: usize, dtype: wavecube_core::Dtype) -> Chain {
+pub(crate) fn base(op: &'static str, n: usize, dtype: wavecube_core::Dtype) -> Chain {
     let nowhere = End { offset: 0, stride: 1, len: n };
     Chain {
         op,
@@ -140,7 +140,7 @@ fn base(op: &'static str, n: usize, dtype: wavecube_core::Dtype) -> Chain {
 }
 
 /// The chain from one layout to another, whose batch shapes agree.
-fn ends(
+pub(crate) fn ends(
     chain: Chain,
     axis: usize,
     (source, source_len): (&Layout, usize),
@@ -184,7 +184,7 @@ fn placed(device: &Device, dtype: wavecube_core::Dtype, layout: &Layout) -> Resu
     Tensor::from_handle(device, room.handle().clone(), dtype, true, layout.clone())
 }
 
-fn layout_ends(source: &Layout, target: &Layout) -> [usize; 2] {
+pub(crate) fn layout_ends(source: &Layout, target: &Layout) -> [usize; 2] {
     [source, target].map(|layout| layout.end().unwrap_or(usize::MAX))
 }
 
@@ -246,7 +246,12 @@ fn cast(
 }
 
 /// A filter has the rank of the signal, and on its batch axes 1 or the signal's length.
-fn check_filter(op: &'static str, x: &Tensor, filter: &[usize], axis: usize) -> Result<()> {
+pub(crate) fn check_filter(
+    op: &'static str,
+    x: &Tensor,
+    filter: &[usize],
+    axis: usize,
+) -> Result<()> {
     let fits = filter.len() == x.shape().len()
         && filter
             .iter()

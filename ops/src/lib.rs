@@ -21,6 +21,7 @@ mod fft;
 mod lct;
 mod leading;
 mod mixing;
+mod spectral_filter;
 mod sum;
 mod tensor;
 mod tridiag;
@@ -49,6 +50,7 @@ pub use mixing::{
     complex_rms_norm_vjp, from_polar, from_polar_vjp, mod_relu, mod_relu_vjp, phase_rotate,
     phase_rotate_vjp, sigmoid_gate, sigmoid_gate_vjp, to_polar, to_polar_vjp,
 };
+pub use spectral_filter::{spectral_filter, spectral_filter_table_vjp, spectral_filter_vjp};
 pub use tensor::{Element, Tensor};
 pub use tridiag::{
     Kept, Pivots, Resolvent, Solution, SolveGradients, Tridiagonal, TridiagonalGradients,

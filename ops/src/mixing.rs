@@ -107,7 +107,7 @@ pub fn mod_relu_vjp(z: &Tensor, w: &Tensor, g: &Tensor) -> Result<[Tensor; 2]> {
     weighted_vjp("mod_relu_vjp", Map::ModRelu, [z, w, g])
 }
 
-/// `½ (1 + cos arg z) z` for every element: the cardioid, which is a ReLU on the real axis and keeps phases.
+/// `½ (1 + cos arg z) z` for every element: the cardioid, which cuts negative numbers on the real axis and keeps phases.
 ///
 /// # Errors
 /// As [`mod_relu`].

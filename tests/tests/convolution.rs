@@ -2,9 +2,12 @@
 
 use wavecube::{
     Complex64, Dtype, Error, Tensor, causal_convolution, causal_convolution_filter_vjp,
-    causal_convolution_vjp,
+    causal_convolution_vjp, spectral_filter, spectral_filter_table_vjp, spectral_filter_vjp,
 };
-use wavecube_testing::{Rng, assert_close, catalogue, devices, has, read, tensor};
+use wavecube_testing::{
+    Rng, assert_close, catalogue, devices, has, read, real_dot, reference::convolution::spectral,
+    tensor,
+};
 
 /// Shape of the signal, and of the filter, along the last axis.
 struct Case {
@@ -183,6 +186,102 @@ fn rejects() {
         let empty = one(&[0, 6], false);
         assert!(causal_convolution(&empty, &one(&[1, 6], false), 1).unwrap().layout().is_empty());
         let zero = causal_convolution_filter_vjp(&empty, &empty, &[1, 6], 1).unwrap();
+        assert!(read(&zero).iter().all(|v| v.norm() == 0.0));
+    }
+}
+
+/// Lines along the axis in the middle, one filter a line of the last axis and others for all.
+#[test]
+fn filters_of_the_spectrum_are_products() {
+    for device in devices() {
+        for (dtype, n, count) in [
+            (Dtype::F32, 1, 1),
+            (Dtype::F32, 7, 0),
+            (Dtype::F32, 60, 2),
+            (Dtype::F32, 36, 4),
+            (Dtype::F32, 6000, 1),
+            (Dtype::F16, 48, 2),
+            (Dtype::F64, 48, 2),
+        ] {
+            if !has(device, dtype) {
+                continue;
+            }
+            let mut rng = Rng::fresh();
+            let what = format!("{device} {dtype} {n} by {count} seed {}", rng.seed);
+            let shape = [2, n, 3];
+            let (x, xs) = tensor(device, &rng.complex(6 * n), dtype, true, &shape).unwrap();
+            let (g, gs) = tensor(device, &rng.complex(6 * n), dtype, true, &shape).unwrap();
+            let filters: Vec<_> = (0..count)
+                .map(|i| {
+                    let lines = if i == 0 { 3 } else { 1 };
+                    let values = rng.complex(lines * n);
+                    let made =
+                        tensor(device, &values, dtype.compute(), true, &[1, lines, n]).unwrap();
+                    (made.0.permuted(&[0, 2, 1]).unwrap(), made.1)
+                })
+                .collect();
+            let tensors: Vec<&Tensor> = filters.iter().map(|(tensor, _)| tensor).collect();
+            let along = |values: &[Complex64], i: usize, j: usize| -> Vec<Complex64> {
+                (0..n).map(|t| values[(i * n + t) * 3 + j]).collect()
+            };
+            let mut expected = vec![Complex64::ZERO; 6 * n];
+            let mut products = vec![vec![Complex64::ONE; n]; 3];
+            for (j, product) in products.iter_mut().enumerate() {
+                for (i, (_, values)) in filters.iter().enumerate() {
+                    let line = if i == 0 { j } else { 0 };
+                    product.iter_mut().zip(&values[line * n..]).for_each(|(p, h)| *p *= h);
+                }
+                for i in 0..2 {
+                    let y = spectral(&along(&xs, i, j), std::slice::from_ref(product));
+                    (0..n).for_each(|t| expected[(i * n + t) * 3 + j] = y[t]);
+                }
+            }
+            let epsilon = dtype.compute().epsilon();
+            let bound = 16.0 * epsilon * (4.0 * n as f64).log2() + 2.0 * dtype.epsilon();
+            let y = spectral_filter(&x, &tensors, 1).unwrap();
+            assert_close(&what, &read(&y), &expected, bound);
+
+            // ⟨g, A x⟩ = ⟨Aᴴ g, x⟩, and y is linear in every filter.
+            let y = read(&y);
+            let size = wavecube_testing::norm(&gs) * wavecube_testing::norm(&y);
+            let by_x = read(&spectral_filter_vjp(&g, &tensors, 1).unwrap());
+            let (one, other) = (real_dot(&gs, &y), real_dot(&by_x, &xs));
+            assert!((one - other).abs() <= 4.0 * bound * size, "{what}: {one} {other}");
+            if dtype == Dtype::F16 {
+                continue;
+            }
+            for (i, (h, values)) in filters.iter().enumerate() {
+                let others: Vec<_> =
+                    (0..count).filter(|&j| j != i).map(|j| &filters[j].0).collect();
+                let by_h = spectral_filter_table_vjp(&x, &g, &others, h.shape(), 1).unwrap();
+                assert_eq!(by_h.shape(), h.shape());
+                let by_h = read(&by_h.permuted(&[0, 2, 1]).unwrap());
+                let other = real_dot(&by_h, values);
+                assert!((one - other).abs() <= 4.0 * bound * size, "{what} {i}: {one} {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn spectral_filters_that_do_not_fit_are_errors() {
+    for device in devices() {
+        let made =
+            |complex, shape: &[usize]| Tensor::empty(device, Dtype::F32, complex, shape).unwrap();
+        let (x, h) = (made(true, &[3, 8]), made(true, &[1, 8]));
+        let run = |x: &Tensor, h: &Tensor| spectral_filter(x, &[h], -1).map(drop);
+        assert!(matches!(run(&made(false, &[3, 8]), &h), Err(Error::Dtype { .. })));
+        assert!(matches!(run(&x, &made(false, &[1, 8])), Err(Error::Dtype { .. })));
+        assert!(matches!(run(&x, &made(true, &[1, 7])), Err(Error::Length { .. })));
+        assert!(matches!(run(&x, &made(true, &[2, 8])), Err(Error::Shape { .. })));
+        assert!(matches!(run(&x, &made(true, &[8])), Err(Error::Shape { .. })));
+        let gaps = made(true, &[8, 3]).permuted(&[1, 0]).unwrap();
+        assert!(matches!(run(&x, &gaps), Err(Error::Strides { .. })));
+        assert!(matches!(spectral_filter(&x, &[&h; 5], -1), Err(Error::Length { .. })));
+        assert!(matches!(spectral_filter(&x, &[&h], 2), Err(Error::Axis { .. })));
+        let empty = made(true, &[0, 8]);
+        assert!(spectral_filter(&empty, &[&h], -1).unwrap().layout().is_empty());
+        let zero = spectral_filter_table_vjp(&empty, &empty, &[], &[1, 8], -1).unwrap();
         assert!(read(&zero).iter().all(|v| v.norm() == 0.0));
     }
 }

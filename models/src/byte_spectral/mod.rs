@@ -107,7 +107,7 @@ impl ByteSpectral {
     pub fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
         let mut x = self.embed(bytes, self.config.context)?;
         for block in &self.blocks {
-            x = block.forward(x, |mixer, x| mixer.forward(x))?;
+            x = block.forward(x, SpectralMixer::forward)?;
         }
         Ok(self.head.forward(self.norm.forward(x)))
     }

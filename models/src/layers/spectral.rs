@@ -230,7 +230,7 @@ impl SpectralMixer {
         let v = self.channels(x.clone(), 0).into_pairs();
         let h = self.filters()?;
         let y = if self.config.causal { causal_convolution(v, h)? } else { circular(v, h)? };
-        Ok(self.read_out(x, y))
+        Ok(self.read_out(x, &y))
     }
 
     /// An empty past for `batch` sequences of up to `capacity` positions.
@@ -255,7 +255,7 @@ impl SpectralMixer {
     pub fn step(&self, x: Tensor<3>, past: &mut CausalStream) -> Result<Tensor<3>> {
         let v = self.channels(x.clone(), past.position()).into_pairs();
         let y = past.push(v)?;
-        Ok(self.read_out(x, y))
+        Ok(self.read_out(x, &y))
     }
 
     /// The complex channels of every band, `[batch, bands · width, time]`, of the positions from `first`.
@@ -312,7 +312,7 @@ impl SpectralMixer {
     }
 
     /// From the filtered channels, `[batch, bands · width, time, 2]`, of the positions `x`.
-    fn read_out(&self, x: Tensor<3>, y: Tensor<4>) -> Tensor<3> {
+    fn read_out(&self, x: Tensor<3>, y: &Tensor<4>) -> Tensor<3> {
         let [batch, time, _] = x.dims();
         let shape = [batch, self.config.bands, self.width(), time];
         let mut y = Complex::<3>::from_pairs(y).map(|part| part.reshape(shape));
@@ -344,7 +344,7 @@ fn circular(v: Tensor<4>, h: Tensor<3>) -> Result<Tensor<4>> {
         h.narrow(1, 0, time)
     };
     let h: Tensor<4> = fft(h, Normalization::Backward)?.unsqueeze();
-    let v = Complex::<3>::from_pairs(fft(v, Normalization::Backward)?);
-    let h = Complex::<3>::from_pairs(h);
+    let v = Complex::<3>::from_pairs(&fft(v, Normalization::Backward)?);
+    let h = Complex::<3>::from_pairs(&h);
     ifft(v.times(&h).into_pairs(), Normalization::Backward)
 }

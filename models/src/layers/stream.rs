@@ -39,7 +39,7 @@ impl CausalStream {
         let near = filter.clone().narrow(1, 0, taps.min(BLOCK));
         let nothing = Tensor::zeros([channels, BLOCK - taps.min(BLOCK), 2], like);
         let near = if taps < BLOCK { Tensor::cat(vec![near, nothing], 1) } else { near };
-        let recent = Complex::<3>::from_pairs(near.flip([1]).unsqueeze::<4>());
+        let recent = Complex::<3>::from_pairs(&near.flip([1]).unsqueeze::<4>());
         let taken = Tensor::zeros([batch, channels, capacity, 2], like);
         Self { filter, recent, pending: taken.clone(), taken, position: 0 }
     }
@@ -71,7 +71,7 @@ impl CausalStream {
         let here = [0..batch, 0..channels, t..t + 1, 0..2];
         self.taken = self.taken.clone().slice_assign(here.clone(), x);
         let since = t % BLOCK + 1;
-        let block = Complex::<3>::from_pairs(self.taken.clone().narrow(2, t + 1 - since, since));
+        let block = Complex::<3>::from_pairs(&self.taken.clone().narrow(2, t + 1 - since, since));
         let taps = self.recent.clone().map(|part| part.narrow(2, BLOCK - since, since));
         let taps = taps.map(|part| part.expand([batch, channels, since]));
         let sum = block.times(&taps).map(|part| part.sum_dim(2));

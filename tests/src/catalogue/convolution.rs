@@ -27,6 +27,12 @@ pub(super) fn cases() -> Vec<Case> {
         let back = |g: &Tensor, h: &Tensor| wavecube::causal_convolution_vjp(g, h, -1);
         cases.push(by_signal(small(op, complex), back, reference::ahead));
     }
+    for n in [256, 1024] {
+        cases.push(spectral("convolution/spectral", Spectral { n, gradient: None }));
+    }
+    for (op, gradient) in [("convolution/spectral_vjp", 0), ("convolution/spectral_table_vjp", 1)] {
+        cases.push(spectral(op, Spectral { n: 256, gradient: Some(gradient) }));
+    }
     cases.push(by_filter(small("convolution/filter_vjp", false)));
     cases.push(by_filter(small("convolution/filter_vjp_complex", true)));
     cases
@@ -134,4 +140,57 @@ fn by_filter(convolution: Convolution) -> Case {
             lines.iter().filter_map(|&channel| sum(channel)).flatten().collect()
         }))
     })
+}
+
+/// Two filters of the spectrum, one for every channel and one for all.
+#[derive(Clone, Copy)]
+struct Spectral {
+    n: usize,
+    /// By the signal, or by the filter of every channel.
+    gradient: Option<usize>,
+}
+
+fn spectral(op: &'static str, Spectral { n, gradient }: Spectral) -> Case {
+    let points = if gradient == Some(1) { POINTS / 16 } else { POINTS };
+    let convolution = Convolution { op, complex: true, n, points };
+    let channels = convolution.channels();
+    let rows = BATCH * channels;
+    let case = convolution.case(2 * rows + channels, move |device, rng| {
+        let (x, signals) = convolution.operand(device, rng, BATCH)?;
+        let (g, gradients) = convolution.operand(device, rng, BATCH)?;
+        let (h, filters) = convolution.operand(device, rng, 1)?;
+        let (all, shared) = tensor(device, &rng.complex(n), Dtype::F32, true, &[1, 1, n])?;
+        let lines = if gradient == Some(1) { channels } else { rows };
+        let covered = sample(rng, lines, dense_lines(n) / BATCH);
+        let lines = covered.clone();
+        let call = move || match gradient {
+            None => wavecube::spectral_filter(&x, &[&h, &all], -1),
+            Some(0) => wavecube::spectral_filter_vjp(&g, &[&h, &all], -1),
+            _ => wavecube::spectral_filter_table_vjp(&x, &g, &[&all], &[1, channels, n], -1),
+        };
+        Ok(Prepared::lines(call, n, covered, move || {
+            let of = |values: &[Complex64], row: usize| line(values, row, n).to_vec();
+            let each = lines.iter().flat_map(|&row| {
+                let h = of(&filters, row % channels);
+                match gradient {
+                    None => reference::spectral(&of(&signals, row), &[h, shared.clone()]),
+                    Some(0) => {
+                        let conjugate = |h: &[Complex64]| h.iter().map(Complex64::conj).collect();
+                        let filters = [conjugate(&h), conjugate(&shared)];
+                        reference::spectral(&of(&gradients, row), &filters)
+                    }
+                    _ => (0..BATCH)
+                        .map(|batch| batch * channels + row)
+                        .map(|row| {
+                            let (x, g) = (of(&signals, row), of(&gradients, row));
+                            reference::spectral_by_filter(&x, &g, &shared)
+                        })
+                        .reduce(|a, b| a.iter().zip(b).map(|(a, b)| a + b).collect())
+                        .unwrap_or_default(),
+                }
+            });
+            each.collect()
+        }))
+    });
+    Case { peer: Peer::RoundTrip { n, real: false }, ..case }
 }

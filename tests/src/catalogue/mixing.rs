@@ -39,17 +39,16 @@ impl Operands {
         Ok(Self { tensors: [z, w, g], z: z_exact, w: w_exact, g: g_exact })
     }
 
-    /// The elements of a position.
-    fn line<'a>(&self, of: &'a [Complex64], row: usize) -> &'a [Complex64] {
-        &of[row * CHANNELS..(row + 1) * CHANNELS]
-    }
-
     /// The operands of the elements of a position.
     fn elements(&self, row: usize) -> impl Iterator<Item = (Complex64, f64, Complex64)> {
-        let line = row * CHANNELS..(row + 1) * CHANNELS;
-        let (z, g) = (&self.z[line.clone()], &self.g[line]);
+        let (z, g) = (line(&self.z, row), line(&self.g, row));
         z.iter().zip(&self.w).zip(g).map(|((z, w), g)| (*z, *w, *g))
     }
+}
+
+/// The elements of a position.
+fn line(of: &[Complex64], row: usize) -> &[Complex64] {
+    &of[row * CHANNELS..(row + 1) * CHANNELS]
 }
 
 type Call = fn([&Tensor; 3]) -> Result<Tensor>;
@@ -138,7 +137,7 @@ pub(super) fn cases() -> Vec<Case> {
                 4,
                 gate(dtype),
                 |[z, w, _]| wavecube::complex_rms_norm(z, w, EPSILON),
-                Box::new(|of, row| rms_norm(of.line(&of.z, row), &of.w, EPSILON)),
+                Box::new(|of, row| rms_norm(line(&of.z, row), &of.w, EPSILON)),
             ),
             case(
                 "mixing/rms_norm_vjp",
@@ -147,7 +146,7 @@ pub(super) fn cases() -> Vec<Case> {
                 gate(dtype),
                 |[z, w, g]| wavecube::complex_rms_norm_vjp(z, w, EPSILON, g).map(|[z, _]| z),
                 Box::new(|of, row| {
-                    let (z, g) = (of.line(&of.z, row), of.line(&of.g, row));
+                    let (z, g) = (line(&of.z, row), line(&of.g, row));
                     rms_norm_gradients(z, &of.w, g, EPSILON).0
                 }),
             ),
@@ -161,7 +160,7 @@ pub(super) fn cases() -> Vec<Case> {
             4,
             linear_gate(),
             |[z, ..]| wavecube::complex_linear(z, &z.narrowed(0, 0, CHANNELS)?),
-            Box::new(|of, row| linear(of.line(&of.z, row), &of.z[..CHANNELS * CHANNELS], CHANNELS)),
+            Box::new(|of, row| linear(line(&of.z, row), &of.z[..CHANNELS * CHANNELS], CHANNELS)),
         ),
         case(
             "mixing/linear_vjp",
@@ -175,7 +174,7 @@ pub(super) fn cases() -> Vec<Case> {
                 let adjoint: Vec<Complex64> = (0..CHANNELS * CHANNELS)
                     .map(|at| of.z[at % CHANNELS * CHANNELS + at / CHANNELS].conj())
                     .collect();
-                linear(of.line(&of.g, row), &adjoint, CHANNELS)
+                linear(line(&of.g, row), &adjoint, CHANNELS)
             }),
         ),
     ]);

@@ -40,7 +40,7 @@ enum Command {
     Ablate(ablate::AblateArgs),
     /// Train on the Rust sources at hand, generate, and write a report
     Demo(demo::DemoArgs),
-    /// Time the resolvent mixer beside attention as sequences grow
+    /// Time mixers of positions beside attention as sequences grow
     Speed(speed::SpeedArgs),
 }
 

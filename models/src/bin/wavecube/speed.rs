@@ -11,13 +11,14 @@ use wavecube_models::{
 
 use crate::DeviceArgs;
 
-/// Time the resolvent mixer beside attention as sequences grow
+/// Time mixers of positions beside attention as sequences grow
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   wavecube speed --device wgpu
   wavecube speed --lengths 1024,8192 --width 256 --heads 4 --device cuda --json speed.json
-All lengths are timed in one run: milliseconds, the median of the calls after one that is not counted.")]
+All lengths are timed in one run: milliseconds, the median of the calls after one that is not counted, forward / forward
+and backward, and how many times as long attention takes.")]
 pub(crate) struct SpeedArgs {
     /// Positions of a sequence
     #[arg(long, value_delimiter = ',', default_value = "128,256,512,1024,2048,4096")]
@@ -51,7 +52,8 @@ pub(crate) fn main(args: &SpeedArgs) -> Result<()> {
         calls: args.calls,
     };
     let rows = speed::measure(&options, &selected.device, |row| {
-        eprintln!("{}: {:.2} ms attention, {:.2} ms left", row.length, row.attention, row.left);
+        let times = row.times.iter().map(|time| format!("{} {:.2} ms", time.mixer, time.both));
+        eprintln!("{}: {}", row.length, times.collect::<Vec<_>>().join(", "));
     })?;
     print!("{}", speed::markdown(&rows));
     if let Some(path) = &args.json {
