@@ -10,6 +10,7 @@ mod limits;
 
 pub mod fft;
 pub mod lct;
+pub mod polar;
 
 pub use dtype::Dtype;
 pub use error::{DeviceFault, Error, Result};

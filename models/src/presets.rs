@@ -39,8 +39,10 @@ pub enum Preset {
     BkExits,
     /// With experts, halting, scales and exits.
     BkFull,
-    /// The byte-spectral model without any cure but causality.
+    /// The byte-spectral model as configured.
     Spectral,
+    /// Without any cure but causality.
+    SpectralPlain,
     /// With phases that turn with the position.
     SpectralAnchored,
     /// With gates.
@@ -55,7 +57,7 @@ pub enum Preset {
 
 impl Preset {
     /// All, in the order from baseline to full.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Attention,
         Self::LctGpt,
         Self::Bk,
@@ -69,6 +71,7 @@ impl Preset {
         Self::BkExits,
         Self::BkFull,
         Self::Spectral,
+        Self::SpectralPlain,
         Self::SpectralAnchored,
         Self::SpectralGated,
         Self::SpectralPhase,
@@ -87,7 +90,8 @@ impl Preset {
                     config.lct_gpt.placement = Placement::None;
                 }
             }
-            Self::Spectral
+            Self::Spectral => config.model = Architecture::ByteSpectral,
+            Self::SpectralPlain
             | Self::SpectralAnchored
             | Self::SpectralGated
             | Self::SpectralPhase
@@ -140,7 +144,7 @@ impl Preset {
 
     fn set_spectral(self, model: &mut byte_spectral::ModelConfig) {
         let (channels, taps) = (model.mixer.channels, model.mixer.taps);
-        let full = SpectralConfig { channels, taps, ..SpectralConfig::default() };
+        let full = SpectralConfig { channels, taps, ..SpectralConfig::full() };
         let plain = SpectralConfig { channels, taps, ..SpectralConfig::plain() };
         model.mixer = match self {
             Self::SpectralAnchored => SpectralConfig { anchored: true, ..plain },

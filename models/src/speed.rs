@@ -80,8 +80,7 @@ pub fn measure(
         let mut spectral = |config: SpectralConfig| {
             SpectralMixer::new(&config, [width, length], 1.0, &mut random, &device)
         };
-        let (plain, full) =
-            (spectral(SpectralConfig::plain())?, spectral(SpectralConfig::default())?);
+        let (plain, full) = (spectral(SpectralConfig::plain())?, spectral(SpectralConfig::full())?);
         let x = Tensor::<3>::random([batch, length, width], Distribution::Default, &device);
         let time = |mixer, forward: &dyn Fn(Tensor<3>) -> Result<Tensor<3>>| {
             let [forward, both] = timed(&x, calls, forward)?;

@@ -32,10 +32,9 @@ fn configurations() -> Vec<(String, ModelConfig)> {
         .filter(|(_, config)| config.model == Architecture::ByteSpectral)
         .map(|(name, config)| (name, config.byte_spectral))
         .collect();
-    assert_eq!(all.len(), 6);
+    assert_eq!(all.len(), 7);
     let mut short = small();
-    short.mixer.taps = 5;
-    short.mixer.channels = 3;
+    short.mixer = SpectralConfig { taps: 5, channels: 3, ..SpectralConfig::full() };
     all.push(("short filters".to_owned(), short));
     all
 }
@@ -69,9 +68,7 @@ fn generation_by_state_is_the_parallel_form() {
         let model = model(&config, &flex());
         let whole = text(3, CONTEXT);
         let expected = read(model.forward(bytes(&whole, &flex())).unwrap());
-        let step = |past: &mut _, byte: i32| {
-            model.next(bytes(&[byte], &flex()), past).map(read)
-        };
+        let step = |past: &mut _, byte: i32| model.next(bytes(&[byte], &flex()), past).map(read);
         let mut past = model.begin(1).unwrap();
         let mut changed = Vec::new();
         for (t, &byte) in whole.iter().enumerate() {
@@ -137,7 +134,7 @@ fn filters_that_wrap_around_are_refused() {
     let mixer = SpectralMixer::new(&config.mixer, [8, 8], 1.0, &mut Random::new(1), &flex());
     assert!(mixer.unwrap().begin(1, 8).is_err());
     for bands in [0, 9] {
-        config.mixer = SpectralConfig { bands, ..SpectralConfig::default() };
+        config.mixer = SpectralConfig { bands, ..SpectralConfig::full() };
         let refused = ByteSpectral::new(&config, &mut Random::new(1), &flex()).unwrap_err();
         assert!(refused.to_string().contains("bands"), "{refused}");
     }
@@ -192,7 +189,7 @@ fn gradients_match_finite_differences() {
     let (d_model, time) = (6, 7);
     let device = flex().autodiff();
     let mixer = |device: &Device| {
-        let config = SpectralConfig::default();
+        let config = SpectralConfig::full();
         let mixer = SpectralMixer::new(&config, [d_model, time], 1.0, &mut Random::new(4), device);
         mixer.unwrap().to_device(device)
     };
