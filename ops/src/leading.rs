@@ -25,7 +25,7 @@ const VJP: &str = "leading_resolvent_vjp";
 /// # Errors
 /// [`Error::Dtype`] for `f16`, a real `d`, a complex `p` or types that differ; [`Error::Shape`] if shapes do
 /// not belong together; [`Error::Strides`] if a tensor is not contiguous; [`Error::Length`] for sequences of
-/// no elements or of more than 2²²; [`Error::Limit`] if the device has no room.
+/// no elements or of more than 2²² (2²¹ in `f64`); [`Error::Limit`] if the device has no room.
 ///
 /// ```
 /// use wavecube::{Complex32, Device, Tensor, leading_resolvent};

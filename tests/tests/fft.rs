@@ -1,123 +1,20 @@
 //! Fourier transforms against the definition in `f64`, their identities, and what they reject.
 
 use wavecube::{
-    Complex32, Complex64, Device, Direction, Dtype, Error, FftPlan, FftProblem, Layout, Limits,
+    Complex32, Complex64, Direction, Dtype, Error, FftPlan, FftProblem, Layout, Limits,
     Normalization, Tensor, fft, fft_in_place, fft_into, fft_vjp, fftn, fftn_vjp, ifft, ifft_vjp,
     irfft, irfft_vjp, rfft, rfft_vjp,
 };
-use wavecube_core::fft::is_prime;
 use wavecube_kernels::fft::{FftBindings, fft_launch, upload_tables};
 use wavecube_testing::{
-    Rng, assert_close, catalogue, devices, has, nan_filled, read, reference, relative_l2, tensor,
+    Rng, assert_close, catalogue, devices, nan_filled, read,
+    reference::{self, fft::bound},
+    relative_l2, tensor,
 };
 
 const NORMS: [Normalization; 3] =
     [Normalization::Backward, Normalization::Ortho, Normalization::Forward];
 const DIRECTIONS: [Direction; 2] = [Direction::Forward, Direction::Inverse];
-
-/// 4 ε log₂ N: an FFT's error grows with the number of its stages.
-fn bound(dtype: Dtype, n: usize) -> f64 {
-    4.0 * dtype.compute().epsilon() * (n as f64).log2().max(1.0)
-}
-
-/// One transform of `[rows, n]` into NaN-filled memory, against the truth.
-fn check_length(device: &Device, rng: &mut Rng, dtype: Dtype, n: usize, exact: bool) {
-    let direction = DIRECTIONS[rng.int(0, 1)];
-    let norm = NORMS[rng.int(0, 2)];
-    let rows = rng.int(1, 3);
-    let what = format!("{device} {dtype} {rows}x{n} {direction:?} {norm:?} seed {}", rng.seed);
-    let (x, values) = tensor(device, &rng.complex(rows * n), dtype, true, &[rows, n]).unwrap();
-    let mut y = nan_filled(device, dtype, true, &[rows, n]).unwrap();
-    fft_into(&x, &mut y, -1, direction, norm).expect(&what);
-    let expected: Vec<Complex64> = if exact {
-        values.chunks(n).flat_map(|row| reference::fft::dft(row, direction, norm)).collect()
-    } else {
-        reference::fft::rows(&values, n, direction, norm)
-    };
-    assert_close(&what, &read(&y), &expected, bound(dtype, n));
-}
-
-#[test]
-fn lengths_to_256() {
-    for device in devices() {
-        let mut rng = Rng::fresh();
-        for n in 1..=256 {
-            check_length(device, &mut rng, Dtype::F32, n, true);
-        }
-    }
-}
-
-fn is_smooth(mut n: usize) -> bool {
-    for p in [2, 3, 5, 7, 11, 13] {
-        while n.is_multiple_of(p) {
-            n /= p;
-        }
-    }
-    n == 1
-}
-
-/// Every smooth length compiles a kernel, so a run takes a fresh sample of them; with
-/// `WAVECUBE_EXHAUSTIVE` set it takes them all.
-fn sampled(rng: &mut Rng, lengths: Vec<usize>, sample: usize) -> Vec<usize> {
-    if std::env::var_os("WAVECUBE_EXHAUSTIVE").is_some() {
-        return lengths;
-    }
-    (0..sample).map(|_| lengths[rng.int(0, lengths.len() - 1)]).collect()
-}
-
-#[test]
-fn smooth_lengths_to_4096() {
-    for device in devices() {
-        let mut rng = Rng::fresh();
-        for n in sampled(&mut rng, (257..=4096).filter(|&n| is_smooth(n)).collect(), 16) {
-            check_length(device, &mut rng, Dtype::F32, n, false);
-        }
-        check_length(device, &mut rng, Dtype::F32, 4096, false);
-    }
-}
-
-#[test]
-fn prime_lengths_to_10007() {
-    for device in devices() {
-        let mut rng = Rng::fresh();
-        // Bluestein's lengths share kernels, each of Rader's has its own.
-        let primes = (257..=10_007).filter(|&n| is_prime(n));
-        let (rader, bluestein) = primes.partition(|&n| is_smooth(n - 1));
-        for n in sampled(&mut rng, rader, 8).into_iter().chain::<Vec<usize>>(bluestein) {
-            check_length(device, &mut rng, Dtype::F32, n, false);
-        }
-    }
-}
-
-#[test]
-fn a_million_points_once() {
-    for device in devices() {
-        check_length(device, &mut Rng::fresh(), Dtype::F32, 1 << 20, false);
-    }
-}
-
-#[test]
-fn double_and_half_precision() {
-    for device in devices() {
-        let mut rng = Rng::fresh();
-        if has(device, Dtype::F64) {
-            for n in [1, 2, 13, 16, 60, 121, 127, 1000, 2048, 8192] {
-                check_length(device, &mut rng, Dtype::F64, n, false);
-            }
-        }
-        if has(device, Dtype::F16) {
-            for n in [1, 5, 64, 97, 360] {
-                let (x, values) =
-                    tensor(device, &rng.complex(2 * n), Dtype::F16, true, &[2, n]).unwrap();
-                let y = fft(&x, -1, Normalization::Ortho).unwrap();
-                let expected =
-                    reference::fft::rows(&values, n, Direction::Forward, Normalization::Ortho);
-                // The arithmetic is f32; storing rounds every part once, by half an ε.
-                assert_close("f16", &read(&y), &expected, Dtype::F16.epsilon());
-            }
-        }
-    }
-}
 
 #[test]
 fn the_catalogue_is_right() {

@@ -3,6 +3,7 @@
 mod convolution;
 mod device;
 mod fft;
+mod fft_lengths;
 mod fft_plan;
 mod lct;
 mod leading;

@@ -15,7 +15,7 @@
 //! elsewhere one may vanish, and what follows it in the sequence is then not finite.
 //!
 //! # Supported, rejected
-//! 1 to 2²² elements, empty batches; rejected are longer sequences, `f16`, and what the device has no room
+//! 1 to 2²² elements, in `f64` 2²¹, empty batches; rejected are longer sequences, `f16`, and what the device has no room
 //! for: all in [`LeadingPlan::new`].
 //!
 //! # Work mapping
@@ -58,7 +58,8 @@ use crate::{
 
 /// The elements that a unit has at least, where several share a sequence.
 const ELEMENTS: usize = 8;
-/// The most units that share a sequence.
+/// The most units that share a sequence, in single precision; in double half as many, with more registers
+/// each (`ptxas` spills 8 bytes of the gradient for 256).
 const UNITS: usize = 256;
 /// Units that a cube has at least, where there are sequences for them.
 const FILL: usize = 64;
@@ -115,8 +116,9 @@ impl LeadingPlan {
             let expected = "f32 or f64: in f16 the diagonal alone would cost 2.7e-4";
             return Err(Error::Dtype { op, argument: "d", expected, found: dtype });
         }
-        if n == 0 || n > UNITS * STRETCH {
-            let expected = "at least 1 and at most 2^22";
+        let units = if dtype == Dtype::F64 { UNITS / 2 } else { UNITS };
+        if n == 0 || n > units * STRETCH {
+            let expected = "at least 1 and at most 2^22, in f64 2^21";
             return Err(Error::Length { op, argument: "d", expected, found: n });
         }
         let bytes = rows.saturating_mul(n).saturating_mul(2 * dtype.size());
@@ -135,7 +137,7 @@ impl LeadingPlan {
             mixed: false,
         };
         let room = limits.shared_bytes / tile(1, 1).shared_bytes();
-        let most = UNITS.min(limits.units_per_cube).min(room).max(1);
+        let most = units.min(limits.units_per_cube).min(room).max(1);
         let most = 1usize << most.ilog2();
         let (units, together) = if serial {
             (1, if limits.serial { 1 } else { SERIAL_UNITS.min(limits.units_per_cube) })

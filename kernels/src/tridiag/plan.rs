@@ -439,7 +439,9 @@ impl TridiagPlan {
             Algorithm::Streamed => {
                 let tile = TileConfig { elements: LONG, carried: true, ..config };
                 let tiles = (n + tile.overlap()).div_ceil(LONG);
-                let units = if limits.serial { 1 } else { FILL.min(limits.units_per_cube) };
+                // In double precision half as many, with more registers each: `ptxas` spills 8 bytes for 64.
+                let fill = if config.double { FILL / 2 } else { FILL };
+                let units = if limits.serial { 1 } else { fill.min(limits.units_per_cube) };
                 (tile, tiles, units, rows.saturating_mul(tiles).div_ceil(units))
             }
         };

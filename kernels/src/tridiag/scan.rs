@@ -104,8 +104,9 @@ pub(super) fn reciprocal<F: Float>(a: Complex<F>) -> Complex<F> {
     let s = renormaliser::<F>(size::<F>(a));
     let re = a.re * s;
     let im = a.im * s;
-    let factor = s / (re * re + im * im);
-    complex::<F>(re * factor, -(im * factor))
+    // The scale is a power of two: it may come last, and a reciprocal takes fewer registers than a quotient.
+    let inverse = F::new(1.0) / (re * re + im * im);
+    complex::<F>(re * inverse * s, -(im * inverse * s))
 }
 
 /// Four complex numbers: what a chunk does to whatever enters it, or what enters it.

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use wavecube::{Complex64, Direction, Normalization};
+use wavecube::{Complex64, Direction, Dtype, Normalization};
 
 fn scale(direction: Direction, norm: Normalization, n: usize) -> f64 {
     match (norm, direction) {
@@ -65,4 +65,9 @@ pub fn hermitian(bins: &[Complex64], n: usize) -> Vec<Complex64> {
             }
         })
         .collect()
+}
+
+/// 4 ε log₂ N: an FFT's error grows with the number of its stages.
+pub fn bound(dtype: Dtype, n: usize) -> f64 {
+    4.0 * dtype.compute().epsilon() * (n as f64).log2().max(1.0)
 }
