@@ -4,6 +4,7 @@ mod constants;
 mod device;
 mod launch;
 
+pub mod attention;
 pub mod fft;
 pub mod lct;
 pub mod tridiag;

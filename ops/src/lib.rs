@@ -15,6 +15,7 @@
 //! An operation that returns `Ok` has been enqueued; a fault of the device shows on the next
 //! [`Tensor::read`]. An operation that returns an error has enqueued nothing.
 
+mod attention;
 mod convolution;
 mod device;
 mod fft;
@@ -23,6 +24,9 @@ mod leading;
 mod tensor;
 mod tridiag;
 
+pub use attention::{
+    Attended, Attention, AttentionGradients, attention, attention_into, attention_vjp,
+};
 pub use convolution::{causal_convolution, causal_convolution_filter_vjp, causal_convolution_vjp};
 pub use device::Device;
 pub use fft::{
