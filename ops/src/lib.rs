@@ -25,7 +25,8 @@ mod tensor;
 mod tridiag;
 
 pub use attention::{
-    Attended, Attention, AttentionGradients, attention, attention_into, attention_vjp,
+    Attended, Attention, AttentionGradients, KvCache, KvCacheConfig, Rotary, Step, attention,
+    attention_into, attention_vjp,
 };
 pub use convolution::{causal_convolution, causal_convolution_filter_vjp, causal_convolution_vjp};
 pub use device::Device;
@@ -51,6 +52,7 @@ pub use tridiag::{
     Kept, Pivots, Resolvent, Solution, SolveGradients, Tridiagonal, TridiagonalGradients,
     resolvent_diagonal, resolvent_diagonal_vjp,
 };
+pub use wavecube_core::cache::SequenceId;
 pub use wavecube_core::{
     Complex32, Complex64, DeviceFault, Dtype, Error, Layout, Limits, Result,
     fft::{Direction, Normalization},
@@ -59,4 +61,5 @@ pub use wavecube_core::{
         WeilMatrix, ZeroPoint,
     },
 };
+pub use wavecube_kernels::attention::Storage as CacheStorage;
 pub use wavecube_kernels::fft::{FftPlan, FftProblem};

@@ -13,7 +13,7 @@ use cubecl::prelude::*;
 use super::{
     geometry::{Geometry, Part, UNSEEN, is_seen, key_at, part, query, query_at, score, seen_keys},
     plan::Storage,
-    rotate::rotate_rows,
+    rotate::hadamard,
     tile::{Rows, accumulate, products, stored, widened, zero},
     tiles::TileConfig,
 };
@@ -88,7 +88,11 @@ pub(super) fn forward<N: Float, E: Numeric, O: Float, W: Size, WE: Size>(
             item += CUBE_DIM as usize;
         }
         sync_cube();
-        rotate_rows::<E, W, WE>(&mut queries, &mut numbers.shift, cache, part.kv_head, config);
+        if comptime!(config.storage != Storage::Float) {
+            shifted_products::<W>(&queries, &mut numbers.shift, &cache.shift, part.kv_head, config);
+            sync_cube();
+            hadamard::<W>(&mut queries, config);
+        }
         let mut row = UNIT_POS as usize;
         while row < rows {
             numbers.most[row] = f32::new(UNSEEN);
@@ -122,6 +126,33 @@ pub(super) fn forward<N: Float, E: Numeric, O: Float, W: Size, WE: Size>(
             tile += comptime!(config.keys);
         }
         store::<O, W>(out, lse, &sums, &numbers, geometry, slopes, &part, first_row, split, config);
+    }
+}
+
+/// What the shift of the keys adds to the products of every row.
+#[cube]
+fn shifted_products<W: Size>(
+    rows: &Rows<W>,
+    products: &mut Shared<[f32]>,
+    shift: &[f32],
+    kv_head: usize,
+    #[comptime] config: TileConfig,
+) {
+    let vectors = comptime!(config.vectors());
+    let lanes = comptime!(config.lanes);
+    let mut row = UNIT_POS as usize;
+    while row < comptime!(config.rows) {
+        let mut total = f32::new(0.0);
+        for c in 0..vectors {
+            let value = rows[row * vectors + c];
+            #[unroll]
+            for lane in 0..lanes {
+                let channel = kv_head * comptime!(config.dim) + c * lanes + lane;
+                total += value.extract(lane) * shift[channel];
+            }
+        }
+        products[row] = total;
+        row += CUBE_DIM as usize;
     }
 }
 

@@ -112,7 +112,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    fn of(layout: &Layout, lanes: usize) -> Self {
+    pub(super) fn of(layout: &Layout, lanes: usize) -> Self {
         let [outer, head, token] = [0, 1, 2].map(|axis| layout.strides()[axis] / lanes);
         Self { offset: layout.offset() / lanes, outer, head, token }
     }

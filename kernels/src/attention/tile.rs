@@ -37,7 +37,7 @@ pub(super) fn widened<E: Numeric, WE: Size, W: Size>(
 }
 
 /// Vector `at` of keys or values, however they are stored. Codes lie in words, the first in the lowest
-/// bits, with half of their range added.
+/// bits, and stand for the middles of equal cells.
 #[cube]
 pub(super) fn stored<E: Numeric, WE: Size, W: Size>(
     source: &[Vector<E, WE>],
@@ -60,7 +60,8 @@ pub(super) fn stored<E: Numeric, WE: Size, W: Size>(
         for lane in 0..lanes {
             let shift = begin + comptime!((lane * bits) as u32);
             let code = (word >> shift) & comptime!((1u32 << bits) - 1);
-            let centred = f32::cast_from(code) - f32::cast_from(comptime!(1u32 << (bits - 1)));
+            let middle = f32::new(comptime!((1u32 << (bits - 1)) as f32 - 0.5));
+            let centred = f32::cast_from(code) - middle;
             wide.insert(lane, centred * scale);
         }
         wide

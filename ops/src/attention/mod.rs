@@ -1,10 +1,14 @@
 //! Attention on device tensors. See `wavecube_kernels::attention` for the formulas.
 
+mod cache;
 mod gradients;
 mod options;
+mod rotary;
 
+pub use cache::{KvCache, KvCacheConfig, Step};
 pub use gradients::{AttentionGradients, attention_vjp};
 pub use options::Attention;
+pub use rotary::Rotary;
 
 use wavecube_core::{Dtype, Error, Result};
 use wavecube_kernels::attention::{AttentionBindings, AttentionPlan, attention_launch};

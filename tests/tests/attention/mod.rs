@@ -1,5 +1,6 @@
 //! Attention against softmax attention in `f64`, and its cache against a model.
 
+mod cache;
 mod forward;
 mod gradients;
 mod inputs;
