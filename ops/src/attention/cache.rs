@@ -316,17 +316,36 @@ impl KvCache {
         Ok(Attended { out, lse })
     }
 
+    /// The keys and the values of a layer as they lie, `[pages, kv_heads, page_size, dim]`. What no
+    /// sequence owns is whatever the memory held.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a layer that there is not, [`Error::Unsupported`] if they are quantised.
+    pub fn stored(&self, layer: usize) -> Result<[Tensor; 2]> {
+        const OP: &str = "KvCache::stored";
+        let CacheProblem { storage, dtype, .. } = self.plan.problem;
+        if storage != Storage::Float {
+            let reason = "quantised keys and values are no tensors";
+            return Err(Error::Unsupported { op: OP, argument: "storage", reason });
+        }
+        let pool = self.pool(OP, layer)?;
+        let tensor = |handle: &Handle| {
+            Tensor::from_handle(&self.device, handle.clone(), dtype, false, self.plan.layout())
+        };
+        Ok([tensor(&pool.k)?, tensor(&pool.v)?])
+    }
+
+    fn pool(&self, op: &'static str, layer: usize) -> Result<&Pool> {
+        let (expected, found) = ("below the number of layers", layer as f64);
+        self.pools.get(layer).ok_or(Error::Value { op, argument: "layer", expected, found })
+    }
+
     fn checked_pool(&self, op: &'static str, layer: usize, step: &Step) -> Result<&Pool> {
         if step.version != self.version {
             let (expected, found) = ("the last change of the cache", step.version as f64);
             return Err(Error::Value { op, argument: "step", expected, found });
         }
-        self.pools.get(layer).ok_or(Error::Value {
-            op,
-            argument: "layer",
-            expected: "below the number of layers",
-            found: layer as f64,
-        })
+        self.pool(op, layer)
     }
 
     fn check_tensor(

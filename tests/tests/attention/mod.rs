@@ -107,3 +107,8 @@ fn options(problem: &reference::attention::Attention) -> wavecube::Attention {
         None => options,
     }
 }
+
+#[test]
+fn the_catalogue_is_right() {
+    wavecube_testing::catalogue::assert_right("attention/");
+}
