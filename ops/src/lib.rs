@@ -1,4 +1,4 @@
-//! Batched Fourier and linear canonical transforms, and tridiagonal operators, on CUDA, WGPU and the CPU.
+//! Batched Fourier and linear canonical transforms, tridiagonal operators and attention, on CUDA, WGPU and the CPU.
 //!
 //! ```
 //! use wavecube::{Complex32, Device, Normalization, Tensor, fft, ifft};

@@ -12,7 +12,7 @@
 use cubecl::prelude::*;
 
 use super::{
-    geometry::{Geometry, Part, Place, key_at, part},
+    geometry::{Geometry, Part, Place, key_at, part, slot},
     plan::{GROUP, Storage},
     rotate::{hadamard, turned},
     tile::{Rows, zero},
@@ -55,6 +55,13 @@ fn token(geometry: &Geometry, index: &[u32], row: usize) -> Token {
     let source =
         place.offset + part.batch * place.outer + part.kv_head * place.head + t * place.token;
     Token { part, position, source, exists }
+}
+
+/// The first vector of a token in the pages.
+#[cube]
+fn place_of(geometry: &Geometry, index: &[u32], token: &Token) -> usize {
+    let slot = slot(geometry, index, &token.part, token.position);
+    key_at(&geometry.k, &token.part, &slot)
 }
 
 #[cube]
@@ -126,7 +133,7 @@ pub(super) fn write<N: Float, E: Numeric, W: Size, WE: Size>(
                 for lane in 0..lanes {
                     stored.insert(lane, E::cast_from(loaded.extract(lane)));
                 }
-                let at = key_at(&geometry.k, geometry, &fresh.index, &token.part, token.position);
+                let at = place_of(geometry, &fresh.index, &token);
                 target[at + item % vectors] = stored;
             }
             item += CUBE_DIM as usize;
@@ -140,9 +147,7 @@ pub(super) fn write<N: Float, E: Numeric, W: Size, WE: Size>(
         while item < comptime!(config.rows * config.dim / GROUP) {
             let token = token(geometry, &fresh.index, first + item / groups);
             if token.exists {
-                let at = key_at(&geometry.k, geometry, &fresh.index, &token.part, token.position)
-                    * lanes
-                    + item % groups * GROUP;
+                let at = place_of(geometry, &fresh.index, &token) * lanes + item % groups * GROUP;
                 quantise::<E, W, WE>(&rows, item, target, scales, at, config);
             }
             item += CUBE_DIM as usize;

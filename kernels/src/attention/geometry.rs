@@ -112,6 +112,66 @@ pub(super) fn query(geometry: &Geometry, slopes: &[f32], part: &Part, row: usize
     }
 }
 
+/// The queries of a cube's rows in shared memory: made once a row, asked for every product.
+#[derive(CubeType)]
+pub(super) struct Queries {
+    i: Shared<[u32]>,
+    head: Shared<[u32]>,
+    position: Shared<[i32]>,
+    first: Shared<[i32]>,
+    last: Shared<[i32]>,
+    slope: Shared<[f32]>,
+}
+
+#[cube]
+impl Queries {
+    pub(super) fn new(#[comptime] rows: usize) -> Queries {
+        Queries {
+            i: Shared::<[u32]>::new_slice(rows),
+            head: Shared::<[u32]>::new_slice(rows),
+            position: Shared::<[i32]>::new_slice(rows),
+            first: Shared::<[i32]>::new_slice(rows),
+            last: Shared::<[i32]>::new_slice(rows),
+            slope: Shared::<[f32]>::new_slice(rows),
+        }
+    }
+
+    /// Makes `rows` rows from row `first` on, to be asked behind a barrier.
+    pub(super) fn fill(
+        &mut self,
+        geometry: &Geometry,
+        slopes: &[f32],
+        part: &Part,
+        first: usize,
+        #[comptime] rows: usize,
+    ) {
+        let mut row = UNIT_POS as usize;
+        while row < rows {
+            let query = query(geometry, slopes, part, first + row);
+            self.i[row] = query.i as u32;
+            self.head[row] = query.head as u32;
+            self.position[row] = query.position;
+            self.first[row] = query.first;
+            self.last[row] = query.last;
+            self.slope[row] = query.slope;
+            row += CUBE_DIM as usize;
+        }
+    }
+
+    pub(super) fn get(&self, geometry: &Geometry, row: usize) -> Query {
+        let i = self.i[row] as usize;
+        Query {
+            i,
+            head: self.head[row] as usize,
+            exists: i < geometry.q_len,
+            position: self.position[row],
+            first: self.first[row],
+            last: self.last[row],
+            slope: self.slope[row],
+        }
+    }
+}
+
 impl Place {
     /// For a launch.
     pub(super) fn launch(steps: &super::plan::Steps) -> PlaceLaunch {
@@ -125,22 +185,67 @@ pub(super) fn query_at(place: &Place, part: &Part, query: &Query) -> usize {
     place.offset + part.batch * place.outer + query.head * place.head + query.i * place.token
 }
 
-/// The first vector of a key or value.
+/// Where a key and its value lie: the sequence or page, and the place in it.
+#[derive(CubeType)]
+pub(super) struct Slot {
+    pub(super) outer: usize,
+    pub(super) token: usize,
+}
+
 #[cube]
-pub(super) fn key_at(
-    place: &Place,
-    geometry: &Geometry,
-    index: &[u32],
-    part: &Part,
-    key: usize,
-) -> usize {
+pub(super) fn slot(geometry: &Geometry, index: &[u32], part: &Part, key: usize) -> Slot {
     let paged = geometry.table > 0;
     let tables = 2 * geometry.batch * geometry.indexed;
     let page = key / geometry.page_size;
     let entry = select(paged, tables + part.batch * geometry.table + page, 0usize);
-    let outer = select(paged, index[entry] as usize, part.batch);
-    let token = key % geometry.page_size;
-    place.offset + outer * place.outer + part.kv_head * place.head + token * place.token
+    Slot {
+        outer: select(paged, index[entry] as usize, part.batch),
+        token: key % geometry.page_size,
+    }
+}
+
+/// The first vector of a key or value.
+#[cube]
+pub(super) fn key_at(place: &Place, part: &Part, slot: &Slot) -> usize {
+    place.offset + slot.outer * place.outer + part.kv_head * place.head + slot.token * place.token
+}
+
+/// The slots of a tile in shared memory: divided once a key, asked for every vector.
+#[derive(CubeType)]
+pub(super) struct Slots {
+    outer: Shared<[u32]>,
+    token: Shared<[u32]>,
+}
+
+#[cube]
+impl Slots {
+    pub(super) fn new(#[comptime] keys: usize) -> Slots {
+        Slots { outer: Shared::<[u32]>::new_slice(keys), token: Shared::<[u32]>::new_slice(keys) }
+    }
+
+    /// Makes the slots from key `first` on, to be asked behind a barrier.
+    pub(super) fn fill(
+        &mut self,
+        geometry: &Geometry,
+        index: &[u32],
+        part: &Part,
+        first: usize,
+        #[comptime] keys: usize,
+    ) {
+        let mut key = UNIT_POS as usize;
+        while key < keys {
+            if first + key < part.kv_len {
+                let slot = slot(geometry, index, part, first + key);
+                self.outer[key] = slot.outer as u32;
+                self.token[key] = slot.token as u32;
+            }
+            key += CUBE_DIM as usize;
+        }
+    }
+
+    pub(super) fn get(&self, key: usize) -> Slot {
+        Slot { outer: self.outer[key] as usize, token: self.token[key] as usize }
+    }
 }
 
 /// A score and how fast it changes with the product it is made of.

@@ -11,7 +11,7 @@
 use cubecl::prelude::*;
 
 use super::{
-    geometry::{Geometry, Part, Place, is_seen, key_at, part, query, query_at, score, seen_keys},
+    geometry::{Geometry, Part, Place, Queries, is_seen, part, query, query_at, score, seen_keys},
     kernel::narrowed,
     tile::{Rows, accumulate, products, widened, zero},
     tiles::TileConfig,
@@ -58,24 +58,23 @@ pub(super) fn inner_products<N: Float, W: Size>(
     }
 }
 
-/// Rows of queries, scaled, or of what has their shape, from row `first` on; zeros where there is none.
+/// Rows of queries, scaled, or of what has their shape; zeros where there is none.
 #[cube]
 fn load_queries<N: Float, W: Size>(
     rows: &mut Rows<W>,
     source: &[Vector<N, W>],
     place: &Place,
     scale: f32,
-    operands: &Operands<N, W>,
     geometry: &Geometry,
     part: &Part,
-    first: usize,
+    asked: &Queries,
     #[comptime] pitch: usize,
     #[comptime] config: TileConfig,
 ) {
     let vectors = comptime!(config.vectors());
     let mut item = UNIT_POS as usize;
     while item < comptime!(config.rows * config.vectors()) {
-        let query = query(geometry, &operands.slopes, part, first + item / vectors);
+        let query = asked.get(geometry, item / vectors);
         let mut value = zero::<W>();
         // Padding is not read: it may hold anything.
         if query.i < part.q_len {
@@ -93,8 +92,6 @@ fn load_keys<N: Float, W: Size>(
     rows: &mut Rows<W>,
     source: &[Vector<N, W>],
     place: &Place,
-    operands: &Operands<N, W>,
-    geometry: &Geometry,
     part: &Part,
     first: usize,
     #[comptime] pitch: usize,
@@ -106,7 +103,8 @@ fn load_keys<N: Float, W: Size>(
         let key = first + item / vectors;
         let mut value = zero::<W>();
         if key < part.kv_len {
-            let at = key_at(place, geometry, &operands.index, part, key) + item % vectors;
+            let head = part.batch * place.outer + part.kv_head * place.head;
+            let at = place.offset + head + key * place.token + item % vectors;
             value = widened::<N, W, W>(source, at, config);
         }
         rows[item / vectors * pitch + item % vectors] = value;
@@ -134,28 +132,66 @@ struct Weight {
     gradient: f32,
 }
 
-/// From the products of query row `row` with a key and of its gradient with the value.
+/// The queries of a tile, with what the forward pass left of them.
+#[derive(CubeType)]
+struct Known {
+    asked: Queries,
+    lse: Shared<[f32]>,
+    inner: Shared<[f32]>,
+}
+
 #[cube]
-fn weight<N: Float, W: Size>(
-    operands: &Operands<N, W>,
-    geometry: &Geometry,
-    part: &Part,
-    row: usize,
-    key: usize,
-    product: f32,
-    by_value: f32,
-) -> Weight {
-    let query = query(geometry, &operands.slopes, part, row);
-    let found = score(geometry, &query, key, product);
-    let mut weight = f32::new(0.0);
-    let mut gradient = f32::new(0.0);
-    if is_seen(found.value) {
-        let heads = part.batch * geometry.q_heads + query.head;
-        let at = heads * geometry.q_len + query.i;
-        weight = f32::exp(found.value - operands.lse[at]);
-        gradient = weight * (by_value - operands.inner[at]) * found.slope;
+impl Known {
+    fn new(#[comptime] config: TileConfig) -> Known {
+        Known {
+            asked: Queries::new(config.rows),
+            lse: Shared::<[f32]>::new_slice(config.rows),
+            inner: Shared::<[f32]>::new_slice(config.rows),
+        }
     }
-    Weight { weight, gradient }
+
+    /// Rows from row `first` on, to be asked behind a barrier.
+    fn fill<N: Float, W: Size>(
+        &mut self,
+        operands: &Operands<N, W>,
+        geometry: &Geometry,
+        part: &Part,
+        first: usize,
+        #[comptime] config: TileConfig,
+    ) {
+        self.asked.fill(geometry, &operands.slopes, part, first, config.rows);
+        let mut row = UNIT_POS as usize;
+        while row < comptime!(config.rows) {
+            let query = query(geometry, &operands.slopes, part, first + row);
+            if query.exists {
+                let heads = part.batch * geometry.q_heads + query.head;
+                let at = heads * geometry.q_len + query.i;
+                self.lse[row] = operands.lse[at];
+                self.inner[row] = operands.inner[at];
+            }
+            row += CUBE_DIM as usize;
+        }
+    }
+
+    /// From the products of row `row` with a key and of its gradient with the value.
+    fn weight(
+        &self,
+        geometry: &Geometry,
+        row: usize,
+        key: usize,
+        product: f32,
+        by_value: f32,
+    ) -> Weight {
+        let query = self.asked.get(geometry, row);
+        let found = score(geometry, &query, key, product);
+        let mut weight = f32::new(0.0);
+        let mut gradient = f32::new(0.0);
+        if is_seen(found.value) {
+            weight = f32::exp(found.value - self.lse[row]);
+            gradient = weight * (by_value - self.inner[row]) * found.slope;
+        }
+        Weight { weight, gradient }
+    }
 }
 
 /// Ones, to add to sums without shrinking them.
@@ -204,15 +240,17 @@ pub(super) fn by_queries<N: Float, W: Size>(
         let mut weights = Shared::<[f32]>::new_slice(comptime!(config.rows * config.keys));
         let ones = ones(config);
         let place = contiguous(geometry, false, config);
+        let mut known = Known::new(config);
+        known.fill::<N, W>(operands, geometry, &part, first_row, config);
+        sync_cube();
         load_queries::<N, W>(
             &mut queries,
             &operands.q,
             &geometry.q,
             geometry.scale,
-            operands,
             geometry,
             &part,
-            first_row,
+            &known.asked,
             vectors,
             config,
         );
@@ -221,10 +259,9 @@ pub(super) fn by_queries<N: Float, W: Size>(
             &operands.g,
             &place,
             1.0f32,
-            operands,
             geometry,
             &part,
-            first_row,
+            &known.asked,
             vectors,
             config,
         );
@@ -236,8 +273,6 @@ pub(super) fn by_queries<N: Float, W: Size>(
                 &mut keys,
                 &operands.k,
                 &geometry.k,
-                operands,
-                geometry,
                 &part,
                 tile,
                 comptime!(config.pitch()),
@@ -247,8 +282,6 @@ pub(super) fn by_queries<N: Float, W: Size>(
                 &mut values,
                 &operands.v,
                 &geometry.v,
-                operands,
-                geometry,
                 &part,
                 tile,
                 comptime!(config.pitch()),
@@ -263,16 +296,7 @@ pub(super) fn by_queries<N: Float, W: Size>(
                 let by_value = products::<W>(&results, &values, first, t, config);
                 #[unroll]
                 for m in 0..together {
-                    let row = first_row + first + m;
-                    let found = weight::<N, W>(
-                        operands,
-                        geometry,
-                        &part,
-                        row,
-                        tile + t,
-                        by_key[m],
-                        by_value[m],
-                    );
+                    let found = known.weight(geometry, first + m, tile + t, by_key[m], by_value[m]);
                     weights[(first + m) * width + t] = found.gradient;
                 }
                 item += CUBE_DIM as usize;
@@ -285,7 +309,7 @@ pub(super) fn by_queries<N: Float, W: Size>(
         sync_cube();
         let mut item = UNIT_POS as usize;
         while item < comptime!(config.rows * config.vectors()) {
-            let query = query(geometry, &operands.slopes, &part, first_row + item / vectors);
+            let query = known.asked.get(geometry, item / vectors);
             if query.exists {
                 let value = sums[item] * Vector::new(geometry.scale);
                 let at = query_at(&place, &part, &query) + item % vectors;
@@ -323,28 +347,8 @@ pub(super) fn by_keys<N: Float, W: Size>(
         let mut weights = Shared::<[f32]>::new_slice(comptime!(config.rows * config.keys));
         let mut slopes = Shared::<[f32]>::new_slice(comptime!(config.rows * config.keys));
         let ones = ones(config);
-        load_keys::<N, W>(
-            &mut keys,
-            &operands.k,
-            &geometry.k,
-            operands,
-            geometry,
-            &part,
-            first_key,
-            vectors,
-            config,
-        );
-        load_keys::<N, W>(
-            &mut values,
-            &operands.v,
-            &geometry.v,
-            operands,
-            geometry,
-            &part,
-            first_key,
-            vectors,
-            config,
-        );
+        load_keys::<N, W>(&mut keys, &operands.k, &geometry.k, &part, first_key, vectors, config);
+        load_keys::<N, W>(&mut values, &operands.v, &geometry.v, &part, first_key, vectors, config);
         clear::<W>(&mut k_sums, config);
         clear::<W>(&mut v_sums, config);
         let place = contiguous(geometry, false, config);
@@ -356,16 +360,18 @@ pub(super) fn by_keys<N: Float, W: Size>(
         let first = max(low, 0i32) as usize * group;
         let end = min(max(high, 0i32) as usize, part.q_len) * group;
         let mut tile = first / width * width;
+        let mut known = Known::new(config);
+        known.fill::<N, W>(operands, geometry, &part, tile, config);
+        sync_cube();
         while tile < end {
             load_queries::<N, W>(
                 &mut queries,
                 &operands.q,
                 &geometry.q,
                 geometry.scale,
-                operands,
                 geometry,
                 &part,
-                tile,
+                &known.asked,
                 comptime!(config.pitch()),
                 config,
             );
@@ -374,10 +380,9 @@ pub(super) fn by_keys<N: Float, W: Size>(
                 &operands.g,
                 &place,
                 1.0f32,
-                operands,
                 geometry,
                 &part,
-                tile,
+                &known.asked,
                 comptime!(config.pitch()),
                 config,
             );
@@ -391,21 +396,14 @@ pub(super) fn by_keys<N: Float, W: Size>(
                 #[unroll]
                 for m in 0..together {
                     let key = first_key + first + m;
-                    let found = weight::<N, W>(
-                        operands,
-                        geometry,
-                        &part,
-                        tile + t,
-                        key,
-                        by_key[m],
-                        by_value[m],
-                    );
+                    let found = known.weight(geometry, t, key, by_key[m], by_value[m]);
                     weights[(first + m) * width + t] = found.weight;
                     slopes[(first + m) * width + t] = found.gradient;
                 }
                 item += CUBE_DIM as usize;
             }
             sync_cube();
+            known.fill::<N, W>(operands, geometry, &part, tile + width, config);
             accumulate::<W>(&mut k_sums, &ones, &slopes, &queries, config);
             accumulate::<W>(&mut v_sums, &ones, &weights, &results, config);
             sync_cube();

@@ -11,7 +11,10 @@
 use cubecl::prelude::*;
 
 use super::{
-    geometry::{Geometry, Part, UNSEEN, is_seen, key_at, part, query, query_at, score, seen_keys},
+    geometry::{
+        Geometry, Part, Queries, Slots, UNSEEN, is_seen, key_at, part, query, query_at, score,
+        seen_keys, slot,
+    },
     plan::Storage,
     rotate::hadamard,
     tile::{Rows, accumulate, products, stored, widened, zero},
@@ -74,11 +77,19 @@ pub(super) fn forward<N: Float, E: Numeric, O: Float, W: Size, WE: Size>(
             shrink: Shared::<[f32]>::new_slice(rows),
             shift: Shared::<[f32]>::new_slice(rows),
         };
+        let mut asked = Queries::new(rows);
+        asked.fill(geometry, slopes, &part, first_row, rows);
+        let (seen, end) = seen_keys(geometry, &part, first_row, config);
+        let begin = split * geometry.split;
+        let mut tile = max(seen, begin);
+        let last = min(end, begin + geometry.split);
+        let mut slots = Slots::new(comptime!(config.keys));
+        slots.fill(geometry, index, &part, tile, comptime!(config.keys));
+        sync_cube();
         let mut item = UNIT_POS as usize;
         while item < rows * vectors {
-            let row = first_row + item / vectors;
+            let query = asked.get(geometry, item / vectors);
             let mut value = zero::<W>();
-            let query = query(geometry, slopes, &part, row);
             if query.exists {
                 let at = query_at(&geometry.q, &part, &query) + item % vectors;
                 value = widened::<N, W, W>(q, at, config) * Vector::new(geometry.scale);
@@ -99,25 +110,17 @@ pub(super) fn forward<N: Float, E: Numeric, O: Float, W: Size, WE: Size>(
             numbers.total[row] = f32::new(0.0);
             row += CUBE_DIM as usize;
         }
-        let (seen, end) = seen_keys(geometry, &part, first_row, config);
-        let begin = split * geometry.split;
-        let mut tile = max(seen, begin);
-        let last = min(end, begin + geometry.split);
         while tile < last {
-            load::<E, W, WE>(&mut keys, &mut values, cache, geometry, index, &part, tile, config);
+            load::<E, W, WE>(&mut keys, &mut values, cache, geometry, &part, &slots, tile, config);
             sync_cube();
-            scores::<W>(
-                &queries,
-                &keys,
-                &mut weights,
-                &numbers,
+            slots.fill(
                 geometry,
-                slopes,
+                index,
                 &part,
-                first_row,
-                tile,
-                config,
+                tile + comptime!(config.keys),
+                comptime!(config.keys),
             );
+            scores::<W>(&queries, &keys, &mut weights, &numbers, geometry, &asked, tile, config);
             sync_cube();
             weigh(&mut weights, &mut numbers, config);
             sync_cube();
@@ -125,7 +128,7 @@ pub(super) fn forward<N: Float, E: Numeric, O: Float, W: Size, WE: Size>(
             sync_cube();
             tile += comptime!(config.keys);
         }
-        store::<O, W>(out, lse, &sums, &numbers, geometry, slopes, &part, first_row, split, config);
+        store::<O, W>(out, lse, &sums, &numbers, geometry, &asked, &part, split, config);
     }
 }
 
@@ -163,8 +166,8 @@ fn load<E: Numeric, W: Size, WE: Size>(
     values: &mut Rows<W>,
     cache: &Stored<E, WE>,
     geometry: &Geometry,
-    index: &[u32],
     part: &Part,
+    slots: &Slots,
     tile: usize,
     #[comptime] config: TileConfig,
 ) {
@@ -176,9 +179,10 @@ fn load<E: Numeric, W: Size, WE: Size>(
         let mut k = zero::<W>();
         let mut v = zero::<W>();
         if tile + t < part.kv_len {
-            let at = key_at(&geometry.k, geometry, index, part, tile + t) + c;
+            let slot = slots.get(t);
+            let at = key_at(&geometry.k, part, &slot) + c;
             k = stored::<E, WE, W>(&cache.k, &cache.k_scales, at, config);
-            let at = key_at(&geometry.v, geometry, index, part, tile + t) + c;
+            let at = key_at(&geometry.v, part, &slot) + c;
             v = stored::<E, WE, W>(&cache.v, &cache.v_scales, at, config);
         }
         keys[t * comptime!(config.pitch()) + c] = k;
@@ -195,9 +199,7 @@ fn scores<W: Size>(
     weights: &mut Shared<[f32]>,
     numbers: &RowNumbers,
     geometry: &Geometry,
-    slopes: &[f32],
-    part: &Part,
-    first_row: usize,
+    asked: &Queries,
     tile: usize,
     #[comptime] config: TileConfig,
 ) {
@@ -210,7 +212,7 @@ fn scores<W: Size>(
         let found = products::<W>(queries, keys, first, t, config);
         #[unroll]
         for m in 0..together {
-            let query = query(geometry, slopes, part, first_row + first + m);
+            let query = asked.get(geometry, first + m);
             let mut product = found[m];
             if comptime!(config.storage != Storage::Float) {
                 product += numbers.shift[first + m];
@@ -256,9 +258,8 @@ fn store<O: Float, W: Size>(
     sums: &Rows<W>,
     numbers: &RowNumbers,
     geometry: &Geometry,
-    slopes: &[f32],
+    asked: &Queries,
     part: &Part,
-    first_row: usize,
     split: usize,
     #[comptime] config: TileConfig,
 ) {
@@ -267,7 +268,7 @@ fn store<O: Float, W: Size>(
     while item < comptime!(config.rows * config.vectors()) {
         let row = item / vectors;
         let c = item % vectors;
-        let query = query(geometry, slopes, part, first_row + row);
+        let query = asked.get(geometry, row);
         if query.exists {
             let total = numbers.total[row];
             let some = total > 0.0f32;
@@ -367,7 +368,8 @@ pub(super) fn naive<N: Float, W: Size>(
         let mut total = f32::new(0.0);
         let mut sum = zero::<W>();
         for key in 0..part.kv_len {
-            let k_at = key_at(&geometry.k, geometry, index, &part, key);
+            let slot = slot(geometry, index, &part, key);
+            let k_at = key_at(&geometry.k, &part, &slot);
             let mut products = zero::<W>();
             for other in 0..vectors {
                 products += widened::<N, W, W>(q, at + other, config)
@@ -382,7 +384,7 @@ pub(super) fn naive<N: Float, W: Size>(
             let larger = max(most, value);
             let weight = select(is_seen(value), f32::exp(value - larger), 0.0f32);
             let shrink = select(most == larger, 1.0f32, f32::exp(most - larger));
-            let v_at = key_at(&geometry.v, geometry, index, &part, key) + c;
+            let v_at = key_at(&geometry.v, &part, &slot) + c;
             let v = widened::<N, W, W>(&cache.v, v_at, config);
             sum = sum * Vector::new(shrink) + v * Vector::new(weight);
             total = total * shrink + weight;

@@ -100,14 +100,20 @@ impl TileConfig {
         self.keys * self.pitch() * self.lanes
     }
 
-    /// Shared bytes of the forward kernel: queries, sums, keys, values, weights, and four numbers a row.
+    /// Shared bytes of the forward kernel: queries, sums, keys, values, weights, ten numbers a row and two a key.
     pub fn forward_bytes(&self) -> usize {
-        4 * (2 * self.rows * self.dim + 2 * self.tile_numbers() + self.rows * (self.keys + 4))
+        4 * (2 * self.rows * self.dim
+            + 2 * self.tile_numbers()
+            + self.rows * (self.keys + 10)
+            + 2 * self.keys)
     }
 
     /// Shared bytes of the gradient's larger kernel: keys, values and their gradients, queries and the
-    /// results' gradients, weights and their gradients.
+    /// results' gradients, weights and their gradients, and nine numbers a row.
     pub fn gradient_bytes(&self) -> usize {
-        4 * (4 * self.rows * self.dim + 2 * self.tile_numbers() + 2 * self.rows * self.keys)
+        4 * (4 * self.rows * self.dim
+            + 2 * self.tile_numbers()
+            + 2 * self.rows * self.keys
+            + 9 * self.rows)
     }
 }
