@@ -253,7 +253,7 @@ impl Block {
             if let (Placement::Before, Some(lct)) = (self.placement, &self.lct) {
                 y = lct.forward(y)?;
             }
-            y = attention.forward(y, context);
+            y = attention.forward(y, context)?;
             if let (Placement::After, Some(lct)) = (self.placement, &self.lct) {
                 y = lct.forward(y)?;
             }

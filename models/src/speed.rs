@@ -76,7 +76,7 @@ pub fn measure(
         let context = SequenceContext::new(length, width / heads, false, &device);
         let x = Tensor::<3>::random([batch, length, width], Distribution::Default, &device);
         let time = |forward: &dyn Fn(Tensor<3>) -> Result<Tensor<3>>| timed(&x, calls, forward);
-        let [attention_forward, attention] = time(&|x| Ok(attention.forward(x, &context)))?;
+        let [attention_forward, attention] = time(&|x| Ok(attention.forward(x, &context)?))?;
         let [left_forward, left] = time(&|x| Ok(left.forward(x)?))?;
         let [blocked_forward, blocked] = time(&|x| Ok(blocked.forward(x)?))?;
         let row = SpeedRow {

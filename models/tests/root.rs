@@ -1,5 +1,6 @@
 //! Tests of the models: operations, layers, models, training, and everything a user can get wrong.
 
+mod attention;
 mod bridge;
 mod experts;
 mod inputs;

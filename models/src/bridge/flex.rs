@@ -2,8 +2,9 @@
 
 use burn::backend::Flex;
 
-use super::{FftBackend, LctBackend, TridiagBackend};
+use super::{AttentionBackend, FftBackend, LctBackend, TridiagBackend};
 
+impl AttentionBackend for Flex {}
 impl FftBackend for Flex {}
 impl LctBackend for Flex {}
 impl TridiagBackend for Flex {}

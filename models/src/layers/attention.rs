@@ -3,17 +3,17 @@
 use burn::{
     module::Module,
     nn::Linear,
-    tensor::{Bool, Device, Tensor, TensorData, activation::softmax},
+    tensor::{Device, Tensor, TensorData},
 };
 
-use super::linear;
-use crate::random::Random;
+use wavecube_core::Result;
 
-/// What every block of a model shares in one pass: the causal mask and the rotary tables.
+use super::linear;
+use crate::{bridge::attention, random::Random};
+
+/// What every block of a model shares in one pass: the rotary tables.
 #[derive(Debug, Clone)]
 pub struct SequenceContext {
-    /// `[1, 1, time, time]`, true where the key is in the future.
-    future: Tensor<4, Bool>,
     /// Rotary `(cos, sin)`, each `[1, 1, time, d_head]`, where the model rotates.
     rotary: Option<(Tensor<4>, Tensor<4>)>,
 }
@@ -21,9 +21,8 @@ pub struct SequenceContext {
 impl SequenceContext {
     /// For sequences of `time` positions; with `rope`, tables for heads of width `d_head`.
     pub fn new(time: usize, d_head: usize, rope: bool, device: &Device) -> Self {
-        let future = Tensor::<2, Bool>::tril_mask([time, time], 0, device).unsqueeze();
         let rotary = rope.then(|| rotary_tables(time, d_head, device));
-        Self { future, rotary }
+        Self { rotary }
     }
 }
 
@@ -83,7 +82,11 @@ impl CausalSelfAttention {
     }
 
     /// `[batch, time, d_model]` to the same shape.
-    pub fn forward(&self, x: Tensor<3>, context: &SequenceContext) -> Tensor<3> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`attention()`], for an input without positions.
+    pub fn forward(&self, x: Tensor<3>, context: &SequenceContext) -> Result<Tensor<3>> {
         let [batch, time, d_model] = x.dims();
         let d_head = d_model / self.heads;
         let qkv = self.qkv.forward(x);
@@ -98,11 +101,7 @@ impl CausalSelfAttention {
             q = rotate(q, tables);
             k = rotate(k, tables);
         }
-        let scale = 1.0 / (d_head as f64).sqrt();
-        let scores = (q * scale).matmul(k.swap_dims(2, 3));
-        let mask = context.future.clone().expand([batch, self.heads, time, time]);
-        let weights = softmax(scores.mask_fill(mask, f32::NEG_INFINITY), 3);
-        let mixed = weights.matmul(v).swap_dims(1, 2).reshape([batch, time, d_model]);
-        self.out.forward(mixed)
+        let mixed = attention(q, k, v)?.swap_dims(1, 2).reshape([batch, time, d_model]);
+        Ok(self.out.forward(mixed))
     }
 }
