@@ -5,9 +5,15 @@ use burn::{
     tensor::{Device, Int, Tensor, activation::log_softmax},
 };
 use serde::{Deserialize, Serialize};
-use wavecube_core::Result;
+use wavecube_core::{Error, Result};
 
-use crate::{config::Config, flops::Flops, lct_gpt::LctGpt, random::Random, resnet_bk::ResNetBk};
+use crate::{
+    config::Config,
+    flops::Flops,
+    lct_gpt::{LctGpt, Past},
+    random::Random,
+    resnet_bk::ResNetBk,
+};
 
 /// Which model: `model = "…"` in a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -109,6 +115,32 @@ impl Model {
         match self {
             Self::LctGpt(model) => Ok(model.forward(bytes)?.narrow(1, time - 1, 1)),
             Self::ResnetBk(model) => model.next_logits(bytes),
+        }
+    }
+
+    /// Whether it can go on from what it has seen: where attention alone mixes positions.
+    pub fn advances(&self) -> bool {
+        match self {
+            Self::LctGpt(model) => model.advances(),
+            Self::ResnetBk(_) => false,
+        }
+    }
+
+    /// Logits `[batch, 1, 256]` of the byte after `bytes`, which follow those that `past` has seen; `past` then
+    /// has seen these too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward); [`Unsupported`](wavecube_core::Error::Unsupported) where the model
+    /// does not [`advance`](Self::advances).
+    pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
+        match self {
+            Self::LctGpt(model) => model.advance(bytes, past),
+            Self::ResnetBk(_) => Err(Error::Unsupported {
+                op: "Model::advance",
+                argument: "past",
+                reason: "its resolvents keep no state yet: run it over the whole text",
+            }),
         }
     }
 

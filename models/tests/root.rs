@@ -3,6 +3,7 @@
 mod attention;
 mod bridge;
 mod experts;
+mod generation;
 mod inputs;
 mod layers;
 mod model;
