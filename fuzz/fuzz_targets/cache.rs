@@ -57,7 +57,9 @@ fuzz_target!(|history: History| {
         for &id in &ids {
             let Ok(table) = pages.table(id) else { continue };
             assert_eq!(table.len(), pages.len(id).unwrap().div_ceil(pages.page_size()));
-            table.iter().for_each(|&page| owners[page as usize] += 1);
+            for &page in table {
+                owners[page as usize] += 1;
+            }
         }
         for (page, &count) in owners.iter().enumerate() {
             assert_eq!(pages.owners(page as u32), count);

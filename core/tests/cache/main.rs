@@ -146,7 +146,9 @@ impl Model {
             assert_eq!(self.pages.len(self.ids[at]).unwrap(), tokens.len());
             let table = self.pages.table(self.ids[at]).unwrap();
             assert_eq!(table.len(), tokens.len().div_ceil(self.pages.page_size()));
-            table.iter().for_each(|&page| owners[page as usize] += 1);
+            for &page in table {
+                owners[page as usize] += 1;
+            }
             for (token, &value) in tokens.iter().enumerate() {
                 let found = self.memory[self.place(at, token)];
                 assert_eq!(found, Some(value), "token {token} of sequence {at}");

@@ -3,9 +3,10 @@
 
 #![allow(
     clippy::needless_pass_by_value,
+    clippy::collapsible_if,
     clippy::used_underscore_binding,
     clippy::too_many_arguments,
-    reason = "values known at compile time pass by value, the macro reads the types' argument, and \
+    reason = "values and conditions known at compile time stand by themselves, the macro reads the types' argument, and \
               buffers are arguments of their own"
 )]
 

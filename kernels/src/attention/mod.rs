@@ -1,7 +1,7 @@
 //! Attention with tiles in shared memory, from tensors or from the pages of a cache, and its gradients.
 //!
 //! # Formula
-//! `s_ij = scale · q_i · k_j`, with a soft cap `c · tanh(s/c)`, less `slope · |p_i − j|` (ALiBi), for the keys
+//! `s_ij = scale · q_i · k_j`, with a soft cap `c · tanh(s/c)`, less `slope · |p_i − j|` (`ALiBi`), for the keys
 //! that query `i` sees; `P_ij = exp(s_ij − L_i)` with the log-sum-exp `L_i = ln Σ_j exp s_ij`;
 //! `out_i = Σ_j P_ij v_j`. Query `i` of `n_q` stands at `p_i = n_k − n_q + i`, so that a causal mask is aligned at the
 //! bottom right, and sees the keys from `p_i − left` to `p_i + right`. A query that sees no key gets zeros, and
@@ -56,7 +56,7 @@
 //!
 //! # References
 //! Milakov and Gimelshein 2018, algorithm 3 (online softmax); Dao, *FlashAttention-2*, 2023, algorithms 1 and 2; Ashkboos et
-//! al., *QuaRot*, 2024 (rotated keys).
+//! al., *Outlier-free 4-bit inference in rotated models*, 2024.
 
 mod append;
 mod append_launch;

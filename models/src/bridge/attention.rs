@@ -33,7 +33,7 @@ pub trait AttentionBackend: Backend {
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        plain_attention::<Self>(q, k, v)
+        plain_attention::<Self>(&q, k, v)
     }
 
     /// The gradients of `q`, `k` and `v` when `grad` arrives at the result `out`.
@@ -59,7 +59,7 @@ fn scale<B: Backend>(q: &FloatTensor<B>) -> f64 {
 
 /// The largest score of every query, and all their exponentials relative to it.
 fn exponentials<B: Backend>(
-    q: FloatTensor<B>,
+    q: &FloatTensor<B>,
     k: FloatTensor<B>,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
     let (n, m) = (q.shape()[2], k.shape()[2]);
@@ -68,7 +68,7 @@ fn exponentials<B: Backend>(
         .map(|at| if at % m + n > m + at / m { f32::NEG_INFINITY } else { 0.0 })
         .collect();
     let future = TensorData::new(future, [1, 1, n, m]).convert_dtype(dtype);
-    let q = B::float_mul_scalar(q.clone(), scale::<B>(&q).into());
+    let q = B::float_mul_scalar(q.clone(), scale::<B>(q).into());
     let scores = B::float_matmul(q, B::float_swap_dims(k, 2, 3));
     let scores = B::float_add(scores, B::float_from_data(future, &device));
     let most = B::float_max_dim(scores.clone(), 3);
@@ -76,7 +76,7 @@ fn exponentials<B: Backend>(
 }
 
 pub(super) fn plain_attention<B: Backend>(
-    q: FloatTensor<B>,
+    q: &FloatTensor<B>,
     k: FloatTensor<B>,
     v: FloatTensor<B>,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
@@ -97,7 +97,7 @@ pub(super) fn plain_attention_vjp<B: Backend>(
     grad: FloatTensor<B>,
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let scale = scale::<B>(&q);
-    let (_, weights) = exponentials::<B>(q.clone(), k.clone());
+    let (_, weights) = exponentials::<B>(&q, k.clone());
     let weights = B::float_div(weights.clone(), B::float_sum_dim(weights, 3));
     let transposed = |x| B::float_swap_dims(x, 2, 3);
     let by_v = B::float_matmul(transposed(weights.clone()), grad.clone());

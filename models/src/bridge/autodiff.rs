@@ -187,7 +187,7 @@ impl<B: AttentionBackend, C: CheckpointStrategy> AttentionBackend for Autodiff<B
         v: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [q.node(), k.node(), v.node()];
-        let [q, k, v] = [q, k, v].map(|x| x.into_primitive());
+        let (q, k, v) = (q.into_primitive(), k.into_primitive(), v.into_primitive());
         let (out, lse) = B::causal_attention(q.clone(), k.clone(), v.clone());
         let constant = Self::from_inner(lse.clone());
         let tracked = match Attention.prepare::<C>(nodes).compute_bound().stateful() {

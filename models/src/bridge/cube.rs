@@ -289,7 +289,7 @@ impl AttentionBackend for CubeBackend {
                 let lse = CubeTensor::new_contiguous(client, device, shape, handle, DType::F32);
                 (from_wavecube(&out, &q), lse)
             }
-            None => attention::plain_attention::<Self>(q, k, v),
+            None => attention::plain_attention::<Self>(&q, k, v),
         }
     }
 

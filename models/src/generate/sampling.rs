@@ -65,7 +65,9 @@ impl Sampling {
         random: &mut Random,
     ) -> u8 {
         let mut seen = [false; 256];
-        history.iter().for_each(|&byte| seen[usize::from(byte)] = true);
+        for &byte in history {
+            seen[usize::from(byte)] = true;
+        }
         let penalised = |byte: u8, logit: f64| match seen[usize::from(byte)] {
             true if logit > 0.0 => logit / self.repetition_penalty,
             true => logit * self.repetition_penalty,

@@ -46,7 +46,8 @@ impl Utf8 {
         }
     }
 
-    pub(super) fn is_complete(&self) -> bool {
+    #[cfg(test)]
+    fn is_complete(&self) -> bool {
         self.missing == 0
     }
 }

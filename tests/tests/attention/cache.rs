@@ -350,7 +350,7 @@ fn misuse_changes_nothing() {
         let causal = wavecube::Attention::causal();
         let found = cache.attend(0, &step, &q, &causal.clone().lengths(&[[3, 3]]));
         assert!(matches!(found, Err(Error::Unsupported { argument: "lengths", .. })), "{found:?}");
-        assert!(matches!(cache.attend(0, &step, &k, &causal), Ok(_)));
+        assert!(cache.attend(0, &step, &k, &causal).is_ok());
         assert!(matches!(
             cache.attend(0, &step, &zeros(&[1, 3, 3, 8]), &causal),
             Err(Error::Length { .. })
