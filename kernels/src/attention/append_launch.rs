@@ -406,7 +406,8 @@ pub fn turn_launch(
     }
     let list: Vec<u8> = starts.iter().flat_map(|start| start.to_ne_bytes()).collect();
     let units = if limits.serial { 1 } else { UNITS.min(limits.units_per_cube) };
-    // SAFETY: the lines above have compared the buffers with the layout, and the table with the positions.
+    // SAFETY: the lines above have compared, by `holds`, the buffers with the layout and the table with the
+    // positions.
     unsafe {
         turn::launch_unchecked(
             client,
