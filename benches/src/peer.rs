@@ -6,7 +6,7 @@ use std::{hint::black_box, time::Instant};
 use cubecl::{prelude::*, std::tensor::TensorHandle, zspace::Shape};
 use cubek_fft::{CfftBindings, FftMode, cfft_launch_any_size};
 use rustfft::{FftPlanner, num_complex::Complex32};
-use wavecube::{Device, Dtype, Normalization, Tensor, Tridiagonal};
+use wavecube::{CacheStorage, Device, Dtype, Normalization, Tensor, Tridiagonal};
 use wavecube_testing::{
     Rng,
     catalogue::{self, Case, Peer, tridiag::Task},
@@ -16,7 +16,7 @@ use crate::median_seconds;
 
 /// The peer of a case and the seconds it takes, where there is one.
 pub(crate) fn of(device: &Device, case: &Case) -> Option<(String, f64)> {
-    let Case { rows, n, peer, .. } = *case;
+    let Case { dtype, rows, n, peer, .. } = *case;
     match peer {
         Peer::Nothing => None,
         Peer::Serial => {
@@ -26,6 +26,13 @@ pub(crate) fn of(device: &Device, case: &Case) -> Option<(String, f64)> {
         Peer::Whole => {
             let seconds = tridiag_seconds(device, case, Task::Diagonal, Tridiagonal::clone);
             Some(("our own diagonal of all elements in f32".into(), seconds))
+        }
+        Peer::Unquantised => {
+            let prepared = catalogue::attention::decode(dtype, CacheStorage::Float, n)
+                .prepare(device)
+                .expect("the case fits the device");
+            let seconds = median_seconds(|| prepared.call().expect("as the case"));
+            Some(("our own decoding from a cache of the same type".into(), seconds))
         }
         Peer::Fft if device.limits().serial => {
             Some(("rustfft, one core".into(), rustfft_seconds(rows, n)))

@@ -8,6 +8,7 @@ mod error;
 mod layout;
 mod limits;
 
+pub mod cache;
 pub mod fft;
 pub mod lct;
 pub mod polar;

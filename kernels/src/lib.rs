@@ -5,6 +5,7 @@ mod device;
 mod launch;
 mod lines;
 
+pub mod attention;
 pub mod fft;
 pub mod lct;
 pub mod mixing;

@@ -1,4 +1,4 @@
-//! Batched Fourier and linear canonical transforms, and tridiagonal operators, on CUDA, WGPU and the CPU.
+//! Batched Fourier and linear canonical transforms, tridiagonal operators and attention, on CUDA, WGPU and the CPU.
 //!
 //! ```
 //! use wavecube::{Complex32, Device, Normalization, Tensor, fft, ifft};
@@ -15,6 +15,7 @@
 //! An operation that returns `Ok` has been enqueued; a fault of the device shows on the next
 //! [`Tensor::read`]. An operation that returns an error has enqueued nothing.
 
+mod attention;
 mod convolution;
 mod device;
 mod fft;
@@ -26,6 +27,10 @@ mod sum;
 mod tensor;
 mod tridiag;
 
+pub use attention::{
+    Attended, Attention, AttentionGradients, KvCache, KvCacheConfig, Rotary, Step, attention,
+    attention_into, attention_vjp,
+};
 pub use convolution::{causal_convolution, causal_convolution_filter_vjp, causal_convolution_vjp};
 pub use device::Device;
 pub use fft::{
@@ -56,6 +61,7 @@ pub use tridiag::{
     Kept, Pivots, Resolvent, Solution, SolveGradients, Tridiagonal, TridiagonalGradients,
     resolvent_diagonal, resolvent_diagonal_vjp,
 };
+pub use wavecube_core::cache::SequenceId;
 pub use wavecube_core::{
     Complex32, Complex64, DeviceFault, Dtype, Error, Layout, Limits, Result,
     fft::{Direction, Normalization},
@@ -64,4 +70,5 @@ pub use wavecube_core::{
         WeilMatrix, ZeroPoint,
     },
 };
+pub use wavecube_kernels::attention::Storage as CacheStorage;
 pub use wavecube_kernels::fft::{FftPlan, FftProblem};

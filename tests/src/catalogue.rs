@@ -1,5 +1,6 @@
 //! One list of cases for tests, benches and the code-generation gate.
 
+pub mod attention;
 mod convolution;
 mod fft;
 mod lct;
@@ -54,6 +55,8 @@ pub enum Peer {
     Serial,
     /// The diagonal of the same operators with nothing coarser and nothing left out.
     Whole,
+    /// The same decoding from a cache that holds numbers as they are.
+    Unquantised,
 }
 
 type Prepare = dyn Fn(&Device, &mut Rng) -> Result<Prepared> + Send + Sync;
@@ -128,6 +131,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = fft::cases();
     cases.extend(lct::cases());
     cases.extend(lct_parameters::cases());
+    cases.extend(attention::cases());
     cases.extend(convolution::cases());
     cases.extend(leading::cases());
     cases.extend(mixing::cases());

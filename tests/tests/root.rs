@@ -1,5 +1,6 @@
 //! All tests of the operations, in one binary.
 
+mod attention;
 mod convolution;
 mod device;
 mod fft;
