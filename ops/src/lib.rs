@@ -47,8 +47,10 @@ pub use tridiag::{
     Kept, Pivots, Resolvent, Solution, SolveGradients, Tridiagonal, TridiagonalGradients,
     resolvent_diagonal, resolvent_diagonal_vjp,
 };
+/// Quantised weights on the host.
+pub use wavecube_core::quant;
 pub use wavecube_core::{
-    Complex32, Complex64, DeviceFault, Dtype, Error, Layout, Limits, Result,
+    Complex32, Complex64, DeviceFault, Dtype, Error, FileFault, Layout, Limits, Result,
     fft::{Direction, Normalization},
     lct::{
         Abcd, ComplexAbcd, Frame, Lie, OutputGrid, ShearFactors, ShearForm, ShearPasses,

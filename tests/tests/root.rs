@@ -6,5 +6,6 @@ mod fft;
 mod fft_plan;
 mod lct;
 mod leading;
+mod qmatmul;
 mod tidy;
 mod tridiag;
