@@ -6,6 +6,7 @@ mod launch;
 
 pub mod fft;
 pub mod lct;
+pub mod qmatmul;
 pub mod tridiag;
 
 pub(crate) use constants::constant;
