@@ -20,6 +20,7 @@ mod device;
 mod fft;
 mod lct;
 mod leading;
+mod qmatmul;
 mod tensor;
 mod tridiag;
 
@@ -42,6 +43,10 @@ pub use lct::{
     lct_weil_vjp, lct2, lct2_param_vjp, lct2_vjp, scaling, scaling_param_vjp, scaling_vjp,
 };
 pub use leading::{leading_resolvent, leading_resolvent_vjp};
+pub use qmatmul::{
+    Number, QmatmulOptions, QmatmulPlan, QmatmulStrategy, QuantizedComplexWeight, QuantizedWeight,
+    qmatmul, qmatmul_complex, qmatmul_complex_vjp, qmatmul_into, qmatmul_vjp, qmatmul_with,
+};
 pub use tensor::{Element, Tensor};
 pub use tridiag::{
     Kept, Pivots, Resolvent, Solution, SolveGradients, Tridiagonal, TridiagonalGradients,

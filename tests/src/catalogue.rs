@@ -6,6 +6,7 @@ mod lct;
 mod lct_parameters;
 mod leading;
 mod lines;
+mod qmatmul;
 pub mod tridiag;
 
 use wavecube::{Complex64, Device, Dtype, Result, Tensor};
@@ -53,6 +54,8 @@ pub enum Peer {
     Serial,
     /// The diagonal of the same operators with nothing coarser and nothing left out.
     Whole,
+    /// The product with a square weight in floats, by another library.
+    FloatMatmul,
 }
 
 type Prepare = dyn Fn(&Device, &mut Rng) -> Result<Prepared> + Send + Sync;
@@ -129,6 +132,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(lct_parameters::cases());
     cases.extend(convolution::cases());
     cases.extend(leading::cases());
+    cases.extend(qmatmul::cases());
     cases.extend(tridiag::cases());
     cases
 }

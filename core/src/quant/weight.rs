@@ -61,6 +61,10 @@ impl Parts {
     }
 }
 
+fn words_of_block(bits: Bits) -> usize {
+    BLOCK * bits.count() / 32
+}
+
 /// Word and bit of a code in its block.
 pub(super) fn place(bits: Bits, j: usize) -> (usize, usize) {
     let (h, b, i) = (j / 16, j % 16 / 4, j % 4);
@@ -156,55 +160,52 @@ impl PackedWeight {
         let scale_words =
             packed(scales.iter().map(|&s| scheme.scale.encode(s)), scheme.scale.size());
         let zero_words = packed(zeros.iter().map(|&zero| zero.into()), 1);
-        let mut weight =
-            Self { scheme, shape, words: Vec::new(), scales: scale_words, zeros: zero_words };
-        weight.words = vec![0; parts.words];
-        let words_a_row = parts.words / n;
+        let (bits, a_row, a_block) = (scheme.bits, parts.words / n, words_of_block(scheme.bits));
         let groups_a_row = scheme.group.count(k);
-        for row in 0..n {
-            for j in 0..k.next_multiple_of(BLOCK) {
-                let code = if j < k {
-                    codes[row * k + j].into()
-                } else {
-                    weight.zero_of((row + 1) * groups_a_row - 1)
-                };
-                let (word, bit) = place(scheme.bits, j % BLOCK);
-                let block = j / BLOCK * (BLOCK * scheme.bits.count() / 32);
-                weight.words[row * words_a_row + block + word] |= code << bit;
+        let mut words = vec![0u32; parts.words];
+        for (row, (words, codes)) in words.chunks_mut(a_row).zip(codes.chunks(k)).enumerate() {
+            let zero =
+                zeros.get((row + 1) * groups_a_row - 1).map_or(bits.middle(), |&zero| zero.into());
+            let filled = codes.iter().map(|&code| code.into()).chain(core::iter::repeat(zero));
+            for (j, code) in filled.take(k.next_multiple_of(BLOCK)).enumerate() {
+                let (word, bit) = place(bits, j % BLOCK);
+                words[j / BLOCK * a_block + word] |= code << bit;
             }
         }
-        let Self { words, scales, zeros, .. } = weight;
-        Self::from_parts(scheme, shape, words, scales, zeros)
+        Self::from_parts(scheme, shape, words, scale_words, zero_words)
     }
 
     /// The codes, row by row: what [`PackedWeight::pack`] was given.
     pub fn codes(&self) -> Vec<u8> {
-        let [n, k] = self.shape;
-        (0..n).flat_map(|row| (0..k).map(move |j| self.code(row, j) as u8)).collect()
+        (0..self.shape[0]).flat_map(|row| self.row(row)).map(|code| code as u8).collect()
     }
 
     /// The weights that the codes stand for, row by row: `[n, k]`.
     pub fn dequantize(&self) -> Vec<f32> {
         let [n, k] = self.shape;
-        let group_len = self.scheme.group.len(k);
-        let groups_a_row = self.scheme.group.count(k);
+        let (len, groups) = (self.scheme.group.len(k), self.scheme.group.count(k));
         let mut values = Vec::with_capacity(n * k);
         for row in 0..n {
-            for j in 0..k {
-                let group = row * groups_a_row + j / group_len;
-                let steps = self.code(row, j) as f32 - self.zero_of(group) as f32;
-                values.push(self.scale_of(group) * steps);
+            let mut codes = self.row(row);
+            for group in row * groups..(row + 1) * groups {
+                let (scale, zero) = (self.scale_of(group), self.zero_of(group) as f32);
+                values.extend(codes.by_ref().take(len).map(|code| scale * (code as f32 - zero)));
             }
         }
         values
     }
 
-    fn code(&self, row: usize, j: usize) -> u32 {
-        let bits = self.scheme.bits;
-        let (word, bit) = place(bits, j % BLOCK);
-        let words_a_row = self.words.len() / self.shape[0];
-        let at = row * words_a_row + j / BLOCK * (BLOCK * bits.count() / 32) + word;
-        self.words[at] >> bit & bits.largest()
+    /// The codes of a row.
+    fn row(&self, row: usize) -> impl Iterator<Item = u32> {
+        let (bits, a_row) = (self.scheme.bits, self.words.len() / self.shape[0]);
+        let blocks = self.words[row * a_row..][..a_row].chunks(words_of_block(bits));
+        let codes = blocks.flat_map(move |words| {
+            (0..BLOCK).map(move |j| {
+                let (word, bit) = place(bits, j);
+                words[word] >> bit & bits.largest()
+            })
+        });
+        codes.take(self.shape[1])
     }
 
     /// The scale of a group, counted from the first of the first row.

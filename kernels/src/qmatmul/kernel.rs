@@ -165,7 +165,7 @@ struct Corner {
 /// Adds the products of one block, in floats.
 #[cube]
 fn add_block<F: Float>(
-    totals: &mut Array<Four<f32>>,
+    totals: &mut Array<f32>,
     x: &Activations<F>,
     weight: &Weight,
     corner: &Corner,
@@ -190,9 +190,8 @@ fn add_block<F: Float>(
             let column = min(corner.column + c, shape.n - 1);
             words.push(words_of(weight, column, block, comptime!(half * 4), bits));
         }
-        #[unroll]
         for quarter in 0..4usize {
-            let v = comptime!(half * 4 + quarter);
+            let v = quarter + half * 4;
             let mut weights = Sequence::<Four<f32>>::new();
             #[unroll]
             for c in 0..comptime!(config.columns) {
@@ -206,7 +205,7 @@ fn add_block<F: Float>(
                 let values = Four::<f32>::cast_from(x.values[at]);
                 #[unroll]
                 for c in 0..comptime!(config.columns) {
-                    totals[comptime!(r * config.columns + c)] += values * weights[c];
+                    totals[comptime!(r * config.columns + c)] += across(values * weights[c]);
                 }
             }
         }
@@ -216,7 +215,7 @@ fn add_block<F: Float>(
 /// Adds the products of one block: sums of whole numbers, exact, and then their scale.
 #[cube]
 fn add_block_of_codes<F: Float>(
-    totals: &mut Array<Four<f32>>,
+    totals: &mut Array<f32>,
     x: &Activations<F>,
     weight: &Weight,
     corner: &Corner,
@@ -229,7 +228,7 @@ fn add_block_of_codes<F: Float>(
     for c in 0..comptime!(config.columns) {
         let column = min(corner.column + c, shape.n - 1);
         let group = group_of(&weight.format, column, block);
-        let scale = Four::<f32>::new(scale_of(weight, group));
+        let scale = scale_of(weight, group);
         let zero = Four::<i32>::new(i32::cast_from(zero_of(weight, group, bits)));
         let mut sums = Array::<Four<i32>>::new(comptime!(config.rows));
         #[unroll]
@@ -239,23 +238,22 @@ fn add_block_of_codes<F: Float>(
         #[unroll]
         for half in 0..2usize {
             let words = words_of(weight, column, block, comptime!(half * 4), bits);
-            #[unroll]
             for quarter in 0..4usize {
-                let shift = shift_of(comptime!(half * 4 + quarter), bits);
+                let shift = shift_of(quarter + half * 4, bits);
                 let steps = Four::<i32>::cast_from(codes_at(words, shift, bits)) - zero;
                 #[unroll]
                 for r in 0..comptime!(config.rows) {
                     let row = min(corner.row + r, shape.m - 1);
                     let at = (row * weight.format.blocks + block) * 2 + half;
-                    let codes =
-                        codes_at(x.codes[at], comptime!(8 * quarter as u32).runtime(), 8u32);
+                    let codes = codes_at(x.codes[at], shift_of(quarter, 8u32), 8u32);
                     sums[r] += (Four::<i32>::cast_from(codes) - Four::<i32>::new(128i32)) * steps;
                 }
             }
         }
         #[unroll]
         for r in 0..comptime!(config.rows) {
-            totals[comptime!(r * config.columns + c)] += Four::<f32>::cast_from(sums[r]) * scale;
+            let sum = across(Four::<f32>::cast_from(sums[r]));
+            totals[comptime!(r * config.columns + c)] += sum * scale;
         }
     }
 }
@@ -279,10 +277,10 @@ pub(super) fn gemv<F: Float, O: Float>(
     let place = place(shape);
     let cube_column = place.n_cube * comptime!(config.units / config.share * config.columns);
     let corner = Corner { row: place.m_cube * rows, column: cube_column + unit / share * columns };
-    let mut totals = Array::<Four<f32>>::new(results);
+    let mut totals = Array::<f32>::new(results);
     #[unroll]
     for i in 0..results {
-        totals[i] = Four::<f32>::new(f32::new(0.0));
+        totals[i] = f32::new(0.0);
     }
     for block in range_stepped(place.first + unit % share, place.last, share) {
         if comptime!(config.number == Number::Integer) {
@@ -295,8 +293,7 @@ pub(super) fn gemv<F: Float, O: Float>(
         #[unroll]
         for i in 0..results {
             let row = min(corner.row + comptime!(i / config.columns), shape.m - 1);
-            let total = totals[i];
-            totals[i] = total * Four::<f32>::new(x.scales[row]);
+            totals[i] *= x.scales[row];
         }
     }
     if comptime!(config.share == 1) {
@@ -306,13 +303,13 @@ pub(super) fn gemv<F: Float, O: Float>(
                 corner.row + comptime!(i / config.columns),
                 corner.column + comptime!(i % config.columns),
             );
-            store::<F, O>(out, across(totals[i]), row, column, place.split, shape, epilogue);
+            store::<F, O>(out, totals[i], row, column, place.split, shape, epilogue);
         }
     } else {
         let mut cells = Shared::<[f32]>::new_slice(comptime!(config.cells()));
         #[unroll]
         for i in 0..results {
-            cells[unit * results + i] = across(totals[i]);
+            cells[unit * results + i] = totals[i];
         }
         sync_cube();
         // Every result is summed by one unit, in the order of the units that shared it.

@@ -439,7 +439,8 @@ fn choose(
         _ => {}
     }
     let rows = m.next_power_of_two().min(ROWS);
-    let columns = if rows <= 2 { 4 } else { 2 };
+    // An emulated unit keeps what a GPU has no registers for in a processor's cache, and pays for loads.
+    let columns = if limits.emulated && rows > 2 { 8 } else { 4 };
     // Neighbours on a GPU read neighbouring words; emulated ones read the same activations.
     let blocks = k.div_ceil(BLOCK);
     let wanted = if limits.emulated { 1 } else { SHARE.min(blocks.next_power_of_two()) };

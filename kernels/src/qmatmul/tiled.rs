@@ -38,10 +38,10 @@ pub(super) fn tiled<F: Float, O: Float>(
     let (first_row, first_column) =
         (place.m_cube * comptime!(4 * config.width), place.n_cube * comptime!(4 * config.width));
     let (low, high) = (unit % width, unit / width);
-    let mut totals = Array::<Four<f32>>::new(16usize);
+    let mut totals = Array::<f32>::new(16usize);
     #[unroll]
     for i in 0..16usize {
-        totals[i] = Four::<f32>::new(f32::new(0.0));
+        totals[i] = f32::new(0.0);
     }
 
     let line = unit / loaders;
@@ -72,7 +72,7 @@ pub(super) fn tiled<F: Float, O: Float>(
                 let column = weights[(low + comptime!(c * config.width)) * pitch + v];
                 #[unroll]
                 for r in 0..4usize {
-                    totals[comptime!(4 * r + c)] += rows[r] * column;
+                    totals[comptime!(4 * r + c)] += across(rows[r] * column);
                 }
             }
         }
@@ -82,6 +82,6 @@ pub(super) fn tiled<F: Float, O: Float>(
     for i in 0..16usize {
         let row = first_row + high + comptime!(i / 4 * config.width);
         let column = first_column + low + comptime!(i % 4 * config.width);
-        store::<F, O>(out, across(totals[i]), row, column, place.split, shape, epilogue);
+        store::<F, O>(out, totals[i], row, column, place.split, shape, epilogue);
     }
 }

@@ -3,6 +3,7 @@
 pub mod convolution;
 pub mod fft;
 pub mod lct;
+pub mod qmatmul;
 pub mod tridiag;
 
 use wavecube::Complex64;

@@ -1,8 +1,11 @@
 //! Quantised matrix products: the packed layout and its files on the host.
 
+mod catalogue;
 mod files;
 mod formats;
 mod packed;
+mod product;
+mod rejections;
 
 use wavecube::quant::{Bits, Group, ScaleType, Scheme};
 
