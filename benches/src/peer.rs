@@ -9,6 +9,7 @@ use cubek_matmul::{
     definition::{MatmulElems, MatmulGlobalElems},
     launch::launch_ref,
     multi_level,
+    routine::BlueprintStrategy,
     strategy::Strategy,
 };
 use cubek_std::InputBinding;
@@ -132,8 +133,8 @@ fn float_matmul_seconds(device: &Device, rows: usize, n: usize) -> Option<(Strin
     let (x, mut weight) = (part([rows, n], &ones(rows)), part([n, n], &ones(n)));
     weight.metadata.swap(0, 1);
     let strategies = [
-        ("simple", multi_level::Strategy::SimpleUnit(Default::default())),
-        ("gemv", multi_level::Strategy::GemvUnitPerpendicular(Default::default())),
+        ("simple", multi_level::Strategy::SimpleUnit(BlueprintStrategy::default())),
+        ("gemv", multi_level::Strategy::GemvUnitPerpendicular(BlueprintStrategy::default())),
         ("naive", multi_level::Strategy::Naive),
     ];
     let timed = strategies.into_iter().filter_map(|(name, strategy)| {

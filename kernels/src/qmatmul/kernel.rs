@@ -112,7 +112,7 @@ pub(super) fn store<F: Float, O: Float>(
 
 /// The sum of four numbers.
 #[cube]
-pub(super) fn across(four: Four<f32>) -> f32 {
+pub(super) fn across<N: Numeric>(four: Four<N>) -> N {
     (four.extract(0usize) + four.extract(1usize)) + (four.extract(2usize) + four.extract(3usize))
 }
 
@@ -142,7 +142,7 @@ pub(super) fn naive<F: Float, O: Float>(
             sum += Four::<f32>::cast_from(x[begin + v]) * weights;
         }
     }
-    store::<F, O>(out, across(sum), place.m_cube, at, place.split, shape, epilogue);
+    store::<F, O>(out, across::<f32>(sum), place.m_cube, at, place.split, shape, epilogue);
 }
 
 /// Activations of a product: as they are, or as whole numbers of 8 bits, raised by 128, in the layout of
@@ -205,7 +205,7 @@ fn add_block<F: Float>(
                 let values = Four::<f32>::cast_from(x.values[at]);
                 #[unroll]
                 for c in 0..comptime!(config.columns) {
-                    totals[comptime!(r * config.columns + c)] += across(values * weights[c]);
+                    totals[comptime!(r * config.columns + c)] += across::<f32>(values * weights[c]);
                 }
             }
         }
@@ -224,37 +224,48 @@ fn add_block_of_codes<F: Float>(
     #[comptime] config: GemvConfig,
 ) {
     let bits = comptime!(config.bits);
+    let results = comptime!(config.rows * config.columns);
+    let mut sums = Array::<i32>::new(results);
     #[unroll]
-    for c in 0..comptime!(config.columns) {
-        let column = min(corner.column + c, shape.n - 1);
-        let group = group_of(&weight.format, column, block);
-        let scale = scale_of(weight, group);
-        let zero = Four::<i32>::new(i32::cast_from(zero_of(weight, group, bits)));
-        let mut sums = Array::<Four<i32>>::new(comptime!(config.rows));
+    for i in 0..results {
+        sums[i] = 0i32;
+    }
+    #[unroll]
+    for half in 0..2usize {
+        let mut words = Sequence::<Four<u32>>::new();
+        let mut zeros = Sequence::<Four<i32>>::new();
         #[unroll]
-        for r in 0..comptime!(config.rows) {
-            sums[r] = Four::<i32>::new(0i32);
+        for c in 0..comptime!(config.columns) {
+            let column = min(corner.column + c, shape.n - 1);
+            let group = group_of(&weight.format, column, block);
+            words.push(words_of(weight, column, block, comptime!(half * 4), bits));
+            zeros.push(Four::<i32>::new(i32::cast_from(zero_of(weight, group, bits))));
         }
-        #[unroll]
-        for half in 0..2usize {
-            let words = words_of(weight, column, block, comptime!(half * 4), bits);
-            for quarter in 0..4usize {
-                let shift = shift_of(quarter + half * 4, bits);
-                let steps = Four::<i32>::cast_from(codes_at(words, shift, bits)) - zero;
+        for quarter in 0..4usize {
+            let mut steps = Sequence::<Four<i32>>::new();
+            #[unroll]
+            for c in 0..comptime!(config.columns) {
+                let codes = codes_at(words[c], shift_of(quarter + half * 4, bits), bits);
+                steps.push(Four::<i32>::cast_from(codes) - zeros[c]);
+            }
+            #[unroll]
+            for r in 0..comptime!(config.rows) {
+                let row = min(corner.row + r, shape.m - 1);
+                let at = (row * weight.format.blocks + block) * 2 + half;
+                let codes = codes_at(x.codes[at], shift_of(quarter, 8u32), 8u32);
+                let values = Four::<i32>::cast_from(codes) - Four::<i32>::new(128i32);
                 #[unroll]
-                for r in 0..comptime!(config.rows) {
-                    let row = min(corner.row + r, shape.m - 1);
-                    let at = (row * weight.format.blocks + block) * 2 + half;
-                    let codes = codes_at(x.codes[at], shift_of(quarter, 8u32), 8u32);
-                    sums[r] += (Four::<i32>::cast_from(codes) - Four::<i32>::new(128i32)) * steps;
+                for c in 0..comptime!(config.columns) {
+                    sums[comptime!(r * config.columns + c)] += across::<i32>(values * steps[c]);
                 }
             }
         }
-        #[unroll]
-        for r in 0..comptime!(config.rows) {
-            let sum = across(Four::<f32>::cast_from(sums[r]));
-            totals[comptime!(r * config.columns + c)] += sum * scale;
-        }
+    }
+    #[unroll]
+    for i in 0..results {
+        let column = min(corner.column + comptime!(i % config.columns), shape.n - 1);
+        let scale = scale_of(weight, group_of(&weight.format, column, block));
+        totals[i] += f32::cast_from(sums[i]) * scale;
     }
 }
 

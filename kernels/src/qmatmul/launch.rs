@@ -243,9 +243,13 @@ impl Enqueue<'_> {
         Ok(buffer(&arranged, plan.dtype, 4))
     }
 
-    /// Activations as whole numbers, and the scales of their rows.
-    fn quantized<F: Float>(&self) -> ActivationsLaunch<F> {
+    /// Activations as the numbers of a product: as they are, or as whole numbers with the scales of their rows.
+    fn activations<F: Float>(&self, number: Number) -> Result<ActivationsLaunch<F>> {
         let plan = self.plan;
+        if number == Number::Float {
+            let [codes, scales] = [4, 1].map(|parts| self.spare(Dtype::F32, parts));
+            return Ok(ActivationsLaunch::new(self.arranged()?, codes, scales));
+        }
         let codes = self.client.empty(plan.m * plan.blocks * BLOCK);
         let scales = self.client.empty(plan.m * 4);
         // SAFETY: one cube a row, as `QmatmulPlan::new` counts them; the kernel stores two vectors a block,
@@ -263,11 +267,8 @@ impl Enqueue<'_> {
                 elem_type(plan.dtype),
             );
         }
-        ActivationsLaunch::new(
-            self.spare(plan.dtype, 4),
-            buffer(&codes, Dtype::F32, 4),
-            buffer(&scales, Dtype::F32, 1),
-        )
+        let (codes, scales) = (buffer(&codes, Dtype::F32, 4), buffer(&scales, Dtype::F32, 1));
+        Ok(ActivationsLaunch::new(self.spare(plan.dtype, 4), codes, scales))
     }
 
     /// The sums, or their parts, to `out`.
@@ -277,70 +278,43 @@ impl Enqueue<'_> {
         let out = buffer(out, out_dtype, 1);
         let cubes = count(plan.cubes);
         let dim = CubeDim::new_1d(plan.algorithm.units() as u32);
-        let dtypes = [elem_type(plan.dtype), elem_type(out_dtype)];
-        // SAFETY: `QmatmulPlan::new` bounds every index of activations, weight and result, and
-        // `qmatmul_launch` has compared the buffers with it; kernels keep rows below `m`, columns below the
-        // row's length, blocks and rows of the weight below those of their part, and store nothing else.
-        unsafe {
-            match plan.algorithm {
-                Algorithm::Naive { bits, .. } => naive::launch_unchecked(
-                    client,
-                    cubes,
-                    dim,
-                    self.arranged()?,
-                    weight,
-                    self.epilogue(finishes),
-                    out,
-                    self.shape(),
-                    bits,
-                    dtypes,
-                ),
-                Algorithm::Gemv(config) => {
-                    let x = if config.number == Number::Integer {
-                        self.quantized()
-                    } else {
-                        let spare = self.client.empty(16);
-                        let codes = buffer(&spare, Dtype::F32, 4);
-                        let scales = buffer(&spare, Dtype::F32, 1);
-                        ActivationsLaunch::new(self.arranged()?, codes, scales)
-                    };
-                    gemv::launch_unchecked(
-                        client,
-                        cubes,
-                        dim,
-                        x,
-                        weight,
-                        self.epilogue(finishes),
-                        out,
-                        self.shape(),
-                        config,
-                        dtypes,
+        let (shape, dtypes) = (self.shape(), [elem_type(plan.dtype), elem_type(out_dtype)]);
+        match plan.algorithm {
+            Algorithm::Naive { bits, .. } => {
+                let (x, end) = (self.arranged()?, self.epilogue(finishes));
+                // SAFETY: `QmatmulPlan::new` bounds every index of activations, weight and result, and
+                // `qmatmul_launch` has compared the buffers with it. The kernel keeps rows below `m`,
+                // columns below a row's length and blocks below those of its part.
+                unsafe {
+                    naive::launch_unchecked(
+                        client, cubes, dim, x, weight, end, out, shape, bits, dtypes,
                     );
                 }
-                Algorithm::Tiled(config) => tiled::launch_unchecked(
-                    client,
-                    cubes,
-                    dim,
-                    self.arranged()?,
-                    weight,
-                    self.epilogue(finishes),
-                    out,
-                    self.shape(),
-                    config,
-                    dtypes,
-                ),
-                Algorithm::Transposed(config) => {
+            }
+            Algorithm::Gemv(config) => {
+                let (x, end) = (self.activations(config.number)?, self.epilogue(finishes));
+                // SAFETY: as above, by `QmatmulPlan::new`.
+                unsafe {
+                    gemv::launch_unchecked(
+                        client, cubes, dim, x, weight, end, out, shape, config, dtypes,
+                    );
+                }
+            }
+            Algorithm::Tiled(config) => {
+                let (x, end) = (self.arranged()?, self.epilogue(finishes));
+                // SAFETY: as above, by `QmatmulPlan::new`.
+                unsafe {
+                    tiled::launch_unchecked(
+                        client, cubes, dim, x, weight, end, out, shape, config, dtypes,
+                    );
+                }
+            }
+            Algorithm::Transposed(config) => {
+                let (g, rows) = (buffer(&self.bindings.x, plan.dtype, 1), self.rows());
+                // SAFETY: as above, by `QmatmulPlan::new`; rows of the weight stay below those of a part.
+                unsafe {
                     transposed::launch_unchecked(
-                        client,
-                        cubes,
-                        dim,
-                        buffer(&self.bindings.x, plan.dtype, 1),
-                        weight,
-                        out,
-                        self.shape(),
-                        self.rows(),
-                        config,
-                        dtypes,
+                        client, cubes, dim, g, weight, out, shape, rows, config, dtypes,
                     );
                 }
             }

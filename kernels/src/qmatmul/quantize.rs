@@ -243,15 +243,12 @@ impl ConversionPlan {
         }
         limits.check_dtype(op, "weight", dtype)?;
         let elements = k.checked_next_multiple_of(BLOCK).and_then(|k| n.checked_mul(k));
-        match elements {
-            Some(elements) if elements <= u32::MAX as usize => {
-                limits.check_buffer(op, elements as u64 * dtype.size() as u64)?;
-            }
-            _ => {
-                let (resource, available) = ("elements of an index", u64::from(u32::MAX));
-                return Err(Error::Limit { op, resource, available, required: u64::MAX });
-            }
+        let elements = elements.unwrap_or(usize::MAX);
+        if u32::try_from(elements).is_err() {
+            let (available, required) = (u64::from(u32::MAX), elements as u64);
+            return Err(Error::Limit { op, resource: "elements of an index", available, required });
         }
+        limits.check_buffer(op, elements as u64 * dtype.size() as u64)?;
         Ok(Self { op, scheme, shape: [n, k], dtype })
     }
 

@@ -72,7 +72,7 @@ pub(super) fn tiled<F: Float, O: Float>(
                 let column = weights[(low + comptime!(c * config.width)) * pitch + v];
                 #[unroll]
                 for r in 0..4usize {
-                    totals[comptime!(4 * r + c)] += across(rows[r] * column);
+                    totals[comptime!(4 * r + c)] += across::<f32>(rows[r] * column);
                 }
             }
         }

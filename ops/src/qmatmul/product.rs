@@ -22,7 +22,7 @@ pub struct QmatmulOptions {
     pub strategy: Strategy,
     /// Is added to every row: `[n]`.
     pub bias: Option<Tensor>,
-    /// Its `silu` multiplies the sum and its bias, as in SwiGLU: of the shape of the result.
+    /// Its `silu` multiplies the sum and its bias, as in a gated layer: of the shape of the result.
     pub gate: Option<Tensor>,
     /// Is added last: of the shape of the result.
     pub residual: Option<Tensor>,
