@@ -9,6 +9,7 @@ pub mod attention;
 pub mod fft;
 pub mod lct;
 pub mod mixing;
+pub mod qmatmul;
 pub mod sum;
 pub mod tridiag;
 

@@ -22,6 +22,7 @@ mod fft;
 mod lct;
 mod leading;
 mod mixing;
+mod qmatmul;
 mod spectral_filter;
 mod sum;
 mod tensor;
@@ -55,6 +56,10 @@ pub use mixing::{
     complex_rms_norm_vjp, from_polar, from_polar_vjp, mod_relu, mod_relu_vjp, phase_rotate,
     phase_rotate_vjp, sigmoid_gate, sigmoid_gate_vjp, to_polar, to_polar_vjp,
 };
+pub use qmatmul::{
+    Number, QmatmulOptions, QmatmulPlan, QmatmulStrategy, QuantizedComplexWeight, QuantizedWeight,
+    qmatmul, qmatmul_complex, qmatmul_complex_vjp, qmatmul_into, qmatmul_vjp, qmatmul_with,
+};
 pub use spectral_filter::{spectral_filter, spectral_filter_table_vjp, spectral_filter_vjp};
 pub use tensor::{Element, Tensor};
 pub use tridiag::{
@@ -62,8 +67,10 @@ pub use tridiag::{
     resolvent_diagonal, resolvent_diagonal_vjp,
 };
 pub use wavecube_core::cache::SequenceId;
+/// Quantised weights on the host.
+pub use wavecube_core::quant;
 pub use wavecube_core::{
-    Complex32, Complex64, DeviceFault, Dtype, Error, Layout, Limits, Result,
+    Complex32, Complex64, DeviceFault, Dtype, Error, FileFault, Layout, Limits, Result,
     fft::{Direction, Normalization},
     lct::{
         Abcd, ComplexAbcd, Frame, Lie, OutputGrid, ShearFactors, ShearForm, ShearPasses,

@@ -8,6 +8,7 @@ mod lct_parameters;
 mod leading;
 mod lines;
 mod mixing;
+mod qmatmul;
 pub mod tridiag;
 
 use wavecube::{Complex64, Device, Dtype, Result, Tensor};
@@ -57,6 +58,8 @@ pub enum Peer {
     Whole,
     /// The same decoding from a cache that holds numbers as they are.
     Unquantised,
+    /// The product with a square weight in floats, by another library.
+    FloatMatmul,
 }
 
 type Prepare = dyn Fn(&Device, &mut Rng) -> Result<Prepared> + Send + Sync;
@@ -135,6 +138,7 @@ pub fn cases() -> Vec<Case> {
     cases.extend(convolution::cases());
     cases.extend(leading::cases());
     cases.extend(mixing::cases());
+    cases.extend(qmatmul::cases());
     cases.extend(tridiag::cases());
     cases
 }

@@ -8,5 +8,6 @@ mod fft_plan;
 mod lct;
 mod leading;
 mod mixing;
+mod qmatmul;
 mod tidy;
 mod tridiag;

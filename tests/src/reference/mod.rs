@@ -5,6 +5,7 @@ pub mod convolution;
 pub mod fft;
 pub mod lct;
 pub mod mixing;
+pub mod qmatmul;
 pub mod tridiag;
 
 use wavecube::Complex64;
