@@ -67,6 +67,8 @@ pub use tridiag::{
     resolvent_diagonal, resolvent_diagonal_vjp,
 };
 pub use wavecube_core::cache::SequenceId;
+/// Complex numbers in a few bits, on the host.
+pub use wavecube_core::polar;
 /// Quantised weights on the host.
 pub use wavecube_core::quant;
 pub use wavecube_core::{
