@@ -15,9 +15,9 @@
 //! weight of no outputs or inputs, and rows that do not lie one step apart.
 //!
 //! # Work
-//! - `gemv`: a unit makes up to 8 × 2 or 2 × 4 results. It reads 16 bytes of each row of the weight at a time, uses
-//!   them for every row of `x`, and reads `x` once for all its columns. On a GPU 32 units share a sum, so that
-//!   neighbours read neighbouring words, and one of them adds what they have, in order. Units of a software driver
+//! - `gemv`: a unit makes up to 8 × 4 results, an emulated one 8 × 8. It reads 16 bytes of each row of the weight at
+//!   a time, uses them for every row of `x`, and reads `x` once for all its columns. On a GPU 32 units share a sum, so
+//!   that neighbours read neighbouring words, and one of them adds what they have, in order. Units of a software driver
 //!   share nothing: they read the same `x` at the same time.
 //! - `tiled`: 32² or 64² results a cube, 4 × 4 a unit; a block of every row, dequantised, in 9 or 18 KiB of shared
 //!   memory.
