@@ -438,7 +438,7 @@ fn choose(
         }
         _ => {}
     }
-    let rows = m.next_power_of_two().min(ROWS);
+    let rows = m.min(ROWS).next_power_of_two();
     // An emulated unit keeps what a GPU has no registers for in a processor's cache, and pays for loads.
     let columns = if limits.emulated && rows > 2 { 8 } else { 4 };
     // Neighbours on a GPU read neighbouring words; emulated ones read the same activations.

@@ -83,6 +83,28 @@ fn operands_that_do_not_fit_are_refused() {
     }
 }
 
+#[test]
+fn sizes_beyond_an_index_are_refused() {
+    for (m, [n, k]) in [
+        (usize::MAX / 2 + 2, [64, 64]),
+        (1 << 30, [64, 64]),
+        (1, [usize::MAX / 64, 64]),
+        (1, [64, usize::MAX - 40]),
+    ] {
+        let problem = QmatmulProblem {
+            op: "test",
+            task: Task::Forward(Number::Float),
+            x: Layout::contiguous(&[m, k]),
+            weight: [n, k],
+            scheme: SCHEME,
+            dtype: Dtype::F32,
+            strategy: QmatmulStrategy::Auto,
+        };
+        let found = QmatmulPlan::new(&problem, &Limits::HOPPER);
+        assert!(matches!(found, Err(Error::Limit { .. })), "{m}×{n}×{k}: {found:?}");
+    }
+}
+
 fn any_limits() -> impl Strategy<Value = Limits> {
     let odd = (1..2000usize, 0..100_000usize, any::<bool>(), any::<bool>());
     prop_oneof![
