@@ -79,10 +79,21 @@ impl TileConfig {
         self.rows.min(TOGETHER)
     }
 
+    /// Keys whose products with those rows one unit makes at once: a row is read once for all of them,
+    /// where enough rows share the work.
+    pub fn across(&self) -> usize {
+        if self.rows > TOGETHER { self.keys.min(2) } else { 1 }
+    }
+
+    /// Rows and keys that units share out by [`together`](Self::together) and [`across`](Self::across).
+    pub fn blocks(&self) -> usize {
+        self.rows / self.together() * self.keys / self.across()
+    }
+
     /// Units that have work, of `most`.
     pub(super) fn units(&self, most: usize) -> usize {
         let groups = self.rows / self.together();
-        let work = groups * self.keys.max(self.vectors());
+        let work = self.blocks().max(groups * self.vectors());
         work.next_power_of_two().min(most).max(1)
     }
 
@@ -91,7 +102,7 @@ impl TileConfig {
         let each = |work: usize| work.div_ceil(units);
         let groups = self.rows / self.together();
         let loads = 2 * each(self.keys * self.vectors());
-        let scores = each(groups * self.keys) * (1 + self.vectors());
+        let scores = each(self.blocks()) * (1 + self.vectors());
         let weights = each(self.rows) * (1 + 2 * self.keys);
         1 + loads + scores + weights + each(groups * self.vectors()) * (1 + self.keys)
     }
