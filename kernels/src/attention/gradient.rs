@@ -293,10 +293,10 @@ pub(super) fn by_queries<N: Float, W: Size>(
                 let by_key = products::<W>(&queries, &keys, &block, config);
                 let by_value = products::<W>(&results, &values, &block, config);
                 #[unroll]
-                for at in 0..comptime!(config.together() * config.across()) {
+                for at in 0..comptime!(config.together() * config.across) {
                     let row = block.first + comptime!(at % config.together());
                     let t = block.other
-                        + comptime!(at / config.together() * config.keys / config.across());
+                        + comptime!(at / config.together() * config.keys / config.across);
                     let found = known.weight(geometry, row, tile + t, by_key[at], by_value[at]);
                     weights[row * width + t] = found.gradient;
                 }
@@ -393,10 +393,10 @@ pub(super) fn by_keys<N: Float, W: Size>(
                 let by_key = products::<W>(&keys, &queries, &block, config);
                 let by_value = products::<W>(&values, &results, &block, config);
                 #[unroll]
-                for at in 0..comptime!(config.together() * config.across()) {
+                for at in 0..comptime!(config.together() * config.across) {
                     let row = block.first + comptime!(at % config.together());
                     let t = block.other
-                        + comptime!(at / config.together() * config.keys / config.across());
+                        + comptime!(at / config.together() * config.keys / config.across);
                     let key = first_key + row;
                     let found = known.weight(geometry, t, key, by_key[at], by_value[at]);
                     weights[row * width + t] = found.weight;

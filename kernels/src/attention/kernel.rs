@@ -214,8 +214,8 @@ fn scores<W: Size>(
             let row = block.first + m;
             let query = asked.get(geometry, row);
             #[unroll]
-            for n in 0..comptime!(config.across()) {
-                let t = block.other + comptime!(n * config.keys / config.across());
+            for n in 0..comptime!(config.across) {
+                let t = block.other + comptime!(n * config.keys / config.across);
                 let mut product = found[comptime!(n * together + m)];
                 if comptime!(config.storage != Storage::Float) {
                     product += numbers.shift[row];

@@ -80,7 +80,7 @@ pub(super) struct Block {
 /// The place of block `item`.
 #[cube]
 pub(super) fn block(item: usize, #[comptime] config: TileConfig) -> Block {
-    let width = comptime!(config.keys / config.across());
+    let width = comptime!(config.keys / config.across);
     Block { first: item / width * comptime!(config.together()), other: item % width }
 }
 
@@ -93,9 +93,9 @@ pub(super) fn products<W: Size>(
     #[comptime] config: TileConfig,
 ) -> Array<f32> {
     let together = comptime!(config.together());
-    let across = comptime!(config.across());
+    let across = comptime!(config.across);
     let vectors = comptime!(config.vectors());
-    let stride = comptime!(config.keys / config.across() * config.pitch());
+    let stride = comptime!(config.keys / config.across * config.pitch());
     let mut sums = Array::<Vector<f32, W>>::new(comptime!(together * across));
     #[unroll]
     for m in 0..comptime!(together * across) {

@@ -20,6 +20,8 @@ pub struct TileConfig {
     pub rows: usize,
     /// Keys of a tile, a power of two.
     pub keys: usize,
+    /// Keys whose products with the rows of a block one unit makes at once.
+    pub across: usize,
     /// How keys and values are stored.
     pub storage: Storage,
 }
@@ -44,7 +46,11 @@ impl TileConfig {
         storage: Storage,
         limits: &Limits,
     ) -> Result<Self> {
-        let of = |rows, keys| Self { dim, lanes, rows, keys, storage };
+        // A row is read once for two keys, where enough rows share the work.
+        let of = |rows: usize, keys: usize| {
+            let across = if rows > TOGETHER { keys.min(2) } else { 1 };
+            Self { dim, lanes, rows, keys, across, storage }
+        };
         let keys = largest(MOST, |keys| of(4, keys).forward_bytes() <= limits.shared_bytes);
         let keys = if keys == 0 { 1 } else { keys };
         let rows = rows.clamp(1, MOST).next_power_of_two();
@@ -59,7 +65,11 @@ impl TileConfig {
 
     /// Tiles of the gradient's kernels; of no rows if none fits.
     pub(super) fn gradient(dim: usize, lanes: usize, limits: &Limits) -> Self {
-        let of = |size| Self { dim, lanes, rows: size, keys: size, storage: Storage::Float };
+        let storage = Storage::Float;
+        let of = |size: usize| {
+            let across = if size > TOGETHER { 2 } else { 1 };
+            Self { dim, lanes, rows: size, keys: size, across, storage }
+        };
         of(largest(MOST, |size| of(size).gradient_bytes() <= limits.shared_bytes))
     }
 
@@ -79,15 +89,9 @@ impl TileConfig {
         self.rows.min(TOGETHER)
     }
 
-    /// Keys whose products with those rows one unit makes at once: a row is read once for all of them,
-    /// where enough rows share the work.
-    pub fn across(&self) -> usize {
-        if self.rows > TOGETHER { self.keys.min(2) } else { 1 }
-    }
-
-    /// Rows and keys that units share out by [`together`](Self::together) and [`across`](Self::across).
+    /// Rows and keys that units share out by [`together`](Self::together) and `across`.
     pub fn blocks(&self) -> usize {
-        self.rows / self.together() * self.keys / self.across()
+        self.rows / self.together() * self.keys / self.across
     }
 
     /// Units that have work, of `most`.
