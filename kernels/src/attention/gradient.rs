@@ -13,7 +13,7 @@ use cubecl::prelude::*;
 use super::{
     geometry::{Geometry, Part, Place, Queries, is_seen, part, query, query_at, score, seen_keys},
     kernel::narrowed,
-    tile::{Rows, accumulate, products, widened, zero},
+    tile::{Rows, accumulate, block, products, widened, zero},
     tiles::TileConfig,
 };
 
@@ -227,7 +227,6 @@ pub(super) fn by_queries<N: Float, W: Size>(
 ) {
     let vectors = comptime!(config.vectors());
     let width = comptime!(config.keys);
-    let together = comptime!(config.together());
     let first_row = CUBE_POS % row_tiles * comptime!(config.rows);
     let head = CUBE_POS / row_tiles;
     if head < geometry.batch * geometry.kv_heads {
@@ -289,15 +288,17 @@ pub(super) fn by_queries<N: Float, W: Size>(
             );
             sync_cube();
             let mut item = UNIT_POS as usize;
-            while item < comptime!(config.rows / config.together() * config.keys) {
-                let first = item / width * together;
-                let t = item % width;
-                let by_key = products::<W>(&queries, &keys, first, t, config);
-                let by_value = products::<W>(&results, &values, first, t, config);
+            while item < comptime!(config.blocks()) {
+                let block = block(item, config);
+                let by_key = products::<W>(&queries, &keys, &block, config);
+                let by_value = products::<W>(&results, &values, &block, config);
                 #[unroll]
-                for m in 0..together {
-                    let found = known.weight(geometry, first + m, tile + t, by_key[m], by_value[m]);
-                    weights[(first + m) * width + t] = found.gradient;
+                for at in 0..comptime!(config.together() * config.across) {
+                    let row = block.first + comptime!(at % config.together());
+                    let t = block.other
+                        + comptime!(at / config.together() * config.keys / config.across);
+                    let found = known.weight(geometry, row, tile + t, by_key[at], by_value[at]);
+                    weights[row * width + t] = found.gradient;
                 }
                 item += CUBE_DIM as usize;
             }
@@ -333,7 +334,6 @@ pub(super) fn by_keys<N: Float, W: Size>(
 ) {
     let vectors = comptime!(config.vectors());
     let width = comptime!(config.keys);
-    let together = comptime!(config.together());
     let first_key = CUBE_POS % key_tiles * comptime!(config.rows);
     let head = CUBE_POS / key_tiles;
     if head < geometry.batch * geometry.kv_heads {
@@ -388,17 +388,19 @@ pub(super) fn by_keys<N: Float, W: Size>(
             );
             sync_cube();
             let mut item = UNIT_POS as usize;
-            while item < comptime!(config.rows / config.together() * config.keys) {
-                let first = item / width * together;
-                let t = item % width;
-                let by_key = products::<W>(&keys, &queries, first, t, config);
-                let by_value = products::<W>(&values, &results, first, t, config);
+            while item < comptime!(config.blocks()) {
+                let block = block(item, config);
+                let by_key = products::<W>(&keys, &queries, &block, config);
+                let by_value = products::<W>(&values, &results, &block, config);
                 #[unroll]
-                for m in 0..together {
-                    let key = first_key + first + m;
-                    let found = known.weight(geometry, t, key, by_key[m], by_value[m]);
-                    weights[(first + m) * width + t] = found.weight;
-                    slopes[(first + m) * width + t] = found.gradient;
+                for at in 0..comptime!(config.together() * config.across) {
+                    let row = block.first + comptime!(at % config.together());
+                    let t = block.other
+                        + comptime!(at / config.together() * config.keys / config.across);
+                    let key = first_key + row;
+                    let found = known.weight(geometry, t, key, by_key[at], by_value[at]);
+                    weights[row * width + t] = found.weight;
+                    slopes[row * width + t] = found.gradient;
                 }
                 item += CUBE_DIM as usize;
             }

@@ -52,8 +52,8 @@ pub fn attention_vjp_launch(
     holds(op, "lse", lse, (Dtype::F32, 1), rows)?;
     holds(op, "gradient of k", by_k, (dtype, 1), keys * tile.dim)?;
     holds(op, "gradient of v", by_v, (dtype, 1), keys * tile.dim)?;
-    let flat = grid(op, rows.div_ceil(units), &plan.limits)?;
-    let dim = CubeDim::new_1d(units as u32);
+    let flat = grid(op, rows.div_ceil(units[0]), &plan.limits)?;
+    let [row_dim, key_dim] = units.map(|units| CubeDim::new_1d(units as u32));
     let inner = client.empty(4 * rows.max(1));
     let launch_type = elem_type(dtype);
     let tiles = |len: usize| len.div_ceil(tile.rows);
@@ -63,7 +63,7 @@ pub fn attention_vjp_launch(
             inner_products::launch_unchecked(
                 client,
                 count(flat),
-                dim,
+                row_dim,
                 tile.lanes,
                 enqueue.vectors(out, dtype),
                 enqueue.vectors(g, dtype),
@@ -76,7 +76,7 @@ pub fn attention_vjp_launch(
             by_queries::launch_unchecked(
                 client,
                 count(row_cubes),
-                dim,
+                row_dim,
                 tile.lanes,
                 enqueue.operands(g, lse, &inner),
                 enqueue.vectors(by_q, dtype),
@@ -93,7 +93,7 @@ pub fn attention_vjp_launch(
             by_keys::launch_unchecked(
                 client,
                 count(key_cubes),
-                dim,
+                key_dim,
                 tile.lanes,
                 enqueue.operands(g, lse, &inner),
                 enqueue.vectors(by_k, dtype),

@@ -17,7 +17,7 @@ use super::{
     },
     plan::Storage,
     rotate::hadamard,
-    tile::{Rows, accumulate, products, stored, widened, zero},
+    tile::{Rows, accumulate, block, products, stored, widened, zero},
     tiles::TileConfig,
 };
 
@@ -206,18 +206,22 @@ fn scores<W: Size>(
     let together = comptime!(config.together());
     let width = comptime!(config.keys);
     let mut item = UNIT_POS as usize;
-    while item < comptime!(config.rows / config.together() * config.keys) {
-        let first = item / width * together;
-        let t = item % width;
-        let found = products::<W>(queries, keys, first, t, config);
+    while item < comptime!(config.blocks()) {
+        let block = block(item, config);
+        let found = products::<W>(queries, keys, &block, config);
         #[unroll]
         for m in 0..together {
-            let query = asked.get(geometry, first + m);
-            let mut product = found[m];
-            if comptime!(config.storage != Storage::Float) {
-                product += numbers.shift[first + m];
+            let row = block.first + m;
+            let query = asked.get(geometry, row);
+            #[unroll]
+            for n in 0..comptime!(config.across) {
+                let t = block.other + comptime!(n * config.keys / config.across);
+                let mut product = found[comptime!(n * together + m)];
+                if comptime!(config.storage != Storage::Float) {
+                    product += numbers.shift[row];
+                }
+                weights[row * width + t] = score(geometry, &query, tile + t, product).value;
             }
-            weights[(first + m) * width + t] = score(geometry, &query, tile + t, product).value;
         }
         item += CUBE_DIM as usize;
     }

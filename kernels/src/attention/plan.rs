@@ -12,6 +12,8 @@ const SPLIT: usize = 512;
 const UNITS: usize = 128;
 /// The same where units are emulated, which run after one another.
 const EMULATED_UNITS: usize = 64;
+/// Units of a cube of the kernel that makes the gradients of keys: with 128 it spills 32 bytes on `sm_80`.
+const KEY_UNITS: usize = 64;
 /// Units of a cube of kernels without shared memory.
 const FLAT_UNITS: usize = 64;
 /// The turns of all loops of a unit: lavapipe (Mesa 22.3) ends them after 65535 without a word.
@@ -402,7 +404,7 @@ impl AttentionPlan {
     /// # Errors
     /// [`Error::Unsupported`] for the pages of a cache, [`Error::Limit`] if the grid, shared memory or a
     /// loop exceeds the device.
-    pub fn gradient(&self) -> Result<(usize, [[usize; 3]; 2])> {
+    pub fn gradient(&self) -> Result<([usize; 2], [[usize; 3]; 2])> {
         let (op, tile, limits) = (self.op, self.gradient_tile, &self.limits);
         if self.table > 0 {
             let reason = "gradients are those of tensors, not of a cache";
@@ -413,11 +415,12 @@ impl AttentionPlan {
             let required = TileConfig { rows: 1, keys: 1, ..tile }.gradient_bytes() as u64;
             return Err(Error::Limit { op, resource: "shared bytes", available, required });
         }
-        let most = if limits.emulated { EMULATED_UNITS } else { UNITS };
-        let units = tile.units(if limits.serial { 1 } else { most.min(limits.units_per_cube) });
+        let most = if limits.serial { 1 } else { limits.units_per_cube };
+        let row_units = if limits.emulated { EMULATED_UNITS } else { UNITS };
+        let units = [row_units, KEY_UNITS].map(|units| tile.units(units.min(most)));
         let rows = self.q_len.saturating_mul(self.q_heads / self.kv_heads);
         let tiles = rows.max(self.kv_len).div_ceil(tile.keys);
-        let turns = tiles.saturating_mul(2 * tile.turns(units));
+        let turns = tiles.saturating_mul(2 * tile.turns(units[1].min(units[0])));
         if limits.emulated && !limits.serial && turns > TURNS {
             let (available, required) = (TURNS as u64, turns as u64);
             let resource = "turns of the loops of an emulated unit";

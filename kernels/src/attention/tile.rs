@@ -68,32 +68,57 @@ pub(super) fn stored<E: Numeric, WE: Size, W: Size>(
     }
 }
 
-/// The products of the rows of `a` from `first` on with row `row` of `b`, one after the other.
+/// A block of products: rows of one tile with rows of another.
+#[derive(CubeType)]
+pub(super) struct Block {
+    /// The first row of the one tile; the others follow it.
+    pub(super) first: usize,
+    /// The first row of the other; the next is as many rows further as there are blocks side by side.
+    pub(super) other: usize,
+}
+
+/// The place of block `item`.
+#[cube]
+pub(super) fn block(item: usize, #[comptime] config: TileConfig) -> Block {
+    let width = comptime!(config.keys / config.across);
+    Block { first: item / width * comptime!(config.together()), other: item % width }
+}
+
+/// The products of a block's rows of `a` with its rows of `b`: all of the first row of `b`, then the next.
 #[cube]
 pub(super) fn products<W: Size>(
     a: &Rows<W>,
     b: &Rows<W>,
-    first: usize,
-    row: usize,
+    block: &Block,
     #[comptime] config: TileConfig,
 ) -> Array<f32> {
     let together = comptime!(config.together());
+    let across = comptime!(config.across);
     let vectors = comptime!(config.vectors());
-    let mut sums = Array::<Vector<f32, W>>::new(together);
+    let stride = comptime!(config.keys / config.across * config.pitch());
+    let mut sums = Array::<Vector<f32, W>>::new(comptime!(together * across));
     #[unroll]
-    for m in 0..together {
+    for m in 0..comptime!(together * across) {
         sums[m] = zero::<W>();
     }
     for c in 0..vectors {
-        let other = b[row * comptime!(config.pitch()) + c];
+        let mut rows = Array::<Vector<f32, W>>::new(together);
         #[unroll]
         for m in 0..together {
-            sums[m] += a[(first + m) * vectors + c] * other;
+            rows[m] = a[(block.first + m) * vectors + c];
+        }
+        #[unroll]
+        for n in 0..across {
+            let other = b[block.other * comptime!(config.pitch()) + comptime!(n * stride) + c];
+            #[unroll]
+            for m in 0..together {
+                sums[comptime!(n * together + m)] += rows[m] * other;
+            }
         }
     }
-    let mut found = Array::<f32>::new(together);
+    let mut found = Array::<f32>::new(comptime!(together * across));
     #[unroll]
-    for m in 0..together {
+    for m in 0..comptime!(together * across) {
         let sum = sums[m];
         let mut total = sum.extract(0usize);
         #[unroll]

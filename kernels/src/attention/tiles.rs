@@ -20,6 +20,8 @@ pub struct TileConfig {
     pub rows: usize,
     /// Keys of a tile, a power of two.
     pub keys: usize,
+    /// Keys whose products with the rows of a block one unit makes at once.
+    pub across: usize,
     /// How keys and values are stored.
     pub storage: Storage,
 }
@@ -44,7 +46,11 @@ impl TileConfig {
         storage: Storage,
         limits: &Limits,
     ) -> Result<Self> {
-        let of = |rows, keys| Self { dim, lanes, rows, keys, storage };
+        // A row is read once for two keys, where enough rows share the work.
+        let of = |rows: usize, keys: usize| {
+            let across = if rows > TOGETHER { keys.min(2) } else { 1 };
+            Self { dim, lanes, rows, keys, across, storage }
+        };
         let keys = largest(MOST, |keys| of(4, keys).forward_bytes() <= limits.shared_bytes);
         let keys = if keys == 0 { 1 } else { keys };
         let rows = rows.clamp(1, MOST).next_power_of_two();
@@ -59,7 +65,11 @@ impl TileConfig {
 
     /// Tiles of the gradient's kernels; of no rows if none fits.
     pub(super) fn gradient(dim: usize, lanes: usize, limits: &Limits) -> Self {
-        let of = |size| Self { dim, lanes, rows: size, keys: size, storage: Storage::Float };
+        let storage = Storage::Float;
+        let of = |size: usize| {
+            let across = if size > TOGETHER { 2 } else { 1 };
+            Self { dim, lanes, rows: size, keys: size, across, storage }
+        };
         of(largest(MOST, |size| of(size).gradient_bytes() <= limits.shared_bytes))
     }
 
@@ -79,10 +89,15 @@ impl TileConfig {
         self.rows.min(TOGETHER)
     }
 
+    /// Rows and keys that units share out by [`together`](Self::together) and `across`.
+    pub fn blocks(&self) -> usize {
+        self.rows / self.together() * self.keys / self.across
+    }
+
     /// Units that have work, of `most`.
     pub(super) fn units(&self, most: usize) -> usize {
         let groups = self.rows / self.together();
-        let work = groups * self.keys.max(self.vectors());
+        let work = self.blocks().max(groups * self.vectors());
         work.next_power_of_two().min(most).max(1)
     }
 
@@ -91,7 +106,7 @@ impl TileConfig {
         let each = |work: usize| work.div_ceil(units);
         let groups = self.rows / self.together();
         let loads = 2 * each(self.keys * self.vectors());
-        let scores = each(groups * self.keys) * (1 + self.vectors());
+        let scores = each(self.blocks()) * (1 + self.vectors());
         let weights = each(self.rows) * (1 + 2 * self.keys);
         1 + loads + scores + weights + each(groups * self.vectors()) * (1 + self.keys)
     }

@@ -143,11 +143,11 @@ fn cached_is_recomputed() {
                 if !has(device, dtype) || (dtype == Dtype::F16 && page_size != 7) {
                     continue;
                 }
-                let config = KvCacheConfig { dtype, ..config(dim, 220 / page_size + 3, page_size) };
+                let config = KvCacheConfig { dtype, ..config(dim, 600 / page_size + 3, page_size) };
                 let mut beside = Beside::new(device, config);
                 let (one, other) = (beside.create(), beside.create());
                 while beside.tokens[one].as_ref().unwrap().len(dim) < 90 {
-                    let parts = [(one, rng.int(1, 30)), (other, rng.int(0, 20))];
+                    let parts = [(one, rng.int(1, 30)), (other, rng.int(0, 5))];
                     let what = format!("{device} {config:?} {parts:?} seed {}", rng.seed);
                     let step = beside.append(&mut rng, &parts, 0.0).expect(&what);
                     let nmse = beside.ask(&mut rng, &step, &parts);
