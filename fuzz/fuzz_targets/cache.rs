@@ -3,7 +3,10 @@
 
 #![no_main]
 
-use libfuzzer_sys::{arbitrary::Arbitrary, fuzz_target};
+use libfuzzer_sys::{
+    arbitrary::{self, Arbitrary},
+    fuzz_target,
+};
 use wavecube_core::{Error, cache::Pages};
 
 #[derive(Arbitrary, Debug)]
