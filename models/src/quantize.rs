@@ -1,6 +1,6 @@
 //! Trained models in fewer bits: a checkpoint whose matrices are packed as [`wavecube_core::quant`] has them.
 //!
-//! Maps and the embedding are rounded, in groups along their inputs; vectors, filters and other parameters
+//! Maps, stacks of them and the embedding are rounded, in groups along their inputs; vectors, filters and other parameters
 //! stay as they are. The result is a checkpoint that generates; what training needs is left out.
 
 use anyhow::{Result, ensure};
@@ -35,13 +35,19 @@ impl Default for QuantizeOptions {
 impl QuantizeOptions {
     /// The scheme of a parameter, or nothing where it stays as it is.
     fn scheme(&self, name: &str, shape: &[usize]) -> Option<Scheme> {
-        let embeds = name == "model.embedding";
-        if shape.len() != 2 || !(embeds || name.ends_with(".weight")) {
+        let embeds = name.ends_with(".embedding");
+        let heads = name.ends_with(".head.weight");
+        let packs = match shape.len() {
+            2 => embeds || name.ends_with(".weight"),
+            // The maps of a mixture's experts.
+            rank => rank == 3,
+        };
+        if !packs {
             return None;
         }
         let bits = match self.precision {
             Precision::Uniform(bits) => bits,
-            Precision::Mixed if embeds || name.starts_with("model.head.") => Bits::Eight,
+            Precision::Mixed if embeds || heads => Bits::Eight,
             Precision::Mixed => Bits::Four,
         };
         let Self { group, symmetric, .. } = *self;
@@ -49,13 +55,25 @@ impl QuantizeOptions {
     }
 }
 
-/// A matrix `[rows, columns]` by its columns.
-fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
-    (0..columns).flat_map(|column| values[column..].iter().step_by(columns).copied()).collect()
+/// Matrices `[rows, columns]`, one after the other, each by its columns.
+fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    values
+        .chunks_exact(rows * columns)
+        .flat_map(|matrix| {
+            (0..columns).flat_map(|column| matrix[column..].iter().step_by(columns).copied())
+        })
+        .collect()
+}
+
+/// The rows of a packed parameter, those of all its matrices, and the inputs and outputs of each.
+fn sizes(shape: &[usize]) -> [usize; 3] {
+    let [.., inputs, outputs] = *shape else { return [0; 3] };
+    let stack: usize = shape[..shape.len() - 2].iter().product();
+    [stack * outputs, inputs, outputs]
 }
 
 /// The parameters that are packed, by their names, of all `parameters`: names, shapes and numbers. A map
-/// `[inputs, outputs]` is packed output by output.
+/// `[inputs, outputs]` is packed output by output, and a stack `[…, inputs, outputs]` map by map.
 ///
 /// # Errors
 ///
@@ -67,8 +85,9 @@ pub fn pack<'a>(
     let mut packed = Vec::new();
     for (name, shape, values) in parameters {
         if let Some(scheme) = options.scheme(name, shape) {
-            let rows = transposed(values, shape[1]);
-            let weight = PackedWeight::quantize(&rows, [shape[1], shape[0]], scheme, Clip::Search)?;
+            let [rows, inputs, outputs] = sizes(shape);
+            let values = transposed(values, [inputs, outputs]);
+            let weight = PackedWeight::quantize(&values, [rows, inputs], scheme, Clip::Search)?;
             packed.push((name.to_owned(), weight));
         }
     }
@@ -81,11 +100,12 @@ pub fn pack<'a>(
 ///
 /// When it has another shape.
 pub fn unpack(name: &str, weight: &PackedWeight, shape: &[usize]) -> Result<Vec<f32>> {
-    let [outputs, inputs] = weight.shape();
+    let [rows, inputs, outputs] = sizes(shape);
     ensure!(
-        shape == [inputs, outputs],
-        "`{name}` has shape {:?}, the model needs {shape:?}",
-        [inputs, outputs]
+        weight.shape() == [rows, inputs],
+        "`{name}` has {:?} rows and inputs, the model needs {:?}",
+        weight.shape(),
+        [rows, inputs]
     );
-    Ok(transposed(&weight.dequantize(), inputs))
+    Ok(transposed(&weight.dequantize(), [outputs, inputs]))
 }

@@ -57,9 +57,9 @@ fn models_of_every_kind_in_fewer_bits() {
         let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
         let before = needs(&checkpoint);
         for (precision, cost, smaller) in [
-            (Precision::Uniform(Bits::Eight), 0.01, 2.0),
-            (Precision::Mixed, 0.05, 2.0),
-            (Precision::Uniform(Bits::Four), 0.05, 2.5),
+            (Precision::Uniform(Bits::Eight), 0.01, 2.4),
+            (Precision::Mixed, 0.05, 2.7),
+            (Precision::Uniform(Bits::Four), 0.05, 3.5),
         ] {
             let options = QuantizeOptions { precision, ..QuantizeOptions::default() };
             let path = out.path().join("small.safetensors");
