@@ -107,6 +107,13 @@ pub enum Error {
         /// How much the call needs.
         required: u64,
     },
+    /// A file cannot be read or written, or holds something else.
+    File {
+        /// The operation that was called.
+        op: &'static str,
+        /// What is wrong with it.
+        fault: FileFault,
+    },
     /// There is no such device, or it was lost.
     Device {
         /// The operation that was called.
@@ -114,6 +121,16 @@ pub enum Error {
         /// What is wrong, and what to do about it.
         reason: DeviceFault,
     },
+}
+
+/// Why a file could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileFault {
+    /// The operating system refused.
+    Io(std::io::ErrorKind),
+    /// It does not hold what it should: this.
+    Foreign(&'static str),
 }
 
 /// Why a device could not be used.
@@ -172,6 +189,10 @@ impl fmt::Display for Error {
             }
             Self::Limit { op, resource, available, required } => {
                 write!(f, "{op}: needs {required} of the device's {resource}, it has {available}")
+            }
+            Self::File { op, fault: FileFault::Io(kind) } => write!(f, "{op}: {kind}"),
+            Self::File { op, fault: FileFault::Foreign(expected) } => {
+                write!(f, "{op}: the file must hold {expected}, it does not")
             }
             Self::Device { op, reason } => write!(f, "{op}: {reason}"),
         }

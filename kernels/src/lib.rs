@@ -5,9 +5,11 @@ mod device;
 mod launch;
 mod lines;
 
+pub mod attention;
 pub mod fft;
 pub mod lct;
 pub mod mixing;
+pub mod qmatmul;
 pub mod sum;
 pub mod tridiag;
 

@@ -19,11 +19,13 @@ use burn::{
 };
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use wavecube_core::quant::{self, PackedWeight};
 
 use crate::{
     config::Config,
     model::{Architecture, Model},
     optimizer::{FlatAdamW, Moments},
+    quantize::{self, QuantizeOptions},
     random::Random,
 };
 
@@ -35,6 +37,8 @@ const TABLES: [(Architecture, &str); 3] = [
     (Architecture::ResnetBk, "resnet-bk"),
     (Architecture::ByteSpectral, "byte-spectral"),
 ];
+/// What the metadata of a quantised checkpoint has.
+const QUANTIZED: &str = "wavecube.quantized";
 const GROUPS: [&str; 2] = ["matrices", "vectors"];
 
 /// Where a run stands.
@@ -58,6 +62,7 @@ pub struct Checkpoint {
     pub config: Config,
     /// Where the run stood.
     pub progress: Progress,
+    quantized: bool,
     path: PathBuf,
     bytes: Vec<u8>,
 }
@@ -207,6 +212,42 @@ pub fn claim_directory(directory: &Path) -> Result<()> {
 }
 
 impl Checkpoint {
+    /// Writes a checkpoint of the same model to `path`, its matrices packed, without what training needs.
+    /// Returns the bytes of the model before, and of the file.
+    ///
+    /// # Errors
+    ///
+    /// When this one is quantised already, a weight is not finite, or the file cannot be written.
+    pub fn quantize(&self, path: &Path, options: &QuantizeOptions) -> Result<[usize; 2]> {
+        ensure!(!self.quantized, "the checkpoint {} is quantised already", self.path.display());
+        let tensors = SafeTensors::deserialize(&self.bytes)?;
+        let mut parameters = Vec::new();
+        for (name, view) in tensors.tensors() {
+            if name.starts_with("model.") {
+                let values = floats(&name, &view)?;
+                parameters.push((name, values));
+            }
+        }
+        let slices = parameters.iter().map(|(name, data)| {
+            let values = data.as_slice::<f32>().unwrap_or_default();
+            (name.as_str(), data.shape().as_slice(), values)
+        });
+        let packed = quantize::pack(slices, options)
+            .with_context(|| format!("in the checkpoint {}", self.path.display()))?;
+        let packed_bytes = quant::to_bytes(&packed)?;
+        let packed_tensors = SafeTensors::deserialize(&packed_bytes)?;
+        let kept = tensors.tensors().into_iter().filter(|(name, _)| {
+            name.starts_with("model.") && packed.iter().all(|(other, _)| other != name)
+        });
+        let all = kept.chain(packed_tensors.tensors());
+        let (_, header) = SafeTensors::read_metadata(&self.bytes)?;
+        let mut metadata = header.metadata().clone().unwrap_or_default();
+        metadata.insert(QUANTIZED.to_owned(), "1".to_owned());
+        let bytes = safetensors::serialize(all, Some(metadata))?;
+        write_atomically(path, &bytes)?;
+        Ok([parameters.iter().map(|(_, data)| data.as_bytes().len()).sum(), bytes.len()])
+    }
+
     /// Reads a checkpoint.
     ///
     /// # Errors
@@ -252,7 +293,8 @@ impl Checkpoint {
             .with_context(|| format!("in the configuration inside {}", path.display()))?;
         let progress = serde_json::from_str(entry("wavecube.progress")?)
             .with_context(|| format!("in the progress inside {}", path.display()))?;
-        Ok(Self { config, progress, path: path.to_owned(), bytes })
+        let quantized = metadata.contains_key(QUANTIZED);
+        Ok(Self { config, progress, quantized, path: path.to_owned(), bytes })
     }
 
     /// Checks that this checkpoint continues a run of `config`.
@@ -264,6 +306,12 @@ impl Checkpoint {
     ///
     /// Names the first key that differs, with both values.
     pub fn check_resumes(&self, config: &Config) -> Result<()> {
+        ensure!(
+            !self.quantized,
+            "the checkpoint {} is quantised: it generates, and training goes on from the one that it was \
+             made of",
+            self.path.display()
+        );
         let essential = |config: &Config| -> Result<serde_json::Value> {
             let used = config.model;
             let mut value = serde_json::to_value(config)?;
@@ -302,7 +350,9 @@ impl Checkpoint {
     pub fn model(&self, device: &Device) -> Result<Model> {
         let tensors = SafeTensors::deserialize(&self.bytes)?;
         let model = Model::new(&self.config, &mut Random::new(0), device)?;
-        let mut loader = Loader { tensors: &tensors, path: Vec::new(), failure: None };
+        let packed = if self.quantized { quant::from_bytes(&self.bytes)? } else { Vec::new() };
+        let packed = packed.into_iter().collect();
+        let mut loader = Loader { tensors: &tensors, packed, path: Vec::new(), failure: None };
         let model = model.map(&mut loader);
         match loader.failure {
             Some(failure) => {
@@ -370,6 +420,7 @@ fn floats(name: &str, view: &TensorView<'_>) -> Result<TensorData> {
 
 struct Loader<'a> {
     tensors: &'a SafeTensors<'a>,
+    packed: HashMap<String, PackedWeight>,
     path: Vec<String>,
     failure: Option<anyhow::Error>,
 }
@@ -377,6 +428,9 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn read(&self, shape: &[usize]) -> Result<TensorData> {
         let name = format!("model.{}", self.path.join("."));
+        if let Some(weight) = self.packed.get(&name) {
+            return Ok(TensorData::new(quantize::unpack(&name, weight, shape)?, shape));
+        }
         let view =
             self.tensors.tensor(&name).map_err(|_| anyhow::anyhow!("`{name}` is missing"))?;
         ensure!(

@@ -15,8 +15,8 @@ use wavecube_core::{Error, Result};
 use crate::{
     flops::{Flops, Part},
     layers::{
-        CausalSelfAttention, LctConfig, LctLayer, Mlp, Norm, NormKind, SequenceContext, linear,
-        normal_matrix,
+        CausalSelfAttention, KeysAndValues, LctConfig, LctLayer, Mlp, Norm, NormKind,
+        SequenceContext, linear, normal_matrix,
     },
     model::cross_entropy,
     random::Random,
@@ -244,7 +244,12 @@ impl Block {
         })
     }
 
-    fn forward(&self, mut x: Tensor<3>, context: &SequenceContext) -> Result<Tensor<3>> {
+    fn forward(
+        &self,
+        mut x: Tensor<3>,
+        context: &SequenceContext,
+        past: Option<&mut KeysAndValues>,
+    ) -> Result<Tensor<3>> {
         if let (Some(norm), Some(lct)) = (&self.lct_norm, &self.lct) {
             x = x.clone() + lct.forward(norm.forward(x))?;
         }
@@ -253,13 +258,32 @@ impl Block {
             if let (Placement::Before, Some(lct)) = (self.placement, &self.lct) {
                 y = lct.forward(y)?;
             }
-            y = attention.forward(y, context);
+            y = attention.advance(y, context, past)?;
             if let (Placement::After, Some(lct)) = (self.placement, &self.lct) {
                 y = lct.forward(y)?;
             }
             x = x + y;
         }
         Ok(x.clone() + self.mlp.forward(self.mlp_norm.forward(x)))
+    }
+}
+
+/// What the model has seen: keys and values of every block.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    layers: Vec<KeysAndValues>,
+    len: usize,
+}
+
+impl Past {
+    /// How many bytes it has seen.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has seen nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 }
 
@@ -321,26 +345,59 @@ impl LctGpt {
     ///
     /// [`Error::Length`] when `time` is 0 or exceeds the context; those of [`LctLayer::forward`].
     pub fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
+        self.run(bytes, None)
+    }
+
+    /// Whether it can go on from what it has seen: where attention alone mixes positions.
+    pub fn advances(&self) -> bool {
+        self.config.placement == Placement::None
+    }
+
+    /// Logits `[batch, 1, 256]` of the byte after `bytes`, which follow those that `past` has seen; `past` then
+    /// has seen these too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward), for all bytes together; [`Error::Unsupported`] where the model does
+    /// not [`advance`](Self::advances).
+    pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
+        if !self.advances() {
+            let reason =
+                "a transform in the blocks keeps no state: run the model over the whole text";
+            return Err(Error::Unsupported { op: OP, argument: "past", reason });
+        }
+        let time = bytes.dims()[1];
+        Ok(self.run(bytes, Some(past))?.narrow(1, time - 1, 1))
+    }
+
+    fn run(&self, bytes: Tensor<2, Int>, mut past: Option<&mut Past>) -> Result<Tensor<3>> {
         let [batch, time] = bytes.dims();
         let d = self.config.d_model;
-        if time == 0 || time > self.config.context {
+        let start = past.as_ref().map_or(0, |past| past.len);
+        if time == 0 || start + time > self.config.context {
             return Err(Error::Length {
                 op: OP,
                 argument: "bytes",
                 expected: "between 1 and the model's context",
-                found: time,
+                found: start + time,
             });
         }
         let device = self.embedding.device();
         let mut x =
             self.embedding.val().select(0, bytes.reshape([batch * time])).reshape([batch, time, d]);
         if let Some(positions) = &self.positions {
-            x = x + positions.val().narrow(0, 0, time).unsqueeze();
+            x = x + positions.val().narrow(0, start, time).unsqueeze();
         }
         let rope = self.config.positions == Positions::Rope;
-        let context = SequenceContext::new(time, d / self.config.heads, rope, &device);
-        for block in &self.blocks {
-            x = block.forward(x, &context)?;
+        let positions = start..start + time;
+        let context = SequenceContext::at(positions, d / self.config.heads, rope, &device);
+        if let Some(past) = &mut past {
+            past.layers.resize_with(self.blocks.len(), KeysAndValues::default);
+            past.len += time;
+        }
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let past = past.as_mut().and_then(|past| past.layers.get_mut(layer));
+            x = block.forward(x, &context, past)?;
         }
         Ok(self.head.forward(self.norm.forward(x)))
     }

@@ -12,7 +12,7 @@
 //! | [`model`], [`flops`] | the models behind one type, and what they compute |
 //! | [`config`], [`presets`], [`data`], [`random`], [`device`] | a run's configuration, text, randomness, device |
 //! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`] | training that resumes to the last bit |
-//! | [`generate`], [`ablate`], [`demo`], [`speed`] | what the `wavecube` program does with a model |
+//! | [`generate`], [`quantize`], [`ablate`], [`demo`], [`speed`] | what the `wavecube` program does with a model |
 //!
 //! ```
 //! use burn::tensor::{Device, Int, Tensor};
@@ -41,6 +41,7 @@ pub mod metrics;
 pub mod model;
 pub mod optimizer;
 pub mod presets;
+pub mod quantize;
 pub mod random;
 pub mod resnet_bk;
 pub mod speed;

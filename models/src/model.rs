@@ -5,10 +5,14 @@ use burn::{
     tensor::{Device, Int, Tensor, activation::log_softmax},
 };
 use serde::{Deserialize, Serialize};
-use wavecube_core::Result;
+use wavecube_core::{Error, Result};
 
 use crate::{
-    byte_spectral::ByteSpectral, config::Config, flops::Flops, lct_gpt::LctGpt, random::Random,
+    byte_spectral::{self, ByteSpectral},
+    config::Config,
+    flops::Flops,
+    lct_gpt::{self, LctGpt},
+    random::Random,
     resnet_bk::ResNetBk,
 };
 
@@ -34,6 +38,30 @@ pub enum Model {
     ResnetBk(ResNetBk),
     /// Complex filters along the sequence.
     ByteSpectral(ByteSpectral),
+}
+
+/// What a model keeps of the bytes that it has seen.
+#[derive(Debug, Clone)]
+pub enum Past {
+    /// Keys and values.
+    LctGpt(lct_gpt::Past),
+    /// What filters add to later positions.
+    ByteSpectral(byte_spectral::Past),
+}
+
+impl Past {
+    /// How many bytes it has seen.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::LctGpt(past) => past.len(),
+            Self::ByteSpectral(past) => past.len(),
+        }
+    }
+
+    /// Whether it has seen nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// What a step trains by, and what it reports.
@@ -125,6 +153,38 @@ impl Model {
         let logits = self.forward(bytes)?;
         let time = logits.dims()[1];
         Ok(logits.narrow(1, time - 1, 1))
+    }
+
+    /// An empty past for one sequence, or nothing where the model keeps no state and has to see the whole text:
+    /// where transforms or resolvents mix positions.
+    ///
+    /// # Errors
+    ///
+    /// Those of the model.
+    pub fn begin(&self) -> Result<Option<Past>> {
+        Ok(match self {
+            Self::LctGpt(model) => model.advances().then(|| Past::LctGpt(lct_gpt::Past::default())),
+            Self::ResnetBk(_) => None,
+            Self::ByteSpectral(model) => Some(Past::ByteSpectral(model.begin(1)?)),
+        })
+    }
+
+    /// Logits `[1, 1, 256]` of the byte after `bytes` (`[1, time]`), which follow those that `past` has seen; `past`
+    /// then has seen these too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward); [`Unsupported`](Error::Unsupported) for the past of another model.
+    pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
+        match (self, past) {
+            (Self::LctGpt(model), Past::LctGpt(past)) => model.advance(bytes, past),
+            (Self::ByteSpectral(model), Past::ByteSpectral(past)) => model.advance(&bytes, past),
+            _ => Err(Error::Unsupported {
+                op: "Model::advance",
+                argument: "past",
+                reason: "it is that of another model",
+            }),
+        }
     }
 
     /// Mean cross-entropy in nats of `targets` (`[batch, time]`), `targets[t]` following `bytes[t]`.

@@ -87,7 +87,7 @@ pub fn measure(
             Ok(MixerTime { mixer, forward, both })
         };
         let times: Result<Vec<_>> = [
-            time("attention", &|x| Ok(attention.forward(x, &context))),
+            time("attention", &|x| Ok(attention.forward(x, &context)?)),
             time("resolvent", &|x| Ok(left.forward(x)?)),
             time("blocked resolvent", &|x| Ok(blocked.forward(x)?)),
             time("spectral, no cure", &|x| Ok(plain.forward(x)?)),

@@ -164,18 +164,8 @@ impl Trainer {
     ///
     /// As for [`step`](Self::step).
     pub fn evaluate(&self, sequences: usize) -> Result<f64> {
-        let context = self.config.context();
-        let text = &self.corpus.validation;
-        let starts = even_starts(text.len(), context, sequences);
         let device = self.device.clone().inner();
-        let model = self.model.valid();
-        let mut nats = 0.0;
-        for starts in starts.chunks(32) {
-            let batch = Batch::at(text, starts, context, &device);
-            let loss = model.loss(batch.bytes, batch.targets)?;
-            nats += read(loss)? * starts.len() as f64;
-        }
-        Ok(nats / starts.len() as f64 / std::f64::consts::LN_2)
+        bits_per_byte(&self.model.valid(), &self.corpus.validation, sequences, &device)
     }
 
     /// What the parts of the model do on the first windows of the held-out text.
@@ -199,6 +189,23 @@ impl Trainer {
     pub fn save(&self, path: &Path) -> Result<()> {
         checkpoint::save(path, &self.config, &self.progress, &self.model, &self.optimizer)
     }
+}
+
+/// Bits per byte of `model`, which must not track gradients, on `sequences` windows spread evenly over `text`.
+///
+/// # Errors
+///
+/// When the device fails.
+pub fn bits_per_byte(model: &Model, text: &[u8], sequences: usize, device: &Device) -> Result<f64> {
+    let context = model.context();
+    let starts = even_starts(text.len(), context, sequences);
+    let mut nats = 0.0;
+    for starts in starts.chunks(32) {
+        let batch = Batch::at(text, starts, context, device);
+        let loss = model.loss(batch.bytes, batch.targets)?;
+        nats += read(loss)? * starts.len() as f64;
+    }
+    Ok(nats / starts.len() as f64 / std::f64::consts::LN_2)
 }
 
 fn read(value: Tensor<1>) -> Result<f64> {

@@ -68,7 +68,8 @@ fn generation_by_state_is_the_parallel_form() {
         let model = model(&config, &flex());
         let whole = text(3, CONTEXT);
         let expected = read(model.forward(bytes(&whole, &flex())).unwrap());
-        let step = |past: &mut _, byte: i32| model.next(bytes(&[byte], &flex()), past).map(read);
+        let step =
+            |past: &mut _, byte: i32| model.advance(&bytes(&[byte], &flex()), past).map(read);
         let mut past = model.begin(1).unwrap();
         let mut changed = Vec::new();
         for (t, &byte) in whole.iter().enumerate() {
@@ -80,9 +81,14 @@ fn generation_by_state_is_the_parallel_form() {
             assert_ne!(logits, changed[t], "{name}");
         }
         let full = step(&mut past, 0).unwrap_err().to_string();
-        assert!(full.contains("positions"), "{full}");
-        let two = model.next(bytes(&[1, 2], &flex()), &mut past).unwrap_err().to_string();
-        assert!(two.contains("`bytes`"), "{two}");
+        assert!(full.contains("`bytes`"), "{full}");
+        // Many at once, and too many, which change nothing.
+        let mut past = model.begin(1).unwrap();
+        let many = model.advance(&bytes(&whole[..25], &flex()), &mut past).map(read).unwrap();
+        close(&many, &expected[256 * 24..256 * 25], 2e-6);
+        assert!(model.advance(&bytes(&whole[..16], &flex()), &mut past).is_err());
+        let rest = model.advance(&bytes(&whole[25..], &flex()), &mut past).map(read).unwrap();
+        close(&rest, &expected[256 * (CONTEXT - 1)..], 2e-6);
     }
 }
 

@@ -1,12 +1,15 @@
 //! Tests of the models: operations, layers, models, training, and everything a user can get wrong.
 
+mod attention;
 mod bridge;
 mod byte_spectral;
 mod convolution;
 mod experts;
+mod generation;
 mod inputs;
 mod layers;
 mod model;
+mod quantize;
 mod resnet_bk;
 mod support;
 mod training;

@@ -68,11 +68,7 @@ pub fn leading_resolvent_vjp(p: &Tensor, y: &Tensor, g: &Tensor) -> Result<[Tens
 
 fn contiguous(op: &'static str, argument: &'static str, x: &Tensor, complex: bool) -> Result<()> {
     x.check_complex(op, argument, complex)?;
-    if x.layout().is_contiguous() && x.layout().offset() == 0 {
-        return Ok(());
-    }
-    let expected = "be those of a contiguous tensor that begins with its buffer";
-    Err(Error::Strides { op, argument, expected, found: x.layout().strides().to_vec() })
+    x.check_contiguous(op, argument)
 }
 
 /// The plan for a complex tensor `[…, n]` and products `[…, n − 1]`.

@@ -1,4 +1,4 @@
-//! Batched Fourier and linear canonical transforms, and tridiagonal operators, on CUDA, WGPU and the CPU.
+//! Batched Fourier and linear canonical transforms, tridiagonal operators and attention, on CUDA, WGPU and the CPU.
 //!
 //! ```
 //! use wavecube::{Complex32, Device, Normalization, Tensor, fft, ifft};
@@ -15,17 +15,23 @@
 //! An operation that returns `Ok` has been enqueued; a fault of the device shows on the next
 //! [`Tensor::read`]. An operation that returns an error has enqueued nothing.
 
+mod attention;
 mod convolution;
 mod device;
 mod fft;
 mod lct;
 mod leading;
 mod mixing;
+mod qmatmul;
 mod spectral_filter;
 mod sum;
 mod tensor;
 mod tridiag;
 
+pub use attention::{
+    Attended, Attention, AttentionGradients, KvCache, KvCacheConfig, Rotary, Step, attention,
+    attention_into, attention_vjp,
+};
 pub use convolution::{causal_convolution, causal_convolution_filter_vjp, causal_convolution_vjp};
 pub use device::Device;
 pub use fft::{
@@ -50,18 +56,28 @@ pub use mixing::{
     complex_rms_norm_vjp, from_polar, from_polar_vjp, mod_relu, mod_relu_vjp, phase_rotate,
     phase_rotate_vjp, sigmoid_gate, sigmoid_gate_vjp, to_polar, to_polar_vjp,
 };
+pub use qmatmul::{
+    Number, QmatmulOptions, QmatmulPlan, QmatmulStrategy, QuantizedComplexWeight, QuantizedWeight,
+    qmatmul, qmatmul_complex, qmatmul_complex_vjp, qmatmul_into, qmatmul_vjp, qmatmul_with,
+};
 pub use spectral_filter::{spectral_filter, spectral_filter_table_vjp, spectral_filter_vjp};
 pub use tensor::{Element, Tensor};
 pub use tridiag::{
     Kept, Pivots, Resolvent, Solution, SolveGradients, Tridiagonal, TridiagonalGradients,
     resolvent_diagonal, resolvent_diagonal_vjp,
 };
+pub use wavecube_core::cache::SequenceId;
+/// Complex numbers in a few bits, on the host.
+pub use wavecube_core::polar;
+/// Quantised weights on the host.
+pub use wavecube_core::quant;
 pub use wavecube_core::{
-    Complex32, Complex64, DeviceFault, Dtype, Error, Layout, Limits, Result,
+    Complex32, Complex64, DeviceFault, Dtype, Error, FileFault, Layout, Limits, Result,
     fft::{Direction, Normalization},
     lct::{
         Abcd, ComplexAbcd, Frame, Lie, OutputGrid, ShearFactors, ShearForm, ShearPasses,
         WeilMatrix, ZeroPoint,
     },
 };
+pub use wavecube_kernels::attention::Storage as CacheStorage;
 pub use wavecube_kernels::fft::{FftPlan, FftProblem};

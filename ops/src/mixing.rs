@@ -343,21 +343,12 @@ fn check_linear(op: &'static str, argument: &'static str, x: &Tensor) -> Result<
     Err(Error::Dtype { op, argument, expected, found: x.dtype() })
 }
 
-/// Accepts a contiguous tensor that begins with its buffer.
-fn check_contiguous(op: &'static str, argument: &'static str, x: &Tensor) -> Result<()> {
-    if x.layout().is_contiguous() && x.layout().offset() == 0 {
-        return Ok(());
-    }
-    let expected = "be those of a contiguous tensor that begins with its buffer";
-    Err(Error::Strides { op, argument, expected, found: x.layout().strides().to_vec() })
-}
-
 /// Accepts the matrix `w` (`[outputs, inputs]`) of a linear map of `x` (`[…, inputs]`).
 fn check_map(op: &'static str, x: &Tensor, w: &Tensor) -> Result<()> {
     check_linear(op, "x", x)?;
     check_linear(op, "w", w)?;
     x.check_same(op, "w", w)?;
-    check_contiguous(op, "w", w)?;
+    w.check_contiguous(op, "w")?;
     let inputs = x.shape()[x.layout().axis(op, -1)?];
     if w.shape().len() == 2 && w.shape()[1] == inputs {
         return Ok(());
@@ -411,8 +402,8 @@ pub fn complex_linear_vjp(x: &Tensor, w: &Tensor, g: &Tensor) -> Result<[Tensor;
     check_map(OP, x, w)?;
     check_linear(OP, "g", g)?;
     x.check_same(OP, "g", g)?;
-    check_contiguous(OP, "x", x)?;
-    check_contiguous(OP, "g", g)?;
+    x.check_contiguous(OP, "x")?;
+    g.check_contiguous(OP, "g")?;
     let [outputs, inputs] = [w.shape()[0], w.shape()[1]];
     let expected = with_last(x.shape(), outputs);
     if g.shape() != expected {

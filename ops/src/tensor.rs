@@ -257,6 +257,15 @@ impl Tensor {
         Err(Error::Dtype { op, argument, expected, found: self.dtype })
     }
 
+    /// Accepts the tensor if it is contiguous from the beginning of its buffer.
+    pub(crate) fn check_contiguous(&self, op: &'static str, argument: &'static str) -> Result<()> {
+        if self.layout.is_contiguous() && self.layout.offset() == 0 {
+            return Ok(());
+        }
+        let expected = "be those of a contiguous tensor that begins with its buffer";
+        Err(Error::Strides { op, argument, expected, found: self.layout.strides().to_vec() })
+    }
+
     /// Accepts two tensors of the same device and storage type.
     pub(crate) fn check_same(
         &self,

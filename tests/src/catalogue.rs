@@ -1,5 +1,6 @@
 //! One list of cases for tests, benches and the code-generation gate.
 
+pub mod attention;
 mod convolution;
 mod fft;
 mod lct;
@@ -7,6 +8,7 @@ mod lct_parameters;
 mod leading;
 mod lines;
 mod mixing;
+mod qmatmul;
 pub mod tridiag;
 
 use wavecube::{Complex64, Device, Dtype, Result, Tensor};
@@ -54,6 +56,10 @@ pub enum Peer {
     Serial,
     /// The diagonal of the same operators with nothing coarser and nothing left out.
     Whole,
+    /// The same decoding from a cache that holds numbers as they are.
+    Unquantised,
+    /// The product with a square weight in floats, by another library.
+    FloatMatmul,
 }
 
 type Prepare = dyn Fn(&Device, &mut Rng) -> Result<Prepared> + Send + Sync;
@@ -128,9 +134,11 @@ pub fn cases() -> Vec<Case> {
     let mut cases = fft::cases();
     cases.extend(lct::cases());
     cases.extend(lct_parameters::cases());
+    cases.extend(attention::cases());
     cases.extend(convolution::cases());
     cases.extend(leading::cases());
     cases.extend(mixing::cases());
+    cases.extend(qmatmul::cases());
     cases.extend(tridiag::cases());
     cases
 }

@@ -1,5 +1,6 @@
 //! All tests of the operations, in one binary.
 
+mod attention;
 mod convolution;
 mod device;
 mod fft;
@@ -8,5 +9,6 @@ mod fft_plan;
 mod lct;
 mod leading;
 mod mixing;
+mod qmatmul;
 mod tidy;
 mod tridiag;

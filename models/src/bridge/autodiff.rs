@@ -4,7 +4,7 @@
 //! map applied to the gradient of `y`. Only the gradient of a parameter needs `x` itself.
 
 use burn::backend::{
-    Autodiff, TensorMetadata,
+    Autodiff, AutodiffBackend, TensorMetadata,
     autodiff::{
         checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
         grads::Gradients,
@@ -14,7 +14,9 @@ use burn::backend::{
 };
 use wavecube_core::fft::Normalization;
 
-use super::{ConvolutionBackend, FftBackend, LctBackend, LctPlan, Sides, TridiagBackend};
+use super::{
+    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, Sides, TridiagBackend,
+};
 
 #[derive(Debug)]
 struct Fft;
@@ -189,5 +191,43 @@ impl<B: ConvolutionBackend, C: CheckpointStrategy> ConvolutionBackend for Autodi
             }
             OpsKind::UnTracked(prep) => prep.finish(B::causal_convolution(x, h)),
         }
+    }
+}
+
+#[derive(Debug)]
+struct Attention;
+
+impl<B: AttentionBackend> Backward<B, 3> for Attention {
+    /// Queries, keys, values, the result, and its log-sum-exp.
+    type State = [FloatTensor<B>; 5];
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let [q, k, v, out, lse] = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let (by_q, by_k, by_v) = B::causal_attention_vjp(q, k, v, out, lse, grad);
+        for (node, gradient) in ops.parents.into_iter().zip([by_q, by_k, by_v]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: AttentionBackend, C: CheckpointStrategy> AttentionBackend for Autodiff<B, C> {
+    /// The log-sum-exp is not differentiated.
+    fn causal_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let nodes = [q.node(), k.node(), v.node()];
+        let (q, k, v) = (q.into_primitive(), k.into_primitive(), v.into_primitive());
+        let (out, lse) = B::causal_attention(q.clone(), k.clone(), v.clone());
+        let constant = Self::from_inner(lse.clone());
+        let tracked = match Attention.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish([q, k, v, out.clone(), lse], out),
+            OpsKind::UnTracked(prep) => prep.finish(out),
+        };
+        (tracked, constant)
     }
 }

@@ -14,7 +14,7 @@ use burn::{
 };
 use burn_cubecl::{CubeBackend, CubeDevice, kernel::into_contiguous, tensor::CubeTensor};
 use wavecube::{
-    Complex32, Complex64, Device, Tensor, Tridiagonal, causal_convolution,
+    Attended, Attention, Complex32, Complex64, Device, Tensor, Tridiagonal, causal_convolution,
     causal_convolution_filter_vjp, causal_convolution_vjp, frft, frft_angle_vjp, lct_causal,
     lct_causal_param_vjp, lct_causal_vjp, lct_shear_passes, lct_shear_passes_vjp,
     lct_shear_rate_vjp, leading_resolvent, leading_resolvent_vjp,
@@ -26,7 +26,8 @@ use wavecube_core::{
 };
 
 use super::{
-    ConvolutionBackend, FftBackend, LctBackend, LctPlan, Sides, TridiagBackend, convolution, fft,
+    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, Sides, TridiagBackend,
+    attention, convolution, fft,
     lct::Transform,
     matrix::{CausalKernel, Rates, grid},
     plain, tridiag,
@@ -295,6 +296,54 @@ impl TridiagBackend for CubeBackend {
         match kernel() {
             Some(gradients) => gradients,
             None => tridiag::plain_resolvent_vjp::<Self>(&kept, &p, grad, sides),
+        }
+    }
+}
+
+impl AttentionBackend for CubeBackend {
+    fn causal_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let [q, k, v] = [q, k, v].map(into_contiguous);
+        let kernel = || {
+            let [x, y, z] =
+                [to_wavecube(&q, false)?, to_wavecube(&k, false)?, to_wavecube(&v, false)?];
+            wavecube::attention(&x, &y, &z, &Attention::causal()).ok()
+        };
+        match kernel() {
+            Some(Attended { out, lse }) => {
+                let (client, device) = (q.client.clone(), q.device.clone());
+                let (shape, handle) = (lse.shape().to_vec().into(), lse.handle().clone());
+                let lse = CubeTensor::new_contiguous(client, device, shape, handle, DType::F32);
+                (from_wavecube(&out, &q), lse)
+            }
+            None => attention::plain_attention::<Self>(&q, k, v),
+        }
+    }
+
+    fn causal_attention_vjp(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        out: FloatTensor<Self>,
+        lse: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [q, k, v, out, lse, grad] = [q, k, v, out, lse, grad].map(into_contiguous);
+        let kernel = || {
+            let tensor = |x| to_wavecube(x, false);
+            let operands = [&tensor(&q)?, &tensor(&k)?, &tensor(&v)?];
+            let attended = Attended { out: tensor(&out)?, lse: tensor(&lse)? };
+            let grad = tensor(&grad)?;
+            wavecube::attention_vjp(operands, &Attention::causal(), &attended, &grad).ok()
+        };
+        match kernel() {
+            Some(by) => {
+                (from_wavecube(&by.q, &q), from_wavecube(&by.k, &k), from_wavecube(&by.v, &v))
+            }
+            None => attention::plain_attention_vjp::<Self>(q, k, v, out, grad),
         }
     }
 }

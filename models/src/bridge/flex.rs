@@ -2,8 +2,9 @@
 
 use burn::backend::Flex;
 
-use super::{ConvolutionBackend, FftBackend, LctBackend, TridiagBackend};
+use super::{AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, TridiagBackend};
 
+impl AttentionBackend for Flex {}
 impl ConvolutionBackend for Flex {}
 impl FftBackend for Flex {}
 impl LctBackend for Flex {}

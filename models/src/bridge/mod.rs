@@ -4,6 +4,7 @@
 //!
 //! | trait | functions |
 //! |---|---|
+//! | [`AttentionBackend`] | [`attention()`], causal |
 //! | [`FftBackend`] | [`fft()`], [`ifft`], [`rfft`], [`irfft`] |
 //! | [`LctBackend`] | [`lct()`] with an [`LctPlan`]: shear, causal and fractional transforms of learned parameters |
 //! | [`ConvolutionBackend`] | [`causal_convolution`] of lines with a filter a channel |
@@ -15,8 +16,8 @@
 //! Who runs what:
 //!
 //! - **flex** (Burn's own CPU backend) runs the plain bodies of the traits: one matrix product with a
-//!   matrix built in `f64` on the host ([`matrix`]), or the recursions of a resolvent and the transforms
-//!   of a convolution in `f64`. They are the oracle of the parity tests.
+//!   matrix built in `f64` on the host ([`matrix`]), the recursions of a resolvent and the transforms of a
+//!   convolution in `f64`, or the whole matrix of attention's weights. They are the oracle of the parity tests.
 //! - **Every `CubeCL` backend** (wgpu, CUDA, CPU) runs what `cube` says: the kernels of the
 //!   `wavecube` crate where there are any, the plain bodies otherwise.
 //! - **Autodiff** registers the vector-Jacobian products of the traits (`autodiff`), so the
@@ -26,6 +27,7 @@
 //! Parameters that are learned reach the host as `f64` once per call, where tables and matrices
 //! are built from them; their gradients are exact, on every backend.
 
+mod attention;
 mod autodiff;
 mod convolution;
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu"))]
@@ -39,6 +41,7 @@ mod tridiag;
 
 pub mod matrix;
 
+pub use attention::{AttentionBackend, attention};
 pub use convolution::{ConvolutionBackend, causal_convolution};
 pub use fft::{FftBackend, fft, ifft, irfft, rfft};
 pub use lct::{LctBackend, LctPlan, Parameters, lct, parameters_to_host};

@@ -73,6 +73,18 @@ pub struct Past {
     streams: Vec<CausalStream>,
 }
 
+impl Past {
+    /// How many bytes it has seen.
+    pub fn len(&self) -> usize {
+        self.streams.first().map_or(0, CausalStream::position)
+    }
+
+    /// Whether it has seen nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl ByteSpectral {
     /// A fresh model; the same `random` gives the same parameters on every device.
     ///
@@ -105,7 +117,7 @@ impl ByteSpectral {
     ///
     /// [`Error::Length`] when `time` is 0 or exceeds the context.
     pub fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
-        let mut x = self.embed(bytes, self.config.context)?;
+        let mut x = self.embed(bytes)?;
         for block in &self.blocks {
             x = block.forward(x, SpectralMixer::forward)?;
         }
@@ -122,26 +134,40 @@ impl ByteSpectral {
         Ok(Past { streams: self.blocks.iter().map(begin).collect::<Result<_>>()? })
     }
 
-    /// Logits `[batch, 1, 256]` behind the next byte of every sequence (`[batch, 1]`): what
-    /// [`forward`](Self::forward) gives for all bytes so far at its last position, at `O(log² n)`
-    /// operations a channel in place of `O(n log n)`.
+    /// Logits `[batch, 1, 256]` of the byte after `bytes` (`[batch, time]`), which follow those that `past` has
+    /// seen: what [`forward`](Self::forward) gives for all bytes so far at its last position, at `O(log² n)`
+    /// operations a channel and byte in place of `O(n log n)`.
     ///
     /// # Errors
     ///
-    /// [`Error::Limit`] when the context is full, [`Error::Length`] for other than one byte a sequence; then
-    /// the past is as it was.
-    pub fn next(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
-        let mut x = self.embed(bytes, 1)?;
-        for (block, stream) in self.blocks.iter().zip(&mut past.streams) {
-            x = block.forward(x, |mixer, x| mixer.step(x, stream))?;
+    /// [`Error::Length`] for no bytes or more than there is room for in the context; then the past is as it was.
+    pub fn advance(&self, bytes: &Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
+        let time = bytes.dims()[1];
+        let room = self.config.context - past.len();
+        if time == 0 || time > room {
+            let expected = "between 1 and what is left of the model's context";
+            return Err(Error::Length { op: OP, argument: "bytes", expected, found: time });
         }
+        let byte = |t: usize| bytes.clone().narrow(1, t, 1);
+        for t in 0..time - 1 {
+            self.step(byte(t), past)?;
+        }
+        let x = self.step(byte(time - 1), past)?;
         Ok(self.head.forward(self.norm.forward(x)))
     }
 
-    fn embed(&self, bytes: Tensor<2, Int>, most: usize) -> Result<Tensor<3>> {
+    fn step(&self, byte: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
+        let mut x = self.embed(byte)?;
+        for (block, stream) in self.blocks.iter().zip(&mut past.streams) {
+            x = block.forward(x, |mixer, x| mixer.step(x, stream))?;
+        }
+        Ok(x)
+    }
+
+    fn embed(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
         let [batch, time] = bytes.dims();
-        if time == 0 || time > most {
-            let expected = if most == 1 { "1" } else { "between 1 and the model's context" };
+        if time == 0 || time > self.config.context {
+            let expected = "between 1 and the model's context";
             return Err(Error::Length { op: OP, argument: "bytes", expected, found: time });
         }
         let x = self.embedding.val().select(0, bytes.reshape([batch * time]));

@@ -1,19 +1,21 @@
 //! Causal multi-head attention.
 
+use std::ops::Range;
+
 use burn::{
     module::Module,
     nn::Linear,
-    tensor::{Bool, Device, Tensor, TensorData, activation::softmax},
+    tensor::{Device, Tensor, TensorData},
 };
 
-use super::linear;
-use crate::random::Random;
+use wavecube_core::Result;
 
-/// What every block of a model shares in one pass: the causal mask and the rotary tables.
+use super::linear;
+use crate::{bridge::attention, random::Random};
+
+/// What every block of a model shares in one pass: the rotary tables.
 #[derive(Debug, Clone)]
 pub struct SequenceContext {
-    /// `[1, 1, time, time]`, true where the key is in the future.
-    future: Tensor<4, Bool>,
     /// Rotary `(cos, sin)`, each `[1, 1, time, d_head]`, where the model rotates.
     rotary: Option<(Tensor<4>, Tensor<4>)>,
 }
@@ -21,18 +23,26 @@ pub struct SequenceContext {
 impl SequenceContext {
     /// For sequences of `time` positions; with `rope`, tables for heads of width `d_head`.
     pub fn new(time: usize, d_head: usize, rope: bool, device: &Device) -> Self {
-        let future = Tensor::<2, Bool>::tril_mask([time, time], 0, device).unsqueeze();
-        let rotary = rope.then(|| rotary_tables(time, d_head, device));
-        Self { future, rotary }
+        Self::at(0..time, d_head, rope, device)
+    }
+
+    /// The same for some positions of longer sequences.
+    pub fn at(positions: Range<usize>, d_head: usize, rope: bool, device: &Device) -> Self {
+        let rotary = rope.then(|| rotary_tables(positions, d_head, device));
+        Self { rotary }
     }
 }
 
 /// Angle of position `t` for the pair `i` of `half`: `t · 10000^(−i/half)`, in `f64`.
-fn rotary_tables(time: usize, d_head: usize, device: &Device) -> (Tensor<4>, Tensor<4>) {
-    let half = d_head / 2;
+fn rotary_tables(
+    positions: Range<usize>,
+    d_head: usize,
+    device: &Device,
+) -> (Tensor<4>, Tensor<4>) {
+    let (half, time) = (d_head / 2, positions.len());
     let mut cos = Vec::with_capacity(time * d_head);
     let mut sin = Vec::with_capacity(time * d_head);
-    for t in 0..time {
+    for t in positions {
         for i in 0..2 * half {
             let rate = 10_000_f64.powf(-((i % half) as f64) / half as f64);
             let (s, c) = (t as f64 * rate).sin_cos();
@@ -55,6 +65,25 @@ fn rotate(x: Tensor<4>, (cos, sin): &(Tensor<4>, Tensor<4>)) -> Tensor<4> {
             x * cos.clone() + turned * sin.clone()
         }
         _ => x,
+    }
+}
+
+/// Keys and values of the positions so far, `[batch, head, time, d_head]` each; nothing at the begin.
+#[derive(Debug, Clone, Default)]
+pub struct KeysAndValues(Option<[Tensor<4>; 2]>);
+
+impl KeysAndValues {
+    /// All of them, with those of the next positions.
+    fn extend(&mut self, next: [Tensor<4>; 2]) -> [Tensor<4>; 2] {
+        let all = match self.0.take() {
+            Some([keys, values]) => {
+                let [more_keys, more_values] = next;
+                [Tensor::cat(vec![keys, more_keys], 2), Tensor::cat(vec![values, more_values], 2)]
+            }
+            None => next,
+        };
+        self.0 = Some(all.clone());
+        all
     }
 }
 
@@ -83,7 +112,25 @@ impl CausalSelfAttention {
     }
 
     /// `[batch, time, d_model]` to the same shape.
-    pub fn forward(&self, x: Tensor<3>, context: &SequenceContext) -> Tensor<3> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`attention()`], for an input without positions.
+    pub fn forward(&self, x: Tensor<3>, context: &SequenceContext) -> Result<Tensor<3>> {
+        self.advance(x, context, None)
+    }
+
+    /// The same for positions that follow those of `past`, which then has these too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward).
+    pub fn advance(
+        &self,
+        x: Tensor<3>,
+        context: &SequenceContext,
+        past: Option<&mut KeysAndValues>,
+    ) -> Result<Tensor<3>> {
         let [batch, time, d_model] = x.dims();
         let d_head = d_model / self.heads;
         let qkv = self.qkv.forward(x);
@@ -93,16 +140,15 @@ impl CausalSelfAttention {
                 .reshape([batch, time, self.heads, d_head])
                 .swap_dims(1, 2)
         };
-        let (mut q, mut k, v) = (head(0), head(1), head(2));
+        let (mut q, mut k, mut v) = (head(0), head(1), head(2));
         if let Some(tables) = &context.rotary {
             q = rotate(q, tables);
             k = rotate(k, tables);
         }
-        let scale = 1.0 / (d_head as f64).sqrt();
-        let scores = (q * scale).matmul(k.swap_dims(2, 3));
-        let mask = context.future.clone().expand([batch, self.heads, time, time]);
-        let weights = softmax(scores.mask_fill(mask, f32::NEG_INFINITY), 3);
-        let mixed = weights.matmul(v).swap_dims(1, 2).reshape([batch, time, d_model]);
-        self.out.forward(mixed)
+        if let Some(past) = past {
+            [k, v] = past.extend([k, v]);
+        }
+        let mixed = attention(q, k, v)?.swap_dims(1, 2).reshape([batch, time, d_model]);
+        Ok(self.out.forward(mixed))
     }
 }

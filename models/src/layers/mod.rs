@@ -21,7 +21,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 
-pub use attention::{CausalSelfAttention, SequenceContext};
+pub use attention::{CausalSelfAttention, KeysAndValues, SequenceContext};
 pub use experts::{Experts, ExpertsConfig, Routing};
 pub use lct::{Axis, ComplexToReal, Form, LctConfig, LctLayer, ParameterForm, Start};
 pub use mlp::{Glu, Mlp};

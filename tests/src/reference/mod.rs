@@ -1,9 +1,11 @@
 //! The truth: every family from its definition, in `f64`, without a line of the library's tables.
 
+pub mod attention;
 pub mod convolution;
 pub mod fft;
 pub mod lct;
 pub mod mixing;
+pub mod qmatmul;
 pub mod tridiag;
 
 use wavecube::Complex64;

@@ -1,13 +1,21 @@
 //! `wavecube generate`
 
-use std::{io::Write as _, path::PathBuf};
+use std::{
+    io::{BufRead as _, Write as _},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use burn::module::Module as _;
 use clap::Args;
 use wavecube_models::{
     checkpoint::Checkpoint,
-    generate::{Sampling, generate},
+    generate::{Sampling, Session, generate_all},
+    model::Model,
 };
 
 use crate::DeviceArgs;
@@ -17,15 +25,23 @@ use crate::DeviceArgs;
 #[command(after_help = "\
 Examples:
   wavecube generate --checkpoint runs/latest/checkpoint.safetensors
-  wavecube generate --prompt 'pub fn ' --temperature 0.6 --top-k 20 --seed 7
-  wavecube generate --temperature 0 --length 100     # always the likeliest byte")]
+  wavecube generate --prompt 'pub fn ' --temperature 0.6 --top-p 0.9 --seed 7
+  wavecube generate --temperature 0 --length 100     # always the likeliest byte
+  wavecube generate --prompts prompts.txt            # one prompt a line, one text after the other
+  wavecube generate --interactive --stop '\n\n'      # a prompt a line, until the input ends")]
 pub(crate) struct GenerateArgs {
     /// The checkpoint of a run
     #[arg(long, default_value = "runs/latest/checkpoint.safetensors", value_name = "FILE")]
     checkpoint: PathBuf,
     /// The text to continue
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", conflicts_with_all = ["prompts", "interactive"])]
     prompt: String,
+    /// A file with a prompt on each line
+    #[arg(long, value_name = "FILE", conflicts_with = "interactive")]
+    prompts: Option<PathBuf>,
+    /// Read prompts from the terminal, line by line
+    #[arg(long)]
+    interactive: bool,
     /// Bytes to generate at most
     #[arg(long, default_value_t = 400)]
     length: usize,
@@ -35,6 +51,18 @@ pub(crate) struct GenerateArgs {
     /// Draw from this many of the likeliest bytes; 0 is all
     #[arg(long, default_value_t = 40)]
     top_k: usize,
+    /// Draw from the likeliest bytes that together have this probability
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f64,
+    /// Draw from bytes of at least this part of the likeliest's probability
+    #[arg(long, default_value_t = 0.0)]
+    min_p: f64,
+    /// Above 1, bytes that the text has already are less likely
+    #[arg(long, default_value_t = 1.0)]
+    repetition_penalty: f64,
+    /// End before this text (\n and \t are understood); may be given several times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
     /// Seed of the draws
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -42,26 +70,69 @@ pub(crate) struct GenerateArgs {
     device: DeviceArgs,
 }
 
+impl GenerateArgs {
+    fn sampling(&self) -> Sampling {
+        let unescaped = |stop: &String| stop.replace("\\n", "\n").replace("\\t", "\t").into_bytes();
+        Sampling {
+            repetition_penalty: self.repetition_penalty,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            stop: self.stop.iter().map(unescaped).collect(),
+            seed: self.seed,
+            length: self.length,
+        }
+    }
+}
+
 pub(crate) fn main(args: &GenerateArgs) -> Result<()> {
     let checkpoint = Checkpoint::read(&args.checkpoint)?;
     let selected = args.device.select()?;
     let model = checkpoint.model(&selected.device)?.valid();
-    let sampling = Sampling {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        seed: args.seed,
-        length: args.length,
-    };
-    let mut out = std::io::stdout().lock();
-    let mut failure = write!(out, "{}", args.prompt).and_then(|()| out.flush()).err();
-    generate(&model, &args.prompt, &sampling, |character| {
-        if failure.is_none() {
-            failure = write!(out, "{character}").and_then(|()| out.flush()).err();
+    let sampling = args.sampling();
+    if let Some(file) = &args.prompts {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the prompts in {}", file.display()))?;
+        let prompts: Vec<String> = text.lines().map(str::to_owned).collect();
+        ensure!(!prompts.is_empty(), "{} has no prompts", file.display());
+        let mut out = std::io::stdout().lock();
+        for (prompt, text) in prompts.iter().zip(generate_all(&model, &prompts, &sampling)?) {
+            writeln!(out, "{prompt}{text}\n").context("cannot write the text")?;
         }
-    })?;
-    if let Some(error) = failure {
-        return Err(anyhow::Error::new(error).context("cannot write the text"));
+        return Ok(());
     }
-    writeln!(out)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
+        .context("cannot listen for Ctrl-C")?;
+    if !args.interactive {
+        return stream(&model, &args.prompt, &sampling, &interrupted);
+    }
+    for line in std::io::stdin().lock().lines() {
+        stream(&model, &line.context("cannot read the prompt")?, &sampling, &interrupted)?;
+        // Ctrl-C ends a text, not the program: that is the end of the input.
+        interrupted.store(false, Ordering::Relaxed);
+    }
     Ok(())
+}
+
+/// Writes the prompt and its text as it comes, up to its end or Ctrl-C.
+fn stream(
+    model: &Model,
+    prompt: &str,
+    sampling: &Sampling,
+    interrupted: &AtomicBool,
+) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let mut session = Session::new(model, prompt, sampling)?;
+    let mut piece = Some(prompt.to_owned());
+    while let Some(text) = piece {
+        write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")?;
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
+        piece = session.step(model)?;
+    }
+    writeln!(out).context("cannot write the text")
 }

@@ -3,6 +3,7 @@
 mod ablate;
 mod demo;
 mod generate;
+mod quantize;
 mod speed;
 mod train;
 
@@ -21,6 +22,7 @@ Examples:
   wavecube train --text book.txt --steps 2000 --out runs/book
   wavecube train --config run.toml --resume
   wavecube generate --checkpoint runs/book/checkpoint.safetensors --prompt 'fn main'
+  wavecube quantize --checkpoint runs/book/checkpoint.safetensors --text book.txt
   wavecube ablate --text book.txt --placement none,before,block --steps 300
   wavecube demo --out target/demo
   wavecube speed --device wgpu"
@@ -36,6 +38,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Generate text from a checkpoint
     Generate(generate::GenerateArgs),
+    /// Pack a checkpoint's matrices into 4 or 8 bits, and say what that costs
+    Quantize(quantize::QuantizeArgs),
     /// Train variants side by side and print a table
     Ablate(ablate::AblateArgs),
     /// Train on the Rust sources at hand, generate, and write a report
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(args) => train::main(&args),
         Command::Generate(args) => generate::main(&args),
+        Command::Quantize(args) => quantize::main(&args),
         Command::Ablate(args) => ablate::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Speed(args) => speed::main(&args),

@@ -72,6 +72,11 @@ pub(crate) struct TextArgs {
 }
 
 impl TextArgs {
+    /// The files and directories of the command line.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.text
+    }
+
     /// The configuration of a file, or the default, with the text of the command line.
     pub(crate) fn configuration(&self, file: Option<&PathBuf>) -> Result<Config> {
         let mut config = match file {

@@ -1,0 +1,298 @@
+//! Device code of where things lie: which sequence, head and position a row is, which keys it sees, and
+//! what becomes of its products.
+
+#![allow(clippy::needless_pass_by_value, reason = "values known at compile time pass by value")]
+
+use cubecl::prelude::*;
+
+use super::tiles::TileConfig;
+
+/// The score of a key that is not seen. Finite, since not every device has infinities in arithmetic.
+pub(super) const UNSEEN: f32 = f32::MIN;
+
+/// Where a tensor of four axes begins and its steps, in vectors.
+#[derive(CubeType, CubeLaunch)]
+pub(super) struct Place {
+    pub(super) offset: usize,
+    pub(super) outer: usize,
+    pub(super) head: usize,
+    pub(super) token: usize,
+}
+
+/// A problem's sizes and its mask.
+#[derive(CubeType, CubeLaunch)]
+pub(super) struct Geometry {
+    pub(super) batch: usize,
+    pub(super) q_heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) q_len: usize,
+    pub(super) kv_len: usize,
+    pub(super) q: Place,
+    pub(super) k: Place,
+    pub(super) v: Place,
+    pub(super) out: Place,
+    /// Vectors from split to split of the result.
+    pub(super) out_split: usize,
+    pub(super) page_size: usize,
+    /// Pages of a sequence, 0 where there are none.
+    pub(super) table: usize,
+    /// 1 where `index` holds the lengths of every sequence, and behind them its pages.
+    pub(super) indexed: usize,
+    pub(super) split: usize,
+    pub(super) splits: usize,
+    pub(super) scale: f32,
+    /// 0 where there is none.
+    pub(super) soft_cap: f32,
+    pub(super) left: i32,
+    pub(super) right: i32,
+    /// 1 where every head has a slope.
+    pub(super) sloped: usize,
+    /// Minus infinity, which is no constant of every shading language.
+    pub(super) nothing: f32,
+}
+
+/// The sequence and the head of keys that a cube works on, and how long the sequence is.
+#[derive(CubeType)]
+pub(super) struct Part {
+    pub(super) batch: usize,
+    pub(super) kv_head: usize,
+    pub(super) q_len: usize,
+    pub(super) kv_len: usize,
+}
+
+#[cube]
+pub(super) fn part(geometry: &Geometry, index: &[u32], head: usize) -> Part {
+    let batch = head / geometry.kv_heads;
+    let at = batch * geometry.indexed;
+    let indexed = geometry.indexed == 1;
+    Part {
+        batch,
+        kv_head: head % geometry.kv_heads,
+        q_len: select(indexed, index[at] as usize, geometry.q_len),
+        kv_len: select(
+            indexed,
+            index[(geometry.batch + batch) * geometry.indexed] as usize,
+            geometry.kv_len,
+        ),
+    }
+}
+
+/// A query: row `row` among those of all heads that share keys.
+#[derive(CubeType)]
+pub(super) struct Query {
+    /// Its place in the sequence's queries.
+    pub(super) i: usize,
+    pub(super) head: usize,
+    /// Whether there is such a query, if only as padding.
+    pub(super) exists: bool,
+    /// Its place among the keys.
+    pub(super) position: i32,
+    /// The first key it sees, and the one behind the last; none where it is padding.
+    pub(super) first: i32,
+    pub(super) last: i32,
+    pub(super) slope: f32,
+}
+
+#[cube]
+pub(super) fn query(geometry: &Geometry, slopes: &[f32], part: &Part, row: usize) -> Query {
+    let group = geometry.q_heads / geometry.kv_heads;
+    let i = row / group;
+    let head = part.kv_head * group + row % group;
+    let position = part.kv_len as i32 - part.q_len as i32 + i as i32;
+    let last = min(position + geometry.right + 1i32, part.kv_len as i32);
+    let slope = slopes[head * geometry.sloped] * f32::cast_from(geometry.sloped);
+    Query {
+        i,
+        head,
+        exists: i < geometry.q_len,
+        position,
+        first: max(position - geometry.left, 0i32),
+        last: select(i < part.q_len, last, 0i32),
+        slope,
+    }
+}
+
+/// The queries of a cube's rows in shared memory: made once a row, asked for every product.
+#[derive(CubeType)]
+pub(super) struct Queries {
+    i: Shared<[u32]>,
+    head: Shared<[u32]>,
+    position: Shared<[i32]>,
+    first: Shared<[i32]>,
+    last: Shared<[i32]>,
+    slope: Shared<[f32]>,
+}
+
+#[cube]
+impl Queries {
+    pub(super) fn new(#[comptime] rows: usize) -> Queries {
+        Queries {
+            i: Shared::<[u32]>::new_slice(rows),
+            head: Shared::<[u32]>::new_slice(rows),
+            position: Shared::<[i32]>::new_slice(rows),
+            first: Shared::<[i32]>::new_slice(rows),
+            last: Shared::<[i32]>::new_slice(rows),
+            slope: Shared::<[f32]>::new_slice(rows),
+        }
+    }
+
+    /// Makes `rows` rows from row `first` on, to be asked behind a barrier.
+    pub(super) fn fill(
+        &mut self,
+        geometry: &Geometry,
+        slopes: &[f32],
+        part: &Part,
+        first: usize,
+        #[comptime] rows: usize,
+    ) {
+        let mut row = UNIT_POS as usize;
+        while row < rows {
+            let query = query(geometry, slopes, part, first + row);
+            self.i[row] = query.i as u32;
+            self.head[row] = query.head as u32;
+            self.position[row] = query.position;
+            self.first[row] = query.first;
+            self.last[row] = query.last;
+            self.slope[row] = query.slope;
+            row += CUBE_DIM as usize;
+        }
+    }
+
+    pub(super) fn get(&self, geometry: &Geometry, row: usize) -> Query {
+        let i = self.i[row] as usize;
+        Query {
+            i,
+            head: self.head[row] as usize,
+            exists: i < geometry.q_len,
+            position: self.position[row],
+            first: self.first[row],
+            last: self.last[row],
+            slope: self.slope[row],
+        }
+    }
+}
+
+impl Place {
+    /// For a launch.
+    pub(super) fn launch(steps: &super::plan::Steps) -> PlaceLaunch {
+        PlaceLaunch::new(steps.offset, steps.outer, steps.head, steps.token)
+    }
+}
+
+/// The first vector of a query, or of what has its shape.
+#[cube]
+pub(super) fn query_at(place: &Place, part: &Part, query: &Query) -> usize {
+    place.offset + part.batch * place.outer + query.head * place.head + query.i * place.token
+}
+
+/// Where a key and its value lie: the sequence or page, and the place in it.
+#[derive(CubeType)]
+pub(super) struct Slot {
+    pub(super) outer: usize,
+    pub(super) token: usize,
+}
+
+#[cube]
+pub(super) fn slot(geometry: &Geometry, index: &[u32], part: &Part, key: usize) -> Slot {
+    let paged = geometry.table > 0;
+    let tables = 2 * geometry.batch * geometry.indexed;
+    let page = key / geometry.page_size;
+    let entry = select(paged, tables + part.batch * geometry.table + page, 0usize);
+    Slot {
+        outer: select(paged, index[entry] as usize, part.batch),
+        token: key % geometry.page_size,
+    }
+}
+
+/// The first vector of a key or value.
+#[cube]
+pub(super) fn key_at(place: &Place, part: &Part, slot: &Slot) -> usize {
+    place.offset + slot.outer * place.outer + part.kv_head * place.head + slot.token * place.token
+}
+
+/// The slots of a tile in shared memory: divided once a key, asked for every vector.
+#[derive(CubeType)]
+pub(super) struct Slots {
+    outer: Shared<[u32]>,
+    token: Shared<[u32]>,
+}
+
+#[cube]
+impl Slots {
+    pub(super) fn new(#[comptime] keys: usize) -> Slots {
+        Slots { outer: Shared::<[u32]>::new_slice(keys), token: Shared::<[u32]>::new_slice(keys) }
+    }
+
+    /// Makes the slots from key `first` on, to be asked behind a barrier.
+    pub(super) fn fill(
+        &mut self,
+        geometry: &Geometry,
+        index: &[u32],
+        part: &Part,
+        first: usize,
+        #[comptime] keys: usize,
+    ) {
+        let mut key = UNIT_POS as usize;
+        while key < keys {
+            if first + key < part.kv_len {
+                let slot = slot(geometry, index, part, first + key);
+                self.outer[key] = slot.outer as u32;
+                self.token[key] = slot.token as u32;
+            }
+            key += CUBE_DIM as usize;
+        }
+    }
+
+    pub(super) fn get(&self, key: usize) -> Slot {
+        Slot { outer: self.outer[key] as usize, token: self.token[key] as usize }
+    }
+}
+
+/// A score and how fast it changes with the product it is made of.
+#[derive(CubeType)]
+pub(super) struct Score {
+    pub(super) value: f32,
+    pub(super) slope: f32,
+}
+
+/// What becomes of the product of a query and a key: capped, biased, or unseen.
+#[cube]
+pub(super) fn score(geometry: &Geometry, query: &Query, key: usize, product: f32) -> Score {
+    let mut value = product;
+    let mut slope = 1.0f32;
+    if geometry.soft_cap > 0.0f32 {
+        let bent = f32::tanh(product / geometry.soft_cap);
+        value = geometry.soft_cap * bent;
+        slope = 1.0f32 - bent * bent;
+    }
+    let place = key as i32;
+    let distance = max(query.position - place, place - query.position);
+    let biased = max(value - query.slope * f32::cast_from(distance), UNSEEN);
+    let seen = place >= query.first && place < query.last;
+    Score { value: select(seen, biased, UNSEEN), slope }
+}
+
+/// Whether a score is that of a key that is seen.
+#[cube]
+pub(super) fn is_seen(value: f32) -> bool {
+    value > UNSEEN
+}
+
+/// The first key that any of a cube's rows sees, down to the begin of its tile, and the one behind the
+/// last: what lies beside is not read.
+#[cube]
+pub(super) fn seen_keys(
+    geometry: &Geometry,
+    part: &Part,
+    first_row: usize,
+    #[comptime] config: TileConfig,
+) -> (usize, usize) {
+    let group = geometry.q_heads / geometry.kv_heads;
+    let ahead = part.kv_len as i32 - part.q_len as i32;
+    let low = ahead + (first_row / group) as i32 - geometry.left;
+    let last_row = (first_row + comptime!(config.rows) - 1) / group;
+    let high = ahead + last_row as i32 + geometry.right + 1i32;
+    let first = max(low, 0i32) as usize;
+    let last = min(max(high, 0i32) as usize, part.kv_len);
+    (first / comptime!(config.keys) * comptime!(config.keys), last)
+}

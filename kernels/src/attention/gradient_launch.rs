@@ -1,0 +1,130 @@
+//! The launches of the gradients.
+
+use cubecl::{client::Client, prelude::*, server::Handle};
+use wavecube_core::{Dtype, Result};
+
+use super::{
+    gradient::{OperandsLaunch, by_keys, by_queries, inner_products},
+    launch::{AttentionBindings, Enqueue},
+    plan::AttentionPlan,
+};
+use crate::{
+    elem_type,
+    fft::grid,
+    launch::{count, holds},
+};
+
+/// What the gradients are made from, and where they go: contiguous tensors of the operands' shapes.
+#[derive(Debug, Clone)]
+pub struct AttentionGradientBindings {
+    /// The result.
+    pub out: Handle,
+    /// Its log-sum-exp, `f32`.
+    pub lse: Handle,
+    /// Its gradient.
+    pub g: Handle,
+    /// The gradient of the queries.
+    pub by_q: Handle,
+    /// The gradient of the keys.
+    pub by_k: Handle,
+    /// The gradient of the values.
+    pub by_v: Handle,
+}
+
+/// Enqueues the gradients of queries, keys and values.
+///
+/// # Errors
+/// As [`attention_launch`](super::attention_launch) and [`AttentionPlan::gradient`].
+pub fn attention_vjp_launch(
+    client: &Client,
+    bindings: &AttentionBindings,
+    gradients: &AttentionGradientBindings,
+    plan: &AttentionPlan,
+) -> Result<()> {
+    let (units, [row_cubes, key_cubes]) = plan.gradient()?;
+    let enqueue = Enqueue::new(client, bindings, plan)?;
+    let AttentionGradientBindings { out, lse, g, by_q, by_k, by_v } = gradients;
+    let (op, dtype, tile) = (plan.op, plan.dtype, plan.gradient_tile);
+    let (rows, keys) = (plan.rows(), plan.batch * plan.kv_heads * plan.kv_len);
+    for (argument, handle) in [("out", out), ("g", g), ("gradient of q", by_q)] {
+        holds(op, argument, handle, (dtype, 1), rows * tile.dim)?;
+    }
+    holds(op, "lse", lse, (Dtype::F32, 1), rows)?;
+    holds(op, "gradient of k", by_k, (dtype, 1), keys * tile.dim)?;
+    holds(op, "gradient of v", by_v, (dtype, 1), keys * tile.dim)?;
+    let flat = grid(op, rows.div_ceil(units[0]), &plan.limits)?;
+    let [row_dim, key_dim] = units.map(|units| CubeDim::new_1d(units as u32));
+    let inner = client.empty(4 * rows.max(1));
+    let launch_type = elem_type(dtype);
+    let tiles = |len: usize| len.div_ceil(tile.rows);
+    if rows > 0 {
+        // SAFETY: the lines above have compared the buffers with the rows, below which the kernel stays.
+        unsafe {
+            inner_products::launch_unchecked(
+                client,
+                count(flat),
+                row_dim,
+                tile.lanes,
+                enqueue.vectors(out, dtype),
+                enqueue.vectors(g, dtype),
+                enqueue.numbers(Some(&inner)),
+                rows,
+                tile,
+                launch_type,
+            );
+            // SAFETY: `Enqueue::new` has compared the operands with the ends of the plan's layouts.
+            by_queries::launch_unchecked(
+                client,
+                count(row_cubes),
+                row_dim,
+                tile.lanes,
+                enqueue.operands(g, lse, &inner),
+                enqueue.vectors(by_q, dtype),
+                enqueue.geometry(&plan.steps[3], 0),
+                tiles(plan.q_len * (plan.q_heads / plan.kv_heads)),
+                tile,
+                launch_type,
+            );
+        }
+    }
+    if keys > 0 {
+        // SAFETY: as above, by `Enqueue::new`; keys stay below `kv_len`.
+        unsafe {
+            by_keys::launch_unchecked(
+                client,
+                count(key_cubes),
+                key_dim,
+                tile.lanes,
+                enqueue.operands(g, lse, &inner),
+                enqueue.vectors(by_k, dtype),
+                enqueue.vectors(by_v, dtype),
+                enqueue.geometry(&plan.steps[3], 0),
+                tiles(plan.kv_len),
+                tile,
+                launch_type,
+            );
+        }
+    }
+    Ok(())
+}
+
+impl Enqueue<'_> {
+    fn operands<N: Float, W: Size>(
+        &self,
+        g: &Handle,
+        lse: &Handle,
+        inner: &Handle,
+    ) -> OperandsLaunch<N, W> {
+        let vectors = |handle: &Handle| self.vectors(handle, self.plan.dtype);
+        OperandsLaunch::new(
+            vectors(&self.bindings.q),
+            vectors(&self.bindings.k),
+            vectors(&self.bindings.v),
+            vectors(g),
+            self.numbers(Some(lse)),
+            self.numbers(Some(inner)),
+            self.index(),
+            self.slopes(),
+        )
+    }
+}

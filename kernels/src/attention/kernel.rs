@@ -1,0 +1,407 @@
+//! Device code forward: tiles with an online softmax, the merge of splits, and the definition.
+
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::used_underscore_binding,
+    clippy::too_many_arguments,
+    reason = "values known at compile time pass by value, the macro reads the types' argument, and \
+              buffers are arguments of their own"
+)]
+
+use cubecl::prelude::*;
+
+use super::{
+    geometry::{
+        Geometry, Part, Queries, Slots, UNSEEN, is_seen, key_at, part, query, query_at, score,
+        seen_keys, slot,
+    },
+    plan::Storage,
+    rotate::hadamard,
+    tile::{Rows, accumulate, block, products, stored, widened, zero},
+    tiles::TileConfig,
+};
+
+/// Keys and values as they are stored, with the scales of what is quantised and the shift of its keys.
+#[derive(CubeType, CubeLaunch)]
+pub(super) struct Stored<E: Numeric, WE: Size> {
+    pub(super) k: Box<[Vector<E, WE>]>,
+    pub(super) v: Box<[Vector<E, WE>]>,
+    pub(super) k_scales: Box<[f32]>,
+    pub(super) v_scales: Box<[f32]>,
+    /// What was subtracted from the keys of every head.
+    pub(super) shift: Box<[f32]>,
+}
+
+/// One number a row in shared memory.
+#[derive(CubeType)]
+struct RowNumbers {
+    /// The largest score so far.
+    most: Shared<[f32]>,
+    /// The sum of weights so far.
+    total: Shared<[f32]>,
+    /// What the sums are multiplied by before a tile is added.
+    shrink: Shared<[f32]>,
+    /// What the shift of the keys adds to every product.
+    shift: Shared<[f32]>,
+}
+
+/// Rows of a cube against the keys of a split.
+#[cube(launch_unchecked)]
+pub(super) fn forward<N: Float, E: Numeric, O: Float, W: Size, WE: Size>(
+    q: &[Vector<N, W>],
+    cache: &Stored<E, WE>,
+    index: &[u32],
+    slopes: &[f32],
+    out: &mut [Vector<O, W>],
+    lse: &mut [f32],
+    geometry: &Geometry,
+    row_tiles: usize,
+    #[comptime] config: TileConfig,
+    #[define(N, E, O)] _dtypes: [ElemType; 3],
+) {
+    let rows = comptime!(config.rows);
+    let vectors = comptime!(config.vectors());
+    let split = CUBE_POS % geometry.splits;
+    let first_row = CUBE_POS / geometry.splits % row_tiles * rows;
+    let head = CUBE_POS / geometry.splits / row_tiles;
+    if head < geometry.batch * geometry.kv_heads {
+        let part = part(geometry, index, head);
+        let mut queries = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
+        let mut sums = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
+        let mut keys = Rows::<W>::new_slice(comptime!(config.keys * config.pitch()));
+        let mut values = Rows::<W>::new_slice(comptime!(config.keys * config.pitch()));
+        let mut weights = Shared::<[f32]>::new_slice(comptime!(config.rows * config.keys));
+        let mut numbers = RowNumbers {
+            most: Shared::<[f32]>::new_slice(rows),
+            total: Shared::<[f32]>::new_slice(rows),
+            shrink: Shared::<[f32]>::new_slice(rows),
+            shift: Shared::<[f32]>::new_slice(rows),
+        };
+        let mut asked = Queries::new(rows);
+        asked.fill(geometry, slopes, &part, first_row, rows);
+        let (seen, end) = seen_keys(geometry, &part, first_row, config);
+        let begin = split * geometry.split;
+        let mut tile = max(seen, begin);
+        let last = min(end, begin + geometry.split);
+        let mut slots = Slots::new(comptime!(config.keys));
+        slots.fill(geometry, index, &part, tile, comptime!(config.keys));
+        sync_cube();
+        let mut item = UNIT_POS as usize;
+        while item < rows * vectors {
+            let query = asked.get(geometry, item / vectors);
+            let mut value = zero::<W>();
+            if query.exists {
+                let at = query_at(&geometry.q, &part, &query) + item % vectors;
+                value = widened::<N, W, W>(q, at, config) * Vector::new(geometry.scale);
+            }
+            queries[item] = value;
+            sums[item] = zero::<W>();
+            item += CUBE_DIM as usize;
+        }
+        sync_cube();
+        if comptime!(config.storage != Storage::Float) {
+            shifted_products::<W>(&queries, &mut numbers.shift, &cache.shift, part.kv_head, config);
+            sync_cube();
+            hadamard::<W>(&mut queries, config);
+        }
+        let mut row = UNIT_POS as usize;
+        while row < rows {
+            numbers.most[row] = f32::new(UNSEEN);
+            numbers.total[row] = f32::new(0.0);
+            row += CUBE_DIM as usize;
+        }
+        while tile < last {
+            load::<E, W, WE>(&mut keys, &mut values, cache, geometry, &part, &slots, tile, config);
+            sync_cube();
+            slots.fill(
+                geometry,
+                index,
+                &part,
+                tile + comptime!(config.keys),
+                comptime!(config.keys),
+            );
+            scores::<W>(&queries, &keys, &mut weights, &numbers, geometry, &asked, tile, config);
+            sync_cube();
+            weigh(&mut weights, &mut numbers, config);
+            sync_cube();
+            accumulate::<W>(&mut sums, &numbers.shrink, &weights, &values, config);
+            sync_cube();
+            tile += comptime!(config.keys);
+        }
+        store::<O, W>(out, lse, &sums, &numbers, geometry, &asked, &part, split, config);
+    }
+}
+
+/// What the shift of the keys adds to the products of every row.
+#[cube]
+fn shifted_products<W: Size>(
+    rows: &Rows<W>,
+    products: &mut Shared<[f32]>,
+    shift: &[f32],
+    kv_head: usize,
+    #[comptime] config: TileConfig,
+) {
+    let vectors = comptime!(config.vectors());
+    let lanes = comptime!(config.lanes);
+    let mut row = UNIT_POS as usize;
+    while row < comptime!(config.rows) {
+        let mut total = f32::new(0.0);
+        for c in 0..vectors {
+            let value = rows[row * vectors + c];
+            #[unroll]
+            for lane in 0..lanes {
+                let channel = kv_head * comptime!(config.dim) + c * lanes + lane;
+                total += value.extract(lane) * shift[channel];
+            }
+        }
+        products[row] = total;
+        row += CUBE_DIM as usize;
+    }
+}
+
+/// A tile of keys and values; zeros behind the last.
+#[cube]
+fn load<E: Numeric, W: Size, WE: Size>(
+    keys: &mut Rows<W>,
+    values: &mut Rows<W>,
+    cache: &Stored<E, WE>,
+    geometry: &Geometry,
+    part: &Part,
+    slots: &Slots,
+    tile: usize,
+    #[comptime] config: TileConfig,
+) {
+    let vectors = comptime!(config.vectors());
+    let mut item = UNIT_POS as usize;
+    while item < comptime!(config.keys * config.vectors()) {
+        let t = item / vectors;
+        let c = item % vectors;
+        let mut k = zero::<W>();
+        let mut v = zero::<W>();
+        if tile + t < part.kv_len {
+            let slot = slots.get(t);
+            let at = key_at(&geometry.k, part, &slot) + c;
+            k = stored::<E, WE, W>(&cache.k, &cache.k_scales, at, config);
+            let at = key_at(&geometry.v, part, &slot) + c;
+            v = stored::<E, WE, W>(&cache.v, &cache.v_scales, at, config);
+        }
+        keys[t * comptime!(config.pitch()) + c] = k;
+        values[t * comptime!(config.pitch()) + c] = v;
+        item += CUBE_DIM as usize;
+    }
+}
+
+/// The scores of all rows and the keys of a tile.
+#[cube]
+fn scores<W: Size>(
+    queries: &Rows<W>,
+    keys: &Rows<W>,
+    weights: &mut Shared<[f32]>,
+    numbers: &RowNumbers,
+    geometry: &Geometry,
+    asked: &Queries,
+    tile: usize,
+    #[comptime] config: TileConfig,
+) {
+    let together = comptime!(config.together());
+    let width = comptime!(config.keys);
+    let mut item = UNIT_POS as usize;
+    while item < comptime!(config.blocks()) {
+        let block = block(item, config);
+        let found = products::<W>(queries, keys, &block, config);
+        #[unroll]
+        for m in 0..together {
+            let row = block.first + m;
+            let query = asked.get(geometry, row);
+            #[unroll]
+            for n in 0..comptime!(config.across) {
+                let t = block.other + comptime!(n * config.keys / config.across);
+                let mut product = found[comptime!(n * together + m)];
+                if comptime!(config.storage != Storage::Float) {
+                    product += numbers.shift[row];
+                }
+                weights[row * width + t] = score(geometry, &query, tile + t, product).value;
+            }
+        }
+        item += CUBE_DIM as usize;
+    }
+}
+
+/// Scores become weights, one unit a row.
+#[cube]
+fn weigh(weights: &mut Shared<[f32]>, numbers: &mut RowNumbers, #[comptime] config: TileConfig) {
+    let width = comptime!(config.keys);
+    let mut row = UNIT_POS as usize;
+    while row < comptime!(config.rows) {
+        let before = numbers.most[row];
+        let mut most = before;
+        for t in 0..width {
+            most = max(most, weights[row * width + t]);
+        }
+        let mut total = f32::new(0.0);
+        for t in 0..width {
+            let value = weights[row * width + t];
+            let weight = select(is_seen(value), f32::exp(value - most), 0.0f32);
+            weights[row * width + t] = weight;
+            total += weight;
+        }
+        // Exactly 1 where a tile changes nothing, so that it does change nothing.
+        let shrink = select(before == most, 1.0f32, f32::exp(before - most));
+        numbers.most[row] = most;
+        numbers.shrink[row] = shrink;
+        numbers.total[row] = numbers.total[row] * shrink + total;
+        row += CUBE_DIM as usize;
+    }
+}
+
+/// The results of a cube's rows and their log-sum-exp; zeros and minus infinity where no key is seen.
+#[cube]
+fn store<O: Float, W: Size>(
+    out: &mut [Vector<O, W>],
+    lse: &mut [f32],
+    sums: &Rows<W>,
+    numbers: &RowNumbers,
+    geometry: &Geometry,
+    asked: &Queries,
+    part: &Part,
+    split: usize,
+    #[comptime] config: TileConfig,
+) {
+    let vectors = comptime!(config.vectors());
+    let mut item = UNIT_POS as usize;
+    while item < comptime!(config.rows * config.vectors()) {
+        let row = item / vectors;
+        let c = item % vectors;
+        let query = asked.get(geometry, row);
+        if query.exists {
+            let total = numbers.total[row];
+            let some = total > 0.0f32;
+            let factor = select(some, 1.0f32 / select(some, total, 1.0f32), 0.0f32);
+            let at = split * geometry.out_split + query_at(&geometry.out, part, &query) + c;
+            out[at] = narrowed::<O, W>(sums[item] * Vector::new(factor), config);
+            if c == 0 {
+                let heads = part.batch * geometry.q_heads + query.head;
+                let rows = geometry.batch * geometry.q_heads * geometry.q_len;
+                let value = numbers.most[row] + f32::ln(select(some, total, 1.0f32));
+                lse[split * rows + heads * geometry.q_len + query.i] =
+                    select(some, value, geometry.nothing);
+            }
+        }
+        item += CUBE_DIM as usize;
+    }
+}
+
+#[cube]
+pub(super) fn narrowed<O: Float, W: Size>(
+    value: Vector<f32, W>,
+    #[comptime] config: TileConfig,
+) -> Vector<O, W> {
+    let mut narrow = Vector::<O, W>::empty();
+    #[unroll]
+    for lane in 0..comptime!(config.lanes) {
+        narrow.insert(lane, O::cast_from(value.extract(lane)));
+    }
+    narrow
+}
+
+/// What the splits found, joined in their order, a unit a vector of a row.
+#[cube(launch_unchecked)]
+pub(super) fn merge<O: Float, W: Size>(
+    partial: &[Vector<f32, W>],
+    partial_lse: &[f32],
+    out: &mut [Vector<O, W>],
+    lse: &mut [f32],
+    geometry: &Geometry,
+    #[comptime] config: TileConfig,
+    #[define(O)] _dtype: ElemType,
+) {
+    let vectors = comptime!(config.vectors());
+    let rows = geometry.batch * geometry.q_heads * geometry.q_len;
+    if ABSOLUTE_POS < rows * vectors {
+        let row = ABSOLUTE_POS / vectors;
+        let c = ABSOLUTE_POS % vectors;
+        let mut most = f32::new(UNSEEN);
+        for split in 0..geometry.splits {
+            most = max(most, partial_lse[split * rows + row]);
+        }
+        let mut total = f32::new(0.0);
+        let mut sum = zero::<W>();
+        for split in 0..geometry.splits {
+            let value = partial_lse[split * rows + row];
+            let weight = select(is_seen(value), f32::exp(value - most), 0.0f32);
+            total += weight;
+            sum += partial[(split * rows + row) * vectors + c] * Vector::new(weight);
+        }
+        let some = total > 0.0f32;
+        let divisor = select(some, total, 1.0f32);
+        let i = row % geometry.q_len;
+        let head = row / geometry.q_len % geometry.q_heads;
+        let batch = row / geometry.q_len / geometry.q_heads;
+        let place = &geometry.out;
+        let at = place.offset + batch * place.outer + head * place.head + i * place.token + c;
+        out[at] = narrowed::<O, W>(sum * Vector::new(1.0f32 / divisor), config);
+        if c == 0 {
+            lse[row] = select(some, most + f32::ln(divisor), geometry.nothing);
+        }
+    }
+}
+
+/// The definition, a unit a vector of a row, from memory.
+#[cube(launch_unchecked)]
+pub(super) fn naive<N: Float, W: Size>(
+    q: &[Vector<N, W>],
+    cache: &Stored<N, W>,
+    index: &[u32],
+    slopes: &[f32],
+    out: &mut [Vector<N, W>],
+    lse: &mut [f32],
+    geometry: &Geometry,
+    #[comptime] config: TileConfig,
+    #[define(N)] _dtype: ElemType,
+) {
+    let vectors = comptime!(config.vectors());
+    let group = geometry.q_heads / geometry.kv_heads;
+    let rows = geometry.q_len * group;
+    let row = ABSOLUTE_POS / vectors;
+    let c = ABSOLUTE_POS % vectors;
+    if row < geometry.batch * geometry.kv_heads * rows {
+        let part = part(geometry, index, row / rows);
+        let query = query(geometry, slopes, &part, row % rows);
+        let at = query_at(&geometry.q, &part, &query);
+        let mut most = f32::new(UNSEEN);
+        let mut total = f32::new(0.0);
+        let mut sum = zero::<W>();
+        for key in 0..part.kv_len {
+            let slot = slot(geometry, index, &part, key);
+            let k_at = key_at(&geometry.k, &part, &slot);
+            let mut products = zero::<W>();
+            for other in 0..vectors {
+                products += widened::<N, W, W>(q, at + other, config)
+                    * widened::<N, W, W>(&cache.k, k_at + other, config);
+            }
+            let mut product = f32::new(0.0);
+            #[unroll]
+            for lane in 0..comptime!(config.lanes) {
+                product += products.extract(lane);
+            }
+            let value = score(geometry, &query, key, product * geometry.scale).value;
+            let larger = max(most, value);
+            let weight = select(is_seen(value), f32::exp(value - larger), 0.0f32);
+            let shrink = select(most == larger, 1.0f32, f32::exp(most - larger));
+            let v_at = key_at(&geometry.v, &part, &slot) + c;
+            let v = widened::<N, W, W>(&cache.v, v_at, config);
+            sum = sum * Vector::new(shrink) + v * Vector::new(weight);
+            total = total * shrink + weight;
+            most = larger;
+        }
+        let some = total > 0.0f32;
+        let divisor = select(some, total, 1.0f32);
+        let at = query_at(&geometry.out, &part, &query) + c;
+        out[at] = narrowed::<N, W>(sum * Vector::new(1.0f32 / divisor), config);
+        if c == 0 {
+            let heads = part.batch * geometry.q_heads + query.head;
+            let value = select(some, most + f32::ln(divisor), geometry.nothing);
+            lse[heads * geometry.q_len + query.i] = value;
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Device code of tiles: loading them, products of their rows, sums of their rows.
+
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::too_many_arguments,
+    reason = "values known at compile time pass by value, and buffers are arguments of their own"
+)]
+
+use cubecl::prelude::*;
+
+use super::{
+    plan::{GROUP, Storage},
+    tiles::TileConfig,
+};
+
+/// Rows of vectors in shared memory.
+pub(super) type Rows<W> = Shared<[Vector<f32, W>]>;
+
+#[cube]
+pub(super) fn zero<W: Size>() -> Vector<f32, W> {
+    Vector::new(f32::new(0.0))
+}
+
+#[cube]
+pub(super) fn widened<E: Numeric, WE: Size, W: Size>(
+    source: &[Vector<E, WE>],
+    at: usize,
+    #[comptime] config: TileConfig,
+) -> Vector<f32, W> {
+    let value = source[at];
+    let mut wide = Vector::<f32, W>::empty();
+    #[unroll]
+    for lane in 0..comptime!(config.lanes) {
+        wide.insert(lane, f32::cast_from(value.extract(lane)));
+    }
+    wide
+}
+
+/// Vector `at` of keys or values, however they are stored. Codes lie in words, the first in the lowest
+/// bits, and stand for the middles of equal cells.
+#[cube]
+pub(super) fn stored<E: Numeric, WE: Size, W: Size>(
+    source: &[Vector<E, WE>],
+    scales: &[f32],
+    at: usize,
+    #[comptime] config: TileConfig,
+) -> Vector<f32, W> {
+    if comptime!(config.storage == Storage::Float) {
+        widened::<E, WE, W>(source, at, config)
+    } else {
+        let bits = comptime!(config.storage.bits(wavecube_core::Dtype::F32));
+        let lanes = comptime!(config.lanes);
+        let codes = comptime!(32 / bits);
+        let first = at * lanes;
+        let word = u32::cast_from(source[first / codes].extract(0usize));
+        let begin = (first % codes * bits) as u32;
+        let scale = scales[first / comptime!(GROUP)];
+        let mut wide = Vector::<f32, W>::empty();
+        #[unroll]
+        for lane in 0..lanes {
+            let shift = begin + comptime!((lane * bits) as u32);
+            let code = (word >> shift) & comptime!((1u32 << bits) - 1);
+            let middle = f32::new(comptime!((1u32 << (bits - 1)) as f32 - 0.5));
+            let centred = f32::cast_from(code) - middle;
+            wide.insert(lane, centred * scale);
+        }
+        wide
+    }
+}
+
+/// A block of products: rows of one tile with rows of another.
+#[derive(CubeType)]
+pub(super) struct Block {
+    /// The first row of the one tile; the others follow it.
+    pub(super) first: usize,
+    /// The first row of the other; the next is as many rows further as there are blocks side by side.
+    pub(super) other: usize,
+}
+
+/// The place of block `item`.
+#[cube]
+pub(super) fn block(item: usize, #[comptime] config: TileConfig) -> Block {
+    let width = comptime!(config.keys / config.across);
+    Block { first: item / width * comptime!(config.together()), other: item % width }
+}
+
+/// The products of a block's rows of `a` with its rows of `b`: all of the first row of `b`, then the next.
+#[cube]
+pub(super) fn products<W: Size>(
+    a: &Rows<W>,
+    b: &Rows<W>,
+    block: &Block,
+    #[comptime] config: TileConfig,
+) -> Array<f32> {
+    let together = comptime!(config.together());
+    let across = comptime!(config.across);
+    let vectors = comptime!(config.vectors());
+    let stride = comptime!(config.keys / config.across * config.pitch());
+    let mut sums = Array::<Vector<f32, W>>::new(comptime!(together * across));
+    #[unroll]
+    for m in 0..comptime!(together * across) {
+        sums[m] = zero::<W>();
+    }
+    for c in 0..vectors {
+        let mut rows = Array::<Vector<f32, W>>::new(together);
+        #[unroll]
+        for m in 0..together {
+            rows[m] = a[(block.first + m) * vectors + c];
+        }
+        #[unroll]
+        for n in 0..across {
+            let other = b[block.other * comptime!(config.pitch()) + comptime!(n * stride) + c];
+            #[unroll]
+            for m in 0..together {
+                sums[comptime!(n * together + m)] += rows[m] * other;
+            }
+        }
+    }
+    let mut found = Array::<f32>::new(comptime!(together * across));
+    #[unroll]
+    for m in 0..comptime!(together * across) {
+        let sum = sums[m];
+        let mut total = sum.extract(0usize);
+        #[unroll]
+        for lane in 1..comptime!(config.lanes) {
+            total += sum.extract(lane);
+        }
+        found[m] = total;
+    }
+    found
+}
+
+/// Multiplies every row of `sums` by its number in `shrink`, and adds the rows of `b` by its weights.
+#[cube]
+pub(super) fn accumulate<W: Size>(
+    sums: &mut Rows<W>,
+    shrink: &Shared<[f32]>,
+    weights: &Shared<[f32]>,
+    b: &Rows<W>,
+    #[comptime] config: TileConfig,
+) {
+    let together = comptime!(config.together());
+    let vectors = comptime!(config.vectors());
+    let keys = comptime!(config.keys);
+    let mut item = UNIT_POS as usize;
+    while item < comptime!(config.rows / config.together() * config.vectors()) {
+        let first = item / vectors * together;
+        let c = item % vectors;
+        let mut added = Array::<Vector<f32, W>>::new(together);
+        #[unroll]
+        for m in 0..together {
+            added[m] = zero::<W>();
+        }
+        for t in 0..keys {
+            let row = b[t * comptime!(config.pitch()) + c];
+            #[unroll]
+            for m in 0..together {
+                added[m] += Vector::new(weights[(first + m) * keys + t]) * row;
+            }
+        }
+        #[unroll]
+        for m in 0..together {
+            let at = (first + m) * vectors + c;
+            sums[at] = sums[at] * Vector::new(shrink[first + m]) + added[m];
+        }
+        item += CUBE_DIM as usize;
+    }
+}

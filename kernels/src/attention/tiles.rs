@@ -1,0 +1,134 @@
+//! The sizes of tiles, from what shared memory holds.
+
+use wavecube_core::{Error, Limits, Result};
+
+use super::plan::Storage;
+
+/// Rows and keys of a tile at most.
+const MOST: usize = 32;
+/// Rows whose products with a key one unit makes, so that a key is read once for all of them.
+const TOGETHER: usize = 4;
+
+/// What is compiled into the kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TileConfig {
+    /// Numbers of a head.
+    pub dim: usize,
+    /// Numbers that are read at once, 4 or 1.
+    pub lanes: usize,
+    /// Rows of a cube, a power of two: queries times the heads that share keys.
+    pub rows: usize,
+    /// Keys of a tile, a power of two.
+    pub keys: usize,
+    /// Keys whose products with the rows of a block one unit makes at once.
+    pub across: usize,
+    /// How keys and values are stored.
+    pub storage: Storage,
+}
+
+/// The largest power of two up to `most` that `fits`, or 0.
+fn largest(most: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let mut size = most;
+    while size > 0 && !fits(size) {
+        size /= 2;
+    }
+    size
+}
+
+impl TileConfig {
+    /// Tiles of the forward kernel for `rows` rows. The keys of a tile depend on the head and the device
+    /// alone: they decide how results are rounded.
+    pub(super) fn forward(
+        op: &'static str,
+        dim: usize,
+        lanes: usize,
+        rows: usize,
+        storage: Storage,
+        limits: &Limits,
+    ) -> Result<Self> {
+        // A row is read once for two keys, where enough rows share the work.
+        let of = |rows: usize, keys: usize| {
+            let across = if rows > TOGETHER { keys.min(2) } else { 1 };
+            Self { dim, lanes, rows, keys, across, storage }
+        };
+        let keys = largest(MOST, |keys| of(4, keys).forward_bytes() <= limits.shared_bytes);
+        let keys = if keys == 0 { 1 } else { keys };
+        let rows = rows.clamp(1, MOST).next_power_of_two();
+        let rows = largest(rows, |rows| of(rows, keys).forward_bytes() <= limits.shared_bytes);
+        if rows == 0 {
+            let (available, required) = (limits.shared_bytes, of(1, 1).forward_bytes());
+            let (available, required) = (available as u64, required as u64);
+            return Err(Error::Limit { op, resource: "shared bytes", available, required });
+        }
+        Ok(of(rows, keys))
+    }
+
+    /// Tiles of the gradient's kernels; of no rows if none fits.
+    pub(super) fn gradient(dim: usize, lanes: usize, limits: &Limits) -> Self {
+        let storage = Storage::Float;
+        let of = |size: usize| {
+            let across = if size > TOGETHER { 2 } else { 1 };
+            Self { dim, lanes, rows: size, keys: size, across, storage }
+        };
+        of(largest(MOST, |size| of(size).gradient_bytes() <= limits.shared_bytes))
+    }
+
+    /// Vectors of `lanes` numbers of a head.
+    pub fn vectors(&self) -> usize {
+        self.dim / self.lanes
+    }
+
+    /// Vectors from row to row of a tile that neighbouring units read by rows: one more than there are,
+    /// so that they fall into different banks.
+    pub fn pitch(&self) -> usize {
+        self.vectors() + 1
+    }
+
+    /// Rows whose products one unit makes at once.
+    pub fn together(&self) -> usize {
+        self.rows.min(TOGETHER)
+    }
+
+    /// Rows and keys that units share out by [`together`](Self::together) and `across`.
+    pub fn blocks(&self) -> usize {
+        self.rows / self.together() * self.keys / self.across
+    }
+
+    /// Units that have work, of `most`.
+    pub(super) fn units(&self, most: usize) -> usize {
+        let groups = self.rows / self.together();
+        let work = self.blocks().max(groups * self.vectors());
+        work.next_power_of_two().min(most).max(1)
+    }
+
+    /// Turns of a unit's loops for one tile of keys.
+    pub(super) fn turns(&self, units: usize) -> usize {
+        let each = |work: usize| work.div_ceil(units);
+        let groups = self.rows / self.together();
+        let loads = 2 * each(self.keys * self.vectors());
+        let scores = each(self.blocks()) * (1 + self.vectors());
+        let weights = each(self.rows) * (1 + 2 * self.keys);
+        1 + loads + scores + weights + each(groups * self.vectors()) * (1 + self.keys)
+    }
+
+    fn tile_numbers(&self) -> usize {
+        self.keys * self.pitch() * self.lanes
+    }
+
+    /// Shared bytes of the forward kernel: queries, sums, keys, values, weights, ten numbers a row and two a key.
+    pub fn forward_bytes(&self) -> usize {
+        4 * (2 * self.rows * self.dim
+            + 2 * self.tile_numbers()
+            + self.rows * (self.keys + 10)
+            + 2 * self.keys)
+    }
+
+    /// Shared bytes of the gradient's larger kernel: keys, values and their gradients, queries and the
+    /// results' gradients, weights and their gradients, and nine numbers a row.
+    pub fn gradient_bytes(&self) -> usize {
+        4 * (4 * self.rows * self.dim
+            + 2 * self.tile_numbers()
+            + 2 * self.rows * self.keys
+            + 9 * self.rows)
+    }
+}

@@ -1,0 +1,148 @@
+//! Causal attention on Burn tensors.
+//!
+//! `softmax(q kᵀ/√d + mask) v` for `q` of `[batch, heads, n, d]` and `k`, `v` of `[batch, heads, m, d]`; the last
+//! query stands at the last key, and sees the keys up to its own place.
+
+use burn::{
+    backend::{Backend, Dispatch, TensorMetadata, backend_extension, tensor::FloatTensor},
+    tensor::{FloatDType, Tensor, TensorData},
+};
+use wavecube_core::{Error, Result};
+
+/// Attention that a backend can run.
+///
+/// The bodies given here are products of whole matrices: right on every backend, quick where the host is
+/// the device. A backend with kernels overrides them.
+#[backend_extension(
+    Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
+    Flex,
+    Autodiff,
+    Fusion: cfg(feature = "fusion")
+)]
+pub trait AttentionBackend: Backend {
+    /// The result, and the logarithm of the sum of every query's exponentials (`[batch, heads, n]`, `f32`).
+    #[cfg_attr(feature = "fusion", fusion(meta = |q, _k, _v| (
+        q.clone(),
+        burn::backend::fusion::custom::TensorSpec::new(
+            [q.shape[0], q.shape[1], q.shape[2]].into(),
+            burn::tensor::DType::F32,
+        ),
+    )))]
+    fn causal_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        plain_attention::<Self>(&q, k, v)
+    }
+
+    /// The gradients of `q`, `k` and `v` when `grad` arrives at the result `out`.
+    #[cfg_attr(feature = "fusion", fusion(
+        meta = |q, k, v, _out, _lse, _grad| (q.clone(), k.clone(), v.clone())
+    ))]
+    fn causal_attention_vjp(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        out: FloatTensor<Self>,
+        lse: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let _ = lse;
+        plain_attention_vjp::<Self>(q, k, v, out, grad)
+    }
+}
+
+fn scale<B: Backend>(q: &FloatTensor<B>) -> f64 {
+    1.0 / (q.shape()[3] as f64).sqrt()
+}
+
+/// The largest score of every query, and all their exponentials relative to it.
+fn exponentials<B: Backend>(
+    q: &FloatTensor<B>,
+    k: FloatTensor<B>,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let (n, m) = (q.shape()[2], k.shape()[2]);
+    let (dtype, device) = (q.dtype(), q.device());
+    let future: Vec<f32> = (0..n * m)
+        .map(|at| if at % m + n > m + at / m { f32::NEG_INFINITY } else { 0.0 })
+        .collect();
+    let future = TensorData::new(future, [1, 1, n, m]).convert_dtype(dtype);
+    let q = B::float_mul_scalar(q.clone(), scale::<B>(q).into());
+    let scores = B::float_matmul(q, B::float_swap_dims(k, 2, 3));
+    let scores = B::float_add(scores, B::float_from_data(future, &device));
+    let most = B::float_max_dim(scores.clone(), 3);
+    (most.clone(), B::float_exp(B::float_sub(scores, most)))
+}
+
+pub(super) fn plain_attention<B: Backend>(
+    q: &FloatTensor<B>,
+    k: FloatTensor<B>,
+    v: FloatTensor<B>,
+) -> (FloatTensor<B>, FloatTensor<B>) {
+    let shape = q.shape();
+    let (most, weights) = exponentials::<B>(q, k);
+    let sums = B::float_sum_dim(weights.clone(), 3);
+    let out = B::float_div(B::float_matmul(weights, v), sums.clone());
+    let lse = B::float_add(most, B::float_log(sums));
+    let lse = B::float_reshape(lse, [shape[0], shape[1], shape[2]].into());
+    (out, B::float_cast(lse, FloatDType::F32))
+}
+
+pub(super) fn plain_attention_vjp<B: Backend>(
+    q: FloatTensor<B>,
+    k: FloatTensor<B>,
+    v: FloatTensor<B>,
+    out: FloatTensor<B>,
+    grad: FloatTensor<B>,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let scale = scale::<B>(&q);
+    let (_, weights) = exponentials::<B>(&q, k.clone());
+    let weights = B::float_div(weights.clone(), B::float_sum_dim(weights, 3));
+    let transposed = |x| B::float_swap_dims(x, 2, 3);
+    let by_v = B::float_matmul(transposed(weights.clone()), grad.clone());
+    let inner = B::float_sum_dim(B::float_mul(grad.clone(), out), 3);
+    let by_weight = B::float_sub(B::float_matmul(grad, transposed(v)), inner);
+    let by_score = B::float_mul_scalar(B::float_mul(weights, by_weight), scale.into());
+    let by_k = B::float_matmul(transposed(by_score.clone()), q);
+    (B::float_matmul(by_score, k), by_k, by_v)
+}
+
+/// Causal attention: `q` of `[batch, heads, n, d]`, `k` and `v` of `[batch, heads, m, d]` with `n ≤ m`;
+/// differentiable in all three.
+///
+/// # Errors
+///
+/// [`Error::Shape`] when the shapes do not belong together, [`Error::Length`] for more queries than keys or for
+/// none.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use wavecube_models::bridge::attention;
+///
+/// let device = Device::flex();
+/// let x = Tensor::<4>::from_data([[[[0.0], [0.0]]]], &device);
+/// let v = Tensor::<4>::from_data([[[[2.0], [4.0]]]], &device);
+/// // Queries of zeros see all keys alike: the mean of the values so far.
+/// let y = attention(x.clone(), x, v)?.into_data();
+/// y.assert_approx_eq::<f32>(&[[[[2.0], [3.0]]]].into(), Default::default());
+/// # Ok::<(), wavecube_core::Error>(())
+/// ```
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Result<Tensor<4>> {
+    const OP: &str = "attention";
+    let [batch, heads, n, d] = q.dims();
+    let m = k.dims()[2];
+    for (argument, found) in [("k", k.dims()), ("v", v.dims())] {
+        let expected = [batch, heads, m, d];
+        if found != expected {
+            let (expected, found) = (expected.to_vec(), found.to_vec());
+            return Err(Error::Shape { op: OP, argument, expected, found });
+        }
+    }
+    if n == 0 || n > m {
+        let expected = "at least 1, and at most the number of keys";
+        return Err(Error::Length { op: OP, argument: "q", expected, found: n });
+    }
+    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
+    Ok(Tensor::from_dispatch(<Dispatch as AttentionBackend>::causal_attention(q, k, v).0))
+}

@@ -1,0 +1,111 @@
+//! Trained models in fewer bits: a checkpoint whose matrices are packed as [`wavecube_core::quant`] has them.
+//!
+//! Maps, stacks of them and the embedding are rounded, in groups along their inputs; vectors, filters and other parameters
+//! stay as they are. The result is a checkpoint that generates; what training needs is left out.
+
+use anyhow::{Result, ensure};
+use wavecube_core::quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme};
+
+/// How many bits a matrix gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// The same everywhere.
+    Uniform(Bits),
+    /// 8 bits for the embedding and the head, 4 for what is between.
+    Mixed,
+}
+
+/// How a model is quantised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuantizeOptions {
+    /// How many bits a matrix gets.
+    pub precision: Precision,
+    /// How many neighbours along the inputs share a scale.
+    pub group: Group,
+    /// Whether zero is in the middle of the codes.
+    pub symmetric: bool,
+}
+
+impl Default for QuantizeOptions {
+    fn default() -> Self {
+        Self { precision: Precision::Uniform(Bits::Four), group: Group::Of32, symmetric: false }
+    }
+}
+
+impl QuantizeOptions {
+    /// The scheme of a parameter, or nothing where it stays as it is.
+    fn scheme(&self, name: &str, shape: &[usize]) -> Option<Scheme> {
+        let embeds = name.ends_with(".embedding");
+        let heads = name.ends_with(".head.weight");
+        let packs = match shape.len() {
+            2 => embeds || name.ends_with(".weight"),
+            // The maps of a mixture's experts.
+            rank => rank == 3,
+        };
+        if !packs {
+            return None;
+        }
+        let bits = match self.precision {
+            Precision::Uniform(bits) => bits,
+            Precision::Mixed if embeds || heads => Bits::Eight,
+            Precision::Mixed => Bits::Four,
+        };
+        let Self { group, symmetric, .. } = *self;
+        Some(Scheme { bits, symmetric, group, scale: ScaleType::F16 })
+    }
+}
+
+/// Matrices `[rows, columns]`, one after the other, each by its columns.
+fn transposed(values: &[f32], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    values
+        .chunks_exact(rows * columns)
+        .flat_map(|matrix| {
+            (0..columns).flat_map(|column| matrix[column..].iter().step_by(columns).copied())
+        })
+        .collect()
+}
+
+/// The rows of a packed parameter, those of all its matrices, and the inputs and outputs of each.
+fn sizes(shape: &[usize]) -> [usize; 3] {
+    let [.., inputs, outputs] = *shape else { return [0; 3] };
+    let stack: usize = shape[..shape.len() - 2].iter().product();
+    [stack * outputs, inputs, outputs]
+}
+
+/// The parameters that are packed, by their names, of all `parameters`: names, shapes and numbers. A map
+/// `[inputs, outputs]` is packed output by output, and a stack `[…, inputs, outputs]` map by map.
+///
+/// # Errors
+///
+/// When a number is not finite.
+pub fn pack<'a>(
+    parameters: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])>,
+    options: &QuantizeOptions,
+) -> Result<Vec<(String, PackedWeight)>> {
+    let mut packed = Vec::new();
+    for (name, shape, values) in parameters {
+        if let Some(scheme) = options.scheme(name, shape) {
+            let [rows, inputs, outputs] = sizes(shape);
+            let values = transposed(values, [inputs, outputs]);
+            let weight = PackedWeight::quantize(&values, [rows, inputs], scheme, Clip::Search)?;
+            packed.push((name.to_owned(), weight));
+        }
+    }
+    Ok(packed)
+}
+
+/// The numbers of a packed parameter, in the order of its `shape`.
+///
+/// # Errors
+///
+/// When it has another shape.
+pub fn unpack(name: &str, weight: &PackedWeight, shape: &[usize]) -> Result<Vec<f32>> {
+    let [rows, inputs, outputs] = sizes(shape);
+    ensure!(
+        weight.shape() == [rows, inputs],
+        "`{name}` has {:?} rows and inputs, the model needs {:?}",
+        weight.shape(),
+        [rows, inputs]
+    );
+    Ok(transposed(&weight.dequantize(), [outputs, inputs]))
+}

@@ -1,0 +1,127 @@
+//! Checkpoints in fewer bits: what they keep, what they cost, what they refuse.
+
+use std::{fs, path::Path, sync::atomic::AtomicBool};
+
+use burn::module::Module as _;
+use wavecube_core::quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme};
+use wavecube_models::{
+    checkpoint::Checkpoint,
+    config::Config,
+    data::Corpus,
+    generate::{Sampling, generate},
+    lct_gpt::ModelConfig,
+    presets::Preset,
+    quantize::{Precision, QuantizeOptions, pack, unpack},
+    train::{RunOptions, Trainer, bits_per_byte, checkpoint_path, run},
+};
+
+use crate::support::{flex, values};
+
+fn corpus() -> Corpus {
+    let line = "the same words in the same order, again and again; ";
+    Corpus::split(line.repeat(80).into_bytes(), 0.2).unwrap()
+}
+
+/// A model of every kind that has learned a little, and its configuration.
+fn trained(preset: Preset, out: &Path) -> Config {
+    let mut config = Config {
+        lct_gpt: ModelConfig { context: 16, d_model: 32, heads: 2, ..ModelConfig::default() },
+        ..Config::default()
+    };
+    config.resnet_bk.context = 16;
+    config.resnet_bk.d_model = 32;
+    config.byte_spectral.context = 16;
+    config.byte_spectral.d_model = 32;
+    config.train.batch = 4;
+    config.train.steps = 60;
+    config.train.warmup = 5;
+    config.train.eval_every = 0;
+    config.train.checkpoint_every = 0;
+    let config = preset.of(&config);
+    let mut trainer = Trainer::new(&config, corpus(), &flex()).unwrap();
+    let options = RunOptions { out: out.to_owned(), budget: None, quiet: true };
+    run(&mut trainer, &options, &AtomicBool::new(false)).unwrap();
+    config
+}
+
+fn needs(checkpoint: &Checkpoint) -> f64 {
+    let model = checkpoint.model(&flex()).unwrap().valid();
+    bits_per_byte(&model, &corpus().validation, 32, &flex()).unwrap()
+}
+
+#[test]
+fn models_of_every_kind_in_fewer_bits() {
+    for preset in [Preset::Attention, Preset::LctGpt, Preset::BkExperts, Preset::SpectralFull] {
+        let out = tempfile::tempdir().unwrap();
+        trained(preset, out.path());
+        let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
+        let before = needs(&checkpoint);
+        for (precision, cost, smaller) in [
+            (Precision::Uniform(Bits::Eight), 0.01, 2.4),
+            (Precision::Mixed, 0.05, 2.7),
+            (Precision::Uniform(Bits::Four), 0.05, 3.5),
+        ] {
+            let options = QuantizeOptions { precision, ..QuantizeOptions::default() };
+            let path = out.path().join("small.safetensors");
+            let [bytes, packed] = checkpoint.quantize(&path, &options).unwrap();
+            assert_eq!(packed as u64, fs::metadata(&path).unwrap().len());
+            let ratio = bytes as f64 / packed as f64;
+            let small = Checkpoint::read(&path).unwrap();
+            let after = needs(&small);
+            let changed = after / before - 1.0;
+            println!("{preset:?} {precision:?}: {ratio:.2} times smaller, {before:.3} {after:.3}");
+            assert!(changed.abs() <= cost, "{preset:?} {precision:?}: {before} to {after}");
+            assert!(changed != 0.0 && ratio > smaller, "{preset:?} {precision:?}: {ratio}");
+            let model = small.model(&flex()).unwrap().valid();
+            let sampling = Sampling { length: 8, ..Sampling::default() };
+            assert_eq!(generate(&model, "the ", &sampling, |_| {}).unwrap().len(), 8);
+        }
+    }
+}
+
+#[test]
+fn maps_are_packed_output_by_output_and_vectors_are_not() {
+    let (map, vector) = (values(40 * 24, 3), values(24, 4));
+    let [map, vector] =
+        [map, vector].map(|all| all.iter().map(|&v| v as f32).collect::<Vec<f32>>());
+    let parameters = [
+        ("model.blocks.0.mlp.up.weight", &[40, 24][..], &map[..]),
+        ("model.norm.gamma", &[24], &vector),
+        ("model.blocks.0.mixer.radius", &[40, 24], &map),
+    ];
+    let packed = pack(parameters, &QuantizeOptions::default()).unwrap();
+    assert_eq!(packed.len(), 1);
+    let (name, weight) = &packed[0];
+    assert_eq!((name.as_str(), weight.shape()), ("model.blocks.0.mlp.up.weight", [24, 40]));
+    let scheme =
+        Scheme { bits: Bits::Four, symmetric: false, group: Group::Of32, scale: ScaleType::F16 };
+    let rows: Vec<f32> =
+        (0..24).flat_map(|o| (0..40).map(move |i| (i, o))).map(|(i, o)| map[i * 24 + o]).collect();
+    let expected = PackedWeight::quantize(&rows, [24, 40], scheme, Clip::Search).unwrap();
+    assert_eq!(*weight, expected);
+    let back = unpack(name, weight, &[40, 24]).unwrap();
+    let rounded = expected.dequantize();
+    assert!((0..40 * 24).all(|at| back[at] == rounded[at % 24 * 40 + at / 24]));
+    assert!(unpack(name, weight, &[24, 40]).is_err());
+}
+
+#[test]
+fn quantised_checkpoints_are_for_generation() {
+    let out = tempfile::tempdir().unwrap();
+    let config = trained(Preset::Attention, out.path());
+    let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
+    let path = out.path().join("small.safetensors");
+    checkpoint.quantize(&path, &QuantizeOptions::default()).unwrap();
+    let small = Checkpoint::read(&path).unwrap();
+    let refused = small.quantize(&path, &QuantizeOptions::default()).unwrap_err().to_string();
+    assert!(refused.contains("quantised already"), "{refused}");
+    let Err(refused) = Trainer::resume(&path, &config, corpus(), &flex()) else {
+        panic!("a quantised checkpoint resumed")
+    };
+    assert!(refused.to_string().contains("is quantised"), "{refused}");
+    // Cut short, it is damaged and says so.
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
+    let Err(damaged) = Checkpoint::read(&path) else { panic!("half a checkpoint was read") };
+    assert!(damaged.to_string().contains("damaged"), "{damaged}");
+}

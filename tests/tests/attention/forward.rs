@@ -1,0 +1,148 @@
+//! The result and its log-sum-exp.
+
+use wavecube::{Dtype, Tensor, attention, attention_into};
+use wavecube_testing::{
+    Rng, assert_close, devices, has, nan_filled, read, reference::attention::Attention,
+};
+
+use super::{Operands, complex};
+
+#[test]
+fn awkward_sizes() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        for (batch, heads, len, dim) in [
+            (1, [1, 1], [1, 1], 64),
+            (2, [4, 2], [111, 111], 64),
+            (1, [2, 1], [7, 989], 64),
+            (1, [3, 3], [33, 31], 33),
+            (1, [6, 2], [5, 70], 256),
+            // Decoding: one query a sequence, with splits.
+            (2, [4, 1], [1, 989], 64),
+            (1, [2, 2], [1, 1500], 64),
+        ] {
+            let problem = Attention::causal(batch, heads, len, dim);
+            Operands::new(device, &mut rng, problem, Dtype::F32, 1.0).check(1.0);
+        }
+        if has(device, Dtype::F16) {
+            let problem = Attention::causal(2, [4, 2], [40, 111], 64);
+            Operands::new(device, &mut rng, problem, Dtype::F16, 1.0).check(1.0);
+        }
+    }
+}
+
+#[test]
+fn every_mask() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        let causal = Attention::causal(3, [4, 2], [50, 77], 64);
+        let slopes: Vec<f64> = (0..4).map(|head| f64::from(0.5f32.powi(head))).collect();
+        let lengths = vec![[50, 77], [0, 13], [31, 8]];
+        for problem in [
+            Attention { right: None, ..causal.clone() },
+            Attention { left: Some(9), ..causal.clone() },
+            Attention { left: Some(5), right: Some(5), ..causal.clone() },
+            Attention { soft_cap: Some(0.75), scale: 0.5, ..causal.clone() },
+            Attention { slopes: Some(slopes.clone()), ..causal.clone() },
+            Attention { slopes: Some(slopes), right: None, ..causal.clone() },
+            Attention { lengths: Some(lengths.clone()), ..causal.clone() },
+            Attention { lengths: Some(lengths), right: Some(2), left: Some(2), ..causal.clone() },
+            // More queries than keys: the first see nothing.
+            Attention { len: [77, 50], ..causal },
+        ] {
+            Operands::new(device, &mut rng, problem, Dtype::F32, 1.0).check(1.0);
+        }
+    }
+}
+
+/// Scores up to some hundreds, whose exponentials would overflow.
+#[test]
+fn large_logits() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        for size in [30.0, 300.0] {
+            let problem = Attention::causal(1, [2, 2], [60, 60], 64);
+            Operands::new(device, &mut rng, problem, Dtype::F32, size).check(size);
+        }
+    }
+}
+
+/// One query against many keys: 196 splits, joined in order.
+#[test]
+fn many_keys() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        let problem = Attention::causal(1, [1, 1], [1, 100_003], 64);
+        Operands::new(device, &mut rng, problem, Dtype::F32, 1.0).check(1.0);
+    }
+}
+
+#[test]
+fn the_naive_kernel_agrees() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        let problem = Attention {
+            lengths: Some(vec![[40, 66], [20, 3]]),
+            soft_cap: Some(2.0),
+            ..Attention::causal(2, [4, 2], [40, 66], 64)
+        };
+        let mut operands = Operands::new(device, &mut rng, problem, Dtype::F32, 1.0);
+        operands.options = operands.options.naively();
+        operands.check(1.0);
+    }
+}
+
+/// Heads behind positions, as a linear layer leaves them; queries in the middle of a buffer; a result full
+/// of NaN.
+#[test]
+fn strides_offsets_and_a_given_result() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        let problem = Attention::causal(2, [4, 4], [37, 37], 64);
+        let operands = Operands::new(device, &mut rng, problem, Dtype::F32, 1.0);
+        let [q, k, v, _] = &operands.exact;
+        let (expected, _) = operands.problem.forward(q, k, v);
+        // [batch, positions, 3, heads, dim]
+        let mut mixed = vec![f32::NAN; 2 * 37 * 3 * 4 * 64];
+        for (which, values) in [q, k, v].into_iter().enumerate() {
+            for (i, value) in values.iter().enumerate() {
+                let [b, head, t, d] = [i / 64 / 37 / 4, i / 64 / 37 % 4, i / 64 % 37, i % 64];
+                mixed[(((b * 37 + t) * 3 + which) * 4 + head) * 64 + d] = *value as f32;
+            }
+        }
+        let mixed = Tensor::from_slice(device, &mixed, &[2, 37, 12, 64]).unwrap();
+        let part = |which: usize| {
+            mixed.narrowed(2, 4 * which, 4).unwrap().permuted(&[0, 2, 1, 3]).unwrap()
+        };
+        let out = nan_filled(device, Dtype::F32, false, &[2, 37, 4, 64]).unwrap();
+        let mut out = out.permuted(&[0, 2, 1, 3]).unwrap();
+        attention_into(&part(0), &part(1), &part(2), &operands.options, &mut out).unwrap();
+        assert_close(&operands.what, &read(&out), &complex(&expected), operands.gate(1.0));
+    }
+}
+
+#[test]
+fn the_same_bits_twice_and_in_any_batch() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        for len in [[45, 90], [1, 1200]] {
+            let lengths: Vec<_> = (0..3).map(|_| [len[0], rng.int(len[0], len[1])]).collect();
+            let problem = Attention {
+                lengths: Some(lengths.clone()),
+                ..Attention::causal(3, [2, 1], len, 64)
+            };
+            let operands = Operands::new(device, &mut rng, problem, Dtype::F32, 1.0);
+            let whole = read(&operands.attended().out);
+            assert_eq!(whole, read(&operands.attended().out), "{}", operands.what);
+            let [q, k, v, _] = &operands.tensors;
+            for (b, [_, n_k]) in lengths.into_iter().enumerate() {
+                let alone = |x: &Tensor, n| x.narrowed(0, b, 1).unwrap().narrowed(2, 0, n).unwrap();
+                let (q, k, v) = (alone(q, len[0]), alone(k, n_k), alone(v, n_k));
+                let found =
+                    read(&attention(&q, &k, &v, &wavecube::Attention::causal()).unwrap().out);
+                let numbers = 2 * len[0] * 64;
+                assert_eq!(found, whole[b * numbers..][..numbers], "{b}: {}", operands.what);
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What is refused, and by which error; and what every plan keeps to.
+
+use proptest::prelude::*;
+use wavecube::{
+    Device, Dtype, Error, Layout, Limits, Number, QmatmulOptions, QmatmulStrategy,
+    QuantizedComplexWeight, QuantizedWeight, Tensor, qmatmul, qmatmul_into, qmatmul_vjp,
+    qmatmul_with,
+    quant::{BLOCK, Bits, Clip, Group, PackedWeight, ScaleType, Scheme},
+};
+use wavecube_kernels::qmatmul::{Algorithm, QmatmulPlan, QmatmulProblem, Task};
+use wavecube_testing::devices;
+
+const SCHEME: Scheme =
+    Scheme { bits: Bits::Four, symmetric: false, group: Group::Of32, scale: ScaleType::F16 };
+
+fn weight(device: &Device, [n, k]: [usize; 2]) -> QuantizedWeight {
+    let packed = PackedWeight::quantize(&vec![1.0; n * k], [n, k], SCHEME, Clip::None);
+    QuantizedWeight::upload(device, &packed.unwrap()).unwrap()
+}
+
+fn ones(device: &Device, shape: &[usize]) -> Tensor {
+    Tensor::from_slice(device, &vec![1.0f32; shape.iter().product()], shape).unwrap()
+}
+
+#[test]
+fn operands_that_do_not_fit_are_refused() {
+    for device in devices() {
+        let weight = weight(device, [5, 40]);
+        let x = ones(device, &[3, 40]);
+        let shape = |found: Result<Tensor, Error>, name: &str| {
+            assert!(
+                matches!(found, Err(Error::Shape { argument, .. }) if argument == name),
+                "{name}: {found:?}"
+            );
+        };
+        shape(qmatmul(&ones(device, &[3, 41]), &weight), "x");
+        shape(qmatmul_vjp(&x, &weight), "g");
+        for (argument, of) in [("bias", [1, 5]), ("gate", [3, 4]), ("residual", [2, 5])] {
+            let part = Some(ones(device, &of));
+            let mut options = QmatmulOptions::default();
+            match argument {
+                "bias" => options.bias = part,
+                "gate" => options.gate = part,
+                _ => options.residual = part,
+            }
+            shape(qmatmul_with(&x, &weight, &options), argument);
+        }
+        let default = QmatmulOptions::default();
+        let into = |out: &Tensor| qmatmul_into(&x, &weight, &default, out).err();
+        assert!(matches!(into(&ones(device, &[3, 6])), Some(Error::Shape { argument: "out", .. })));
+        let turned = ones(device, &[5, 3]).permuted(&[1, 0]).unwrap();
+        assert!(matches!(into(&turned), Some(Error::Strides { argument: "out", .. })));
+        let square = self::weight(device, [40, 40]);
+        let over = qmatmul_into(&x, &square, &default, &x);
+        assert!(matches!(over, Err(Error::Overlap { first: "x", .. })), "{over:?}");
+        let odd = ones(device, &[2, 3, 80]).permuted(&[1, 0, 2]).unwrap().narrowed(2, 0, 40);
+        let odd = qmatmul(&odd.unwrap(), &weight);
+        assert!(matches!(odd, Err(Error::Strides { argument: "x", .. })), "{odd:?}");
+        let scalar = Tensor::from_slice(device, &[1.0f32], &[]).unwrap();
+        assert!(qmatmul(&scalar, &weight).is_err());
+        let complex = Tensor::empty(device, Dtype::F32, true, &[3, 40]).unwrap();
+        assert!(matches!(qmatmul(&complex, &weight), Err(Error::Dtype { .. })));
+        let double = Tensor::empty(device, Dtype::F64, false, &[3, 40]);
+        if let Ok(double) = double {
+            assert!(matches!(qmatmul(&double, &weight), Err(Error::Dtype { .. })));
+        }
+        let integer = QmatmulOptions {
+            number: Number::Integer,
+            strategy: QmatmulStrategy::Tiled,
+            ..QmatmulOptions::default()
+        };
+        let found = qmatmul_with(&x, &weight, &integer);
+        assert!(matches!(found, Err(Error::Unsupported { .. })), "{found:?}");
+        let parts = QuantizedComplexWeight::new(&weight, &square);
+        assert!(matches!(parts, Err(Error::Shape { argument: "im", .. })));
+        let long = ones(device, &[1, 60_001]);
+        let found = QuantizedWeight::quantize(&long, SCHEME);
+        assert!(matches!(found, Err(Error::Length { .. })), "{found:?}");
+        assert!(QuantizedWeight::quantize(&ones(device, &[40]), SCHEME).is_err());
+        // No rows are no error, and no result.
+        let none = qmatmul(&ones(device, &[0, 40]), &weight).unwrap();
+        assert_eq!((none.shape(), none.read::<f32>().unwrap().len()), (&[0, 5][..], 0));
+    }
+}
+
+#[test]
+fn sizes_beyond_an_index_are_refused() {
+    for (m, [n, k]) in [
+        (usize::MAX / 2 + 2, [64, 64]),
+        (1 << 30, [64, 64]),
+        (1, [usize::MAX / 64, 64]),
+        (1, [64, usize::MAX - 40]),
+    ] {
+        let problem = QmatmulProblem {
+            op: "test",
+            task: Task::Forward(Number::Float),
+            x: Layout::contiguous(&[m, k]),
+            weight: [n, k],
+            scheme: SCHEME,
+            dtype: Dtype::F32,
+            strategy: QmatmulStrategy::Auto,
+        };
+        let found = QmatmulPlan::new(&problem, &Limits::HOPPER);
+        assert!(matches!(found, Err(Error::Limit { .. })), "{m}×{n}×{k}: {found:?}");
+    }
+}
+
+fn any_limits() -> impl Strategy<Value = Limits> {
+    let odd = (1..2000usize, 0..100_000usize, any::<bool>(), any::<bool>());
+    prop_oneof![
+        Just(Limits::LAVAPIPE),
+        Just(Limits::HOPPER),
+        Just(Limits::cpu(3)),
+        odd.prop_map(|(units_per_cube, shared_bytes, serial, emulated)| Limits {
+            units_per_cube,
+            shared_bytes,
+            serial,
+            emulated,
+            ..Limits::HOPPER
+        }),
+    ]
+}
+
+proptest! {
+    /// Every result has a cube, every term of a sum one part, and cubes keep to the device's limits.
+    #[test]
+    fn plans_cover_the_product(
+        m in 0..2000usize,
+        n in 1..5000usize,
+        k in 1..200_000usize,
+        task in prop::sample::select(vec![
+            Task::Forward(Number::Float), Task::Forward(Number::Integer), Task::Gradient,
+        ]),
+        strategy in prop::sample::select(vec![
+            QmatmulStrategy::Auto, QmatmulStrategy::Naive, QmatmulStrategy::Gemv, QmatmulStrategy::Tiled,
+        ]),
+        limits in any_limits(),
+    ) {
+        let inputs = if task == Task::Gradient { n } else { k };
+        let problem = QmatmulProblem {
+            op: "test",
+            task,
+            x: Layout::contiguous(&[m, inputs]),
+            weight: [n, k],
+            scheme: SCHEME,
+            dtype: Dtype::F32,
+            strategy,
+        };
+        let plan = match QmatmulPlan::new(&problem, &limits) {
+            Ok(plan) => plan,
+            Err(error) => {
+                prop_assert!(matches!(error, Error::Limit { .. } | Error::Unsupported { .. }), "{error}");
+                return Ok(());
+            }
+        };
+        prop_assert!(plan.describe().contains(plan.reason));
+        prop_assert!(plan.algorithm.units() <= limits.units_per_cube);
+        prop_assert!(plan.row_units <= limits.units_per_cube && plan.row_units.is_power_of_two());
+        let [rows, columns] = plan.algorithm.reach();
+        prop_assert!(plan.result_cubes[0] * rows >= m && plan.result_cubes[1] * columns >= plan.results());
+        let terms = if task == Task::Gradient { n } else { k.div_ceil(BLOCK) };
+        prop_assert!(plan.splits * plan.terms >= terms && (plan.splits - 1) * plan.terms < terms);
+        let cubes: usize = plan.cubes.iter().product();
+        prop_assert!(cubes >= plan.result_cubes[0] * plan.result_cubes[1] * plan.splits);
+        let shared = match plan.algorithm {
+            Algorithm::Gemv(config) if config.share > 1 => {
+                prop_assert_eq!(config.units % config.share, 0);
+                4 * config.cells()
+            }
+            Algorithm::Tiled(config) => config.shared_bytes(),
+            _ => 0,
+        };
+        prop_assert!(shared <= limits.shared_bytes);
+    }
+}
