@@ -34,7 +34,7 @@ impl Default for QuantizeOptions {
 
 impl QuantizeOptions {
     /// The scheme of a parameter, or nothing where it stays as it is.
-    fn scheme(&self, name: &str, shape: &[usize]) -> Option<Scheme> {
+    fn scheme(self, name: &str, shape: &[usize]) -> Option<Scheme> {
         let embeds = name.ends_with(".embedding");
         let heads = name.ends_with(".head.weight");
         let packs = match shape.len() {
@@ -50,7 +50,7 @@ impl QuantizeOptions {
             Precision::Mixed if embeds || heads => Bits::Eight,
             Precision::Mixed => Bits::Four,
         };
-        let Self { group, symmetric, .. } = *self;
+        let Self { group, symmetric, .. } = self;
         Some(Scheme { bits, symmetric, group, scale: ScaleType::F16 })
     }
 }

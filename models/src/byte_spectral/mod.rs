@@ -2,7 +2,8 @@
 //!
 //! A block is `x + mixer(norm x)`, then `x + network(norm x)`, with a gated network. The mixer filters along
 //! the sequence by Fourier transforms, `O(n log n)`, and has a switch for each of the cures of what plain
-//! filtering cannot tell apart: see [`SpectralMixer`](crate::layers::SpectralMixer). Every setting that the model takes is causal.
+//! filtering cannot tell apart: see [`SpectralMixer`]. Every
+//! setting that the model takes is causal.
 
 mod config;
 
