@@ -59,7 +59,8 @@ pub(crate) fn run_all(selection: &[&str]) -> Result<()> {
     documentation
 }
 
-/// The groups of every test binary of `selection`, those with the most tests first.
+/// The groups of every test binary of `selection`: those of the operations first, which compile the most
+/// kernels, then those with the most tests, so that none of the long ones is left for the end.
 fn groups(selection: &[&str]) -> Result<Vec<Group>> {
     let mut groups = Vec::new();
     for (binary, package) in binaries(selection)? {
@@ -81,7 +82,9 @@ fn groups(selection: &[&str]) -> Result<Vec<Group>> {
             tests,
         }));
     }
-    groups.sort_by_key(|group| core::cmp::Reverse(group.tests.len()));
+    groups.sort_by_key(|group| {
+        (!group.package.ends_with("tests"), core::cmp::Reverse(group.tests.len()))
+    });
     Ok(groups)
 }
 
