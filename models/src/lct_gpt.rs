@@ -164,6 +164,12 @@ impl ModelConfig {
         positions + 2 * VOCABULARY * d + self.layers * block + norm
     }
 
+    /// The transformer with these channels and blocks that other models are matched to.
+    pub(crate) fn transformer([d_model, layers, mlp_hidden]: [usize; 3], norm: NormKind) -> Self {
+        let placement = Placement::None;
+        Self { d_model, layers, heads: 1, mlp_hidden, norm, placement, ..Self::default() }
+    }
+
     /// This configuration with the MLP width that brings the number of parameters closest to the
     /// baseline's (the same model with `placement = "none"`).
     #[must_use]

@@ -100,15 +100,8 @@ impl ModelConfig {
         if !self.match_parameters {
             return self.clone();
         }
-        let transformer = lct_gpt::ModelConfig {
-            context: self.context,
-            d_model: self.d_model,
-            layers: self.layers,
-            heads: 1,
-            norm: self.norm,
-            placement: lct_gpt::Placement::None,
-            ..lct_gpt::ModelConfig::default()
-        };
+        let sizes = [self.d_model, self.layers, 0];
+        let transformer = lct_gpt::ModelConfig::transformer(sizes, self.norm);
         let thin = Self { mlp_hidden: 1, ..self.clone() };
         let missing = transformer.parameter_count() as f64 - thin.parameter_count() as f64;
         let unit = (3 * self.layers * self.d_model) as f64;

@@ -176,16 +176,8 @@ impl ModelConfig {
         if !self.match_parameters {
             return self.clone();
         }
-        let transformer = lct_gpt::ModelConfig {
-            context: self.context,
-            d_model: self.d_model,
-            layers: self.layers,
-            heads: 1,
-            mlp_hidden: self.mlp_hidden,
-            norm: self.norm,
-            placement: lct_gpt::Placement::None,
-            ..lct_gpt::ModelConfig::default()
-        };
+        let sizes = [self.d_model, self.layers, self.mlp_hidden];
+        let transformer = lct_gpt::ModelConfig::transformer(sizes, self.norm);
         let count = self.experts.count.max(1);
         let thin = Self { mlp_hidden: count, ..self.clone() };
         let missing = transformer.parameter_count() as f64 - thin.parameter_count() as f64;
