@@ -1,17 +1,24 @@
 //! Complex numbers element by element, their norm and their linear maps.
 
+use std::f64::consts::PI;
+
 use wavecube::{
-    Complex64, Device, Dtype, Error, Layout, Tensor, cardioid, complex_linear, complex_linear_vjp,
-    complex_rms_norm, complex_rms_norm_vjp, from_polar, mod_relu, mod_relu_vjp, phase_rotate,
-    phase_rotate_vjp, sigmoid_gate_vjp, to_polar, to_polar_vjp,
+    Complex64, Device, Direction, Dtype, Error, Layout, Normalization, Tensor, cardioid,
+    complex_linear, complex_linear_vjp, complex_rms_norm, complex_rms_norm_vjp, fft, fft_vjp,
+    from_polar, ifft, ifft_vjp, mod_relu, mod_relu_vjp, phase_mix, phase_mix_vjp, phase_rotate,
+    phase_rotate_vjp, sigmoid_gate, sigmoid_gate_vjp, to_polar, to_polar_vjp,
 };
 use wavecube_kernels::mixing::{
-    Map, MapBindings, MapGradients, MapPlan, RmsNormPlan, map_launch, map_vjp_launch,
-    rms_norm_launch, rms_norm_vjp_launch,
+    Map, MapBindings, MapGradients, MapPlan, PhaseMixBindings, PhaseMixGradients, PhaseMixPlan,
+    PhaseMixProblem, RmsNormPlan, map_launch, map_vjp_launch, phase_mix_launch,
+    phase_mix_vjp_launch, rms_norm_launch, rms_norm_vjp_launch,
 };
 use wavecube_testing::{
     Rng, assert_close, catalogue, devices, has, nan_filled, read, real_dot,
-    reference::mixing::{gradients, linear, rms_norm, rms_norm_gradients, value},
+    reference::{
+        fft::dft,
+        mixing::{PhaseMix, gradients, linear, rms_norm, rms_norm_gradients, value},
+    },
     tensor,
 };
 
@@ -128,7 +135,10 @@ fn check(device: &Device, dtype: Dtype, map: Map, shape: &[usize], of: &Operands
         expected.into_iter().map(|(z, w)| (z, Complex64::new(w, 0.0))).unzip();
     // The reference's differences are good to some 1e-12 of `g`, of which a gradient may be a small part.
     let tolerance = |dtype| tolerance(dtype).max(1e-9);
-    assert_close(&format!("{what}, by z"), &read(&by_z), &of_z, tolerance(dtype));
+    // Terms of the size of `g` may cancel: it counts for the size of what is compared.
+    let beside = |values: &[Complex64]| [values, &of.g.1].concat();
+    let what_z = format!("{what}, by z");
+    assert_close(&what_z, &beside(&read(&by_z)), &beside(&of_z), tolerance(dtype));
     if weighted {
         // The compute type: only the operands were rounded to the storage type.
         let tolerance = tolerance(dtype.compute());
@@ -224,6 +234,20 @@ fn numbers_without_a_direction_and_extreme_ones() {
 }
 
 #[test]
+fn cardioids_keep_what_is_left_near_the_negative_axis() {
+    for device in devices() {
+        let near: Vec<_> =
+            (1..12).map(|i| Complex64::from_polar(3.0, PI - 0.3f64.powi(i))).collect();
+        let (z, exact) = tensor(device, &near, Dtype::F32, true, &[near.len()]).unwrap();
+        for (found, z) in read(&cardioid(&z).unwrap()).iter().zip(&exact) {
+            // `1 + cos φ` from the half angle, whose sine is that of the angle beside π.
+            let expected = z * (0.5 * z.im.atan2(-z.re)).sin().powi(2);
+            assert!((found - expected).norm() <= 1e-6 * expected.norm(), "{z}: {found} {expected}");
+        }
+    }
+}
+
+#[test]
 fn phases_of_any_size() {
     for device in devices() {
         let mut rng = Rng::fresh();
@@ -257,11 +281,14 @@ fn maps_by_magnitude_turn_with_their_operand() {
         let turn = Complex64::new(rng.uniform(-3.0, 3.0), 0.0);
         let turn = tensor(device, &[turn], Dtype::F32, false, &[1, 1]).unwrap().0;
         let rotate = |z: &Tensor| phase_rotate(z, &turn).unwrap();
-        for map in [&(|z: &Tensor| mod_relu(z, w).unwrap()) as &dyn Fn(&Tensor) -> Tensor, &|z| {
-            complex_rms_norm(z, w, EPSILON).unwrap()
-        }] {
+        let mixed = Mixed::new(device, Dtype::F32, [6, 20, 9], 0.01, &mut rng);
+        let maps: [&dyn Fn(&Tensor) -> Tensor; 3] =
+            [&|z| mod_relu(z, w).unwrap(), &|z| complex_rms_norm(z, w, EPSILON).unwrap(), &|z| {
+                phase_mix(z, &mixed.a, &mixed.c, 0.01).unwrap()
+            }];
+        for map in maps {
             let (one, other) = (map(&rotate(z)), rotate(&map(z)));
-            assert_close("equivariance", &read(&one), &read(&other), 1e-6);
+            assert_close("equivariance", &read(&one), &read(&other), 2e-6);
         }
         // The cardioid knows where the real axis is.
         let (one, other) = (cardioid(&rotate(z)).unwrap(), rotate(&cardioid(z).unwrap()));
@@ -272,23 +299,11 @@ fn maps_by_magnitude_turn_with_their_operand() {
 #[test]
 fn norms_and_gradients_are_those_of_the_definition() {
     typed(|device, dtype| {
-        for (rows, n) in [(1, 1), (3, 2), (5, 65), (2, 700)] {
+        for [rows, n] in [[1, 1], [3, 2], [5, 65], [2, 700]] {
             let mut rng = Rng::fresh();
             let of = Operands::new(device, dtype, [&[rows, n], &[1, n]], &mut rng);
             let what = format!("{device} {dtype} {rows} x {n} seed {}", rng.seed);
             let [z, w, g] = [&of.z.0, &of.w.0, &of.g.0];
-            let plan = |g: Option<&Tensor>| {
-                let layouts = [Some(z.layout()), Some(w.layout()), g.map(Tensor::layout)];
-                RmsNormPlan::new("test", layouts, EPSILON, dtype, device.limits()).unwrap()
-            };
-            let y = nan_filled(device, dtype, true, &[rows, n]).unwrap();
-            let by_z = nan_filled(device, dtype, true, &[rows, n]).unwrap();
-            let by_w = nan_filled(device, dtype.compute(), false, &[rows, n]).unwrap();
-            let client = device.client();
-            let into = [by_z.handle(), by_w.handle()];
-            rms_norm_launch(client, [z.handle(), w.handle(), y.handle()], &plan(None)).unwrap();
-            let operands = [z.handle(), w.handle(), g.handle()];
-            rms_norm_vjp_launch(client, operands, into, &plan(Some(g))).unwrap();
 
             let weights: Vec<f64> = of.w.1.iter().map(|w| w.re).collect();
             let (mut values, mut of_z, mut of_w) = (Vec::new(), Vec::new(), Vec::new());
@@ -298,13 +313,31 @@ fn norms_and_gradients_are_those_of_the_definition() {
                 of_z.extend(z);
                 of_w.extend(w.iter().map(|&w| Complex64::new(w, 0.0)));
             }
-            // The mean is of up to 700 squares; a line of one cancels but for its phase.
-            let tolerance = 4.0 * tolerance(dtype);
-            assert_close(&what, &read(&y), &values, tolerance);
-            // The differences of the reference, of a sum over a line, are good to some 1e-11.
-            let tolerance = tolerance.max(1e-9);
-            assert_close(&format!("{what}, by z"), &read(&by_z), &of_z, tolerance);
-            assert_close(&format!("{what}, by w"), &read(&by_w), &of_w, tolerance);
+            // A unit a line, and several, which need barriers.
+            let limits = *device.limits();
+            for emulated in [limits.emulated, false] {
+                let limits = wavecube::Limits { emulated, ..limits };
+                let plan = |g: Option<&Tensor>| {
+                    let layouts = [Some(z.layout()), Some(w.layout()), g.map(Tensor::layout)];
+                    RmsNormPlan::new("test", layouts, EPSILON, dtype, &limits).unwrap()
+                };
+                let y = nan_filled(device, dtype, true, &[rows, n]).unwrap();
+                let by_z = nan_filled(device, dtype, true, &[rows, n]).unwrap();
+                let by_w = nan_filled(device, dtype.compute(), false, &[rows, n]).unwrap();
+                let (client, into) = (device.client(), [by_z.handle(), by_w.handle()]);
+                let operands = [z.handle(), w.handle(), g.handle()];
+                rms_norm_launch(client, [z.handle(), w.handle(), y.handle()], &plan(None)).unwrap();
+                rms_norm_vjp_launch(client, operands, into, &plan(Some(g))).unwrap();
+
+                let what = format!("{what}, {:?}", plan(None).config);
+                // The mean is of up to 700 squares; a line of one cancels but for its phase.
+                let tolerance = 4.0 * tolerance(dtype);
+                assert_close(&what, &read(&y), &values, tolerance);
+                // The differences of the reference, of a sum over a line, are good to some 1e-11.
+                let tolerance = tolerance.max(1e-9);
+                assert_close(&format!("{what}, by z"), &read(&by_z), &of_z, tolerance);
+                assert_close(&format!("{what}, by w"), &read(&by_w), &of_w, tolerance);
+            }
             let again = complex_rms_norm_vjp(z, w, EPSILON, g).unwrap();
             let once_more = complex_rms_norm_vjp(z, w, EPSILON, g).unwrap();
             assert_eq!(read(&again[0]), read(&once_more[0]), "{what}: the same bits");
@@ -351,6 +384,207 @@ fn linear_maps_and_their_adjoints() {
     }
 }
 
+/// Channels, both matrices and a gradient: on the device, and as rounded.
+struct Mixed {
+    y: (Tensor, Vec<Complex64>),
+    g: (Tensor, Vec<Complex64>),
+    a: Tensor,
+    c: Tensor,
+    reference: PhaseMix,
+}
+
+impl Mixed {
+    fn new(
+        device: &Device,
+        dtype: Dtype,
+        [rows, inputs, outputs]: [usize; 3],
+        epsilon: f64,
+        rng: &mut Rng,
+    ) -> Self {
+        let mut made = |shape: &[usize]| {
+            let values = rng.complex(shape.iter().product());
+            tensor(device, &values, dtype, true, shape).unwrap()
+        };
+        let (y, g) = (made(&[rows, inputs]), made(&[rows, outputs]));
+        let (c, directions) = made(&[outputs, inputs]);
+        let shape = [outputs, inputs];
+        let (a, exact) = tensor(device, &rng.real(outputs * inputs), dtype, false, &shape).unwrap();
+        let magnitudes = exact.iter().map(|a| a.re).collect();
+        Self { y, g, a, c, reference: PhaseMix { inputs, magnitudes, directions, epsilon } }
+    }
+
+    /// Value and gradients, from memory that was full of NaN: `z`, by `y`, and `s` beside.
+    fn launched(&self, device: &Device) -> [Vec<Complex64>; 3] {
+        let PhaseMix { inputs, epsilon, .. } = self.reference;
+        let (dtype, rows) = (self.y.0.dtype(), self.y.0.shape()[0]);
+        let outputs = self.a.shape()[0];
+        let plan = |g: Option<&Tensor>| {
+            let (y, g) = (self.y.0.layout().clone(), g.map(|g| g.layout().clone()));
+            let problem = PhaseMixProblem { op: "test", y, g, outputs, epsilon, dtype };
+            PhaseMixPlan::new(&problem, device.limits()).unwrap()
+        };
+        let fresh = |complex, len| nan_filled(device, dtype, complex, &[rows, len]).unwrap();
+        let (z, by_y, s) = (fresh(true, outputs), fresh(true, inputs), fresh(false, inputs));
+        let (sizes, turned) = (fresh(true, outputs), fresh(true, outputs));
+        let bindings = PhaseMixBindings {
+            y: self.y.0.handle().clone(),
+            magnitudes: self.a.handle().clone(),
+            directions: self.c.handle().clone(),
+        };
+        phase_mix_launch(device.client(), &bindings, z.handle(), &plan(None)).unwrap();
+        let into = PhaseMixGradients {
+            sizes: sizes.handle().clone(),
+            turned: turned.handle().clone(),
+            y: by_y.handle().clone(),
+            s: s.handle().clone(),
+        };
+        let g = &self.g.0;
+        phase_mix_vjp_launch(device.client(), &bindings, g.handle(), &into, &plan(Some(g)))
+            .unwrap();
+        [z, by_y, s].map(|tensor| read(&tensor))
+    }
+}
+
+#[test]
+fn magnitudes_and_phases_are_mixed_apart() {
+    for device in devices() {
+        for dtype in [Dtype::F32, Dtype::F64].into_iter().filter(|&dtype| has(device, dtype)) {
+            for sizes in [[1, 1, 1], [5, 7, 3], [33, 70, 2], [6, 4, 19]] {
+                let mut rng = Rng::fresh();
+                let of = Mixed::new(device, dtype, sizes, 0.3, &mut rng);
+                let what = format!("{device} {dtype} {sizes:?} seed {}", rng.seed);
+                let [z, by_y, _] = of.launched(device);
+                let (y, g) = (&of.y.1, &of.g.1);
+                // Sums of `inputs` or `outputs` products, divided by what is above 0.3.
+                let epsilon = if dtype == Dtype::F64 { f64::EPSILON } else { f32::EPSILON.into() };
+                let terms = sizes[0].max(sizes[1]).max(sizes[2]) as f64;
+                let bound = 16.0 * epsilon * terms.sqrt();
+                assert_close(&what, &z, &of.reference.value(y), bound);
+                // The differences are good to some 1e-10.
+                let bound = bound.max(1e-9);
+                let expected = of.reference.by_channels(y, g);
+                // Terms of the size of `g` may cancel: it counts for the size of what is compared.
+                let close = |by: &str, found: &[Complex64], expected: &[Complex64]| {
+                    let beside = |values: &[Complex64]| [values, g].concat();
+                    assert_close(
+                        &format!("{what}, by {by}"),
+                        &beside(found),
+                        &beside(expected),
+                        bound,
+                    );
+                };
+                close("y", &by_y, &expected);
+                let [again, by_a, by_c] =
+                    phase_mix_vjp(&of.y.0, &of.a, &of.c, 0.3, &of.g.0).unwrap();
+                assert_eq!(read(&again), by_y, "{what}: the same bits");
+                let (magnitudes, directions) = of.reference.by_matrices(y, g);
+                let magnitudes: Vec<_> =
+                    magnitudes.iter().map(|&a| Complex64::new(a, 0.0)).collect();
+                close("A", &read(&by_a), &magnitudes);
+                close("C", &read(&by_c), &directions);
+                assert_eq!((by_a.shape(), by_c.shape()), (of.a.shape(), of.c.shape()));
+            }
+        }
+    }
+}
+
+#[test]
+fn channels_of_no_magnitude_mix_to_nothing() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        let epsilon = 1e-4;
+        let mut of = Mixed::new(device, Dtype::F32, [3, 5, 4], epsilon, &mut rng);
+        of.y = tensor(device, &[Complex64::ZERO; 15], Dtype::F32, true, &[3, 5]).unwrap();
+        let [z, by_y, s] = of.launched(device);
+        assert_eq!(z, [Complex64::ZERO; 12]);
+        assert!(s.iter().all(|s| (s.re - epsilon).abs() < 1e-10), "{s:?}");
+        // `∂t = m/ε g` with `m = ε Σ a`: the gradient is `Cᴴ (Σ a) g`, whatever `ε` is.
+        let rows: Vec<f64> =
+            of.reference.magnitudes.chunks(5).map(|row| row.iter().sum()).collect();
+        let expected: Vec<Complex64> =
+            of.g.1
+                .chunks(4)
+                .flat_map(|g| {
+                    let (rows, c) = (&rows, &of.reference.directions);
+                    (0..5).map(move |i| {
+                        (0..4).map(|o| c[o * 5 + i].conj() * g[o] * rows[o]).sum::<Complex64>()
+                    })
+                })
+                .collect();
+        assert_close("at zero", &by_y, &expected, 2e-6);
+    }
+}
+
+/// Transforms of columns by their definition.
+fn columns(x: &[Complex64], n: usize, direction: Direction) -> Vec<Complex64> {
+    let channels = x.len() / n;
+    let column = |c: usize| x.iter().skip(c).step_by(channels).copied().collect::<Vec<_>>();
+    let done: Vec<_> =
+        (0..channels).map(|c| dft(&column(c), direction, Normalization::Ortho)).collect();
+    (0..x.len()).map(|at| done[at % channels][at / channels]).collect()
+}
+
+#[test]
+fn a_spectrum_turned_gated_mixed_and_brought_back_has_the_gradient_of_the_whole() {
+    let (n, channels) = (12, 4);
+    let (norm, dtype) = (Normalization::Ortho, Dtype::F32);
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        let mixed = Mixed::new(device, dtype, [n, channels, channels], 0.3, &mut rng);
+        let mut made = |complex: bool| {
+            let len = n * channels;
+            let values = if complex { rng.complex(len) } else { rng.real(len) };
+            tensor(device, &values, dtype, complex, &[n, channels]).unwrap()
+        };
+        let ((x, xs), (angle, angles), (gate, gates), (g, gs)) =
+            (made(true), made(false), made(false), made(true));
+
+        let spectrum = fft(&x, 0, norm).unwrap();
+        let turned = phase_rotate(&spectrum, &angle).unwrap();
+        let open = sigmoid_gate(&turned, &gate).unwrap();
+        let z = phase_mix(&open, &mixed.a, &mixed.c, 0.3).unwrap();
+        let y = ifft(&z, 0, norm).unwrap();
+
+        let by_z = ifft_vjp(&g, 0, norm).unwrap();
+        let [by_open, ..] = phase_mix_vjp(&open, &mixed.a, &mixed.c, 0.3, &by_z).unwrap();
+        let [by_turned, by_gate] = sigmoid_gate_vjp(&turned, &gate, &by_open).unwrap();
+        let [by_spectrum, by_angle] = phase_rotate_vjp(&spectrum, &angle, &by_turned).unwrap();
+        let by_x = fft_vjp(&by_spectrum, 0, norm).unwrap();
+
+        let whole = |[x, angles, gates]: [&[Complex64]; 3]| {
+            let mut spectrum = columns(x, n, Direction::Forward);
+            for ((z, angle), gate) in spectrum.iter_mut().zip(angles).zip(gates) {
+                *z = value(Map::Gate, value(Map::Rotate, *z, angle.re), gate.re);
+            }
+            columns(&mixed.reference.value(&spectrum), n, Direction::Inverse)
+        };
+        let operands = [&xs[..], &angles, &gates];
+        assert_close("the whole", &read(&y), &whole(operands), 5e-6);
+        // Central differences: of second order, so good to some 1e-8.
+        let step = 1e-4;
+        let slope = |operand: usize, at: usize, unit: Complex64| {
+            let loss = |h: f64| {
+                let mut values = operands[operand].to_vec();
+                values[at] += unit * h;
+                let mut moved = operands;
+                moved[operand] = &values;
+                real_dot(&gs, &whole(moved))
+            };
+            (loss(step) - loss(-step)) / (2.0 * step)
+        };
+        for (operand, (what, found)) in
+            [("signal", by_x), ("phases", by_angle), ("gates", by_gate)].into_iter().enumerate()
+        {
+            let by_imaginary =
+                |at| if operand == 0 { slope(operand, at, Complex64::I) } else { 0.0 };
+            let expected: Vec<_> = (0..n * channels)
+                .map(|at| Complex64::new(slope(operand, at, Complex64::ONE), by_imaginary(at)))
+                .collect();
+            assert_close(what, &read(&found), &expected, 1e-5);
+        }
+    }
+}
+
 #[test]
 fn nothing_is_mapped_to_nothing() {
     for device in devices() {
@@ -364,6 +598,9 @@ fn nothing_is_mapped_to_nothing() {
         assert_eq!((by_z.shape(), read(&by_w)), (&[0, 4][..], vec![Complex64::ZERO; 4]));
         let [_, by_matrix] = complex_linear_vjp(&z, &matrix, &g).unwrap();
         assert_eq!(read(&by_matrix), [Complex64::ZERO; 8]);
+        let sizes = Tensor::empty(device, Dtype::F32, false, &[2, 4]).unwrap();
+        let [by_y, by_sizes, _] = phase_mix_vjp(&z, &sizes, &matrix, 1e-4, &g).unwrap();
+        assert_eq!((by_y.shape(), read(&by_sizes)), (&[0, 4][..], vec![Complex64::ZERO; 8]));
     }
 }
 
@@ -391,6 +628,15 @@ fn what_cannot_be_mapped_is_an_error() {
         named(complex_linear(&z, &transposed).unwrap_err(), "w");
         named(complex_linear_vjp(&z, &complex(&[2, 4]), &g).unwrap_err(), "g");
         assert!(matches!(cardioid(&complex(&[])), Err(Error::Axis { .. })));
+        let (a, c) = (real(&[2, 4]), complex(&[2, 4]));
+        named(phase_mix(&w, &a, &c, 1e-4).unwrap_err(), "y");
+        named(phase_mix(&z, &c, &c, 1e-4).unwrap_err(), "magnitudes");
+        named(phase_mix(&z, &real(&[2, 5]), &c, 1e-4).unwrap_err(), "magnitudes");
+        named(phase_mix(&z, &a, &complex(&[3, 4]), 1e-4).unwrap_err(), "directions");
+        named(phase_mix(&z, &a, &transposed, 1e-4).unwrap_err(), "directions");
+        named(phase_mix(&z, &a, &c, 0.0).unwrap_err(), "epsilon");
+        named(phase_mix(&z, &real(&[0, 4]), &complex(&[0, 4]), 1e-4).unwrap_err(), "outputs");
+        named(phase_mix_vjp(&z, &a, &c, 1e-4, &g).unwrap_err(), "g");
         if has(device, Dtype::F64) {
             let double = Tensor::empty(device, Dtype::F64, true, &[3]).unwrap();
             named(to_polar(&double).unwrap_err(), "z");

@@ -19,24 +19,24 @@ use crate::lines::{Lines, line};
 /// A complex number, or a pair.
 #[derive(CubeType, Clone, Copy)]
 #[expand(derive(Clone, Copy))]
-struct Pair<F: Float> {
-    re: F,
-    im: F,
+pub(super) struct Pair<F: Float> {
+    pub(super) re: F,
+    pub(super) im: F,
 }
 
 #[cube]
-fn pair<F: Float>(re: F, im: F) -> Pair<F> {
+pub(super) fn pair<F: Float>(re: F, im: F) -> Pair<F> {
     Pair::<F> { re, im }
 }
 
 #[cube]
-fn load<E: Float, F: Float>(x: &[Vector<E, Const<2>>], at: usize) -> Pair<F> {
+pub(super) fn load<E: Float, F: Float>(x: &[Vector<E, Const<2>>], at: usize) -> Pair<F> {
     let value = x[at];
     pair::<F>(F::cast_from(value.extract(0usize)), F::cast_from(value.extract(1usize)))
 }
 
 #[cube]
-fn stored<E: Float, F: Float>(value: Pair<F>) -> Vector<E, Const<2>> {
+pub(super) fn stored<E: Float, F: Float>(value: Pair<F>) -> Vector<E, Const<2>> {
     let mut vector = Vector::<E, Const<2>>::empty();
     vector.insert(0usize, E::cast_from(value.re));
     vector.insert(1usize, E::cast_from(value.im));
@@ -71,14 +71,22 @@ fn direction<F: Float>(z: Pair<F>) -> Direction<F> {
     }
 }
 
+/// `1 + cos φ` of a direction, without the difference of near numbers where the cosine is negative.
+#[cube]
+fn one_plus_cos<F: Float>(u: Pair<F>) -> F {
+    let one = F::new(1.0);
+    let back = u.re < F::new(0.0);
+    select(back, u.im * u.im / select(back, one - u.re, one), one + u.re)
+}
+
 /// `Re(ā b)`.
 #[cube]
-fn dot<F: Float>(a: Pair<F>, b: Pair<F>) -> F {
+pub(super) fn dot<F: Float>(a: Pair<F>, b: Pair<F>) -> F {
     a.re * b.re + a.im * b.im
 }
 
 #[cube]
-fn scaled<F: Float>(a: Pair<F>, by: F) -> Pair<F> {
+pub(super) fn scaled<F: Float>(a: Pair<F>, by: F) -> Pair<F> {
     pair::<F>(a.re * by, a.im * by)
 }
 
@@ -100,7 +108,7 @@ fn value<F: Float>(z: Pair<F>, w: F, #[comptime] map: Map) -> Pair<F> {
         scaled::<F>(of.u, max(of.size + w, F::new(0.0)))
     } else if comptime!(map == Map::Cardioid) {
         let of = direction::<F>(z);
-        scaled::<F>(z, F::new(0.5) * (F::new(1.0) + of.u.re))
+        scaled::<F>(z, F::new(0.5) * one_plus_cos::<F>(of.u))
     } else if comptime!(map == Map::Rotate) {
         let (cos, sin) = cos_sin::<F>(w);
         turned::<F>(z, cos, sin)
@@ -131,7 +139,7 @@ fn by_z<F: Float>(z: Pair<F>, w: F, g: Pair<F>, #[comptime] map: Map) -> Pair<F>
         let of = direction::<F>(z);
         // `Re(z̄ g)/s` without the quotient of small numbers.
         let along = half * dot::<F>(of.u, g);
-        let kept = scaled::<F>(g, half * (F::new(1.0) + of.u.re));
+        let kept = scaled::<F>(g, half * one_plus_cos::<F>(of.u));
         let sin = of.u.im;
         pair::<F>(kept.re + along * sin * sin, kept.im - along * sin * of.u.re)
     } else if comptime!(map == Map::Rotate) {
@@ -222,23 +230,36 @@ pub(super) fn map_backward<E: Float, F: Float>(
     }
 }
 
-/// The sum of `mine` over the units of a cube, in a fixed order.
+/// The sum of `mine` over the units of a line, in a fixed order.
 #[cube]
 fn total<F: Float>(mine: F, cells: &mut Shared<[F]>, #[comptime] config: NormConfig) -> F {
-    let unit = UNIT_POS as usize;
-    sync_cube();
-    cells[unit] = mine;
-    #[unroll]
-    for level in 0..comptime!(config.units.ilog2() as usize) {
-        let half = comptime!(config.units >> (level + 1));
+    if comptime!(config.units == 1) {
+        mine
+    } else {
+        let unit = UNIT_POS as usize;
+        let place = unit % comptime!(config.units);
         sync_cube();
-        if unit < half {
-            let other = cells[unit + half];
-            cells[unit] += other;
+        cells[unit] = mine;
+        #[unroll]
+        for level in 0..comptime!(config.units.ilog2() as usize) {
+            let half = comptime!(config.units >> (level + 1));
+            sync_cube();
+            if place < half {
+                let other = cells[unit + half];
+                cells[unit] += other;
+            }
         }
+        sync_cube();
+        cells[unit - place]
     }
-    sync_cube();
-    cells[0usize]
+}
+
+/// The line that this unit works on, which may be beyond the last, and its place among the line's units.
+#[cube]
+fn share(#[comptime] config: NormConfig) -> (usize, usize) {
+    let unit = UNIT_POS as usize;
+    let units = comptime!(config.units);
+    (CUBE_POS * comptime!(config.lines) + unit / units, unit % units)
 }
 
 /// `1/√(mean |z|² + ε)` of line `row`.
@@ -247,6 +268,7 @@ fn inverse_root<E: Float, F: Float>(
     z: &[Vector<E, Const<2>>],
     lines: &Lines,
     row: usize,
+    place: usize,
     epsilon: F,
     cells: &mut Shared<[F]>,
     #[comptime] config: NormConfig,
@@ -255,7 +277,7 @@ fn inverse_root<E: Float, F: Float>(
     let from = line(lines, row, 0usize);
     let mut square = F::new(0.0);
     for turn in 0..lines.n.div_ceil(units) {
-        let j = turn * units + UNIT_POS as usize;
+        let j = turn * units + place;
         if j < lines.n {
             let z = load::<E, F>(z, from + j * lines.strides[0usize]);
             square += dot::<F>(z, z);
@@ -265,7 +287,7 @@ fn inverse_root<E: Float, F: Float>(
     F::new(1.0) / (sum / F::cast_from(lines.n as u32) + epsilon).sqrt()
 }
 
-/// A line a cube.
+/// `config.units` units a line.
 #[cube(launch_unchecked)]
 pub(super) fn rms_norm_forward<E: Float, F: Float>(
     z: &[Vector<E, Const<2>>],
@@ -277,12 +299,13 @@ pub(super) fn rms_norm_forward<E: Float, F: Float>(
     #[define(E, F)] _dtypes: [ElemType; 2],
 ) {
     let units = comptime!(config.units);
-    let mut cells = Shared::<[F]>::new_slice(units);
-    let row = min(CUBE_POS, lines.rows - 1);
-    let root = inverse_root::<E, F>(z, lines, row, epsilon.get::<F>(), &mut cells, config);
-    if CUBE_POS < lines.rows {
+    let mut cells = Shared::<[F]>::new_slice(comptime!(config.lines * config.units));
+    let (wanted, place) = share(config);
+    let row = min(wanted, lines.rows - 1);
+    let root = inverse_root::<E, F>(z, lines, row, place, epsilon.get::<F>(), &mut cells, config);
+    if wanted < lines.rows {
         for turn in 0..lines.n.div_ceil(units) {
-            let j = turn * units + UNIT_POS as usize;
+            let j = turn * units + place;
             if j < lines.n {
                 let (at_z, at_w, _) = places(lines, row, j);
                 let factor = F::cast_from(w[at_w]) * root;
@@ -292,7 +315,7 @@ pub(super) fn rms_norm_forward<E: Float, F: Float>(
     }
 }
 
-/// The gradients of a line a cube.
+/// The gradients, `config.units` units a line.
 #[cube(launch_unchecked)]
 pub(super) fn rms_norm_backward<E: Float, F: Float>(
     z: &[Vector<E, Const<2>>],
@@ -306,21 +329,22 @@ pub(super) fn rms_norm_backward<E: Float, F: Float>(
     #[define(E, F)] _dtypes: [ElemType; 2],
 ) {
     let units = comptime!(config.units);
-    let mut cells = Shared::<[F]>::new_slice(units);
-    let row = min(CUBE_POS, lines.rows - 1);
-    let root = inverse_root::<E, F>(z, lines, row, epsilon.get::<F>(), &mut cells, config);
+    let mut cells = Shared::<[F]>::new_slice(comptime!(config.lines * config.units));
+    let (wanted, place) = share(config);
+    let row = min(wanted, lines.rows - 1);
+    let root = inverse_root::<E, F>(z, lines, row, place, epsilon.get::<F>(), &mut cells, config);
     let mut along = F::new(0.0);
     for turn in 0..lines.n.div_ceil(units) {
-        let j = turn * units + UNIT_POS as usize;
+        let j = turn * units + place;
         if j < lines.n {
             let (at_z, at_w, at_g) = places(lines, row, j);
             along += F::cast_from(w[at_w]) * dot::<F>(load::<E, F>(z, at_z), load::<E, F>(g, at_g));
         }
     }
     let mean = total::<F>(along, &mut cells, config) / F::cast_from(lines.n as u32);
-    if CUBE_POS < lines.rows {
+    if wanted < lines.rows {
         for turn in 0..lines.n.div_ceil(units) {
-            let j = turn * units + UNIT_POS as usize;
+            let j = turn * units + place;
             if j < lines.n {
                 let (at_z, at_w, at_g) = places(lines, row, j);
                 let z = load::<E, F>(z, at_z);

@@ -5,7 +5,8 @@ use wavecube_core::{Dtype, Error, Result};
 
 use super::{
     kernel::{map_backward, map_forward, rms_norm_backward, rms_norm_forward},
-    plan::{MapPlan, RmsNormPlan},
+    phase_mix::{phase_mix_adjoint, phase_mix_forward, phase_mix_slopes},
+    plan::{MapPlan, PhaseMixPlan, RmsNormPlan},
 };
 use crate::{
     elem_type,
@@ -169,8 +170,8 @@ pub fn map_vjp_launch(
 }
 
 /// `ε` as a scalar of the compute type.
-fn epsilon(plan: &RmsNormPlan) -> InputScalar {
-    InputScalar::new(plan.epsilon, elem_type(plan.dtype.compute()))
+fn scalar(epsilon: f64, dtype: Dtype) -> InputScalar {
+    InputScalar::new(epsilon, elem_type(dtype.compute()))
 }
 
 /// Enqueues the norm of the lines of `z`, with the factors `w`, into `y`, contiguous.
@@ -191,12 +192,12 @@ pub fn rms_norm_launch(client: &Client, [z, w, y]: [&Handle; 3], plan: &RmsNormP
         rms_norm_forward::launch_unchecked(
             client,
             count(plan.cubes),
-            CubeDim::new_1d(plan.config.units as u32),
+            CubeDim::new_1d((plan.config.lines * plan.config.units) as u32),
             buffer(z, dtype, 2),
             buffer(w, dtype, 1),
             buffer(y, dtype, 2),
             lines_arg(&plan.lines),
-            epsilon(plan),
+            scalar(plan.epsilon, dtype),
             plan.config,
             types(dtype),
         );
@@ -227,16 +228,155 @@ pub fn rms_norm_vjp_launch(
         rms_norm_backward::launch_unchecked(
             client,
             count(plan.cubes),
-            CubeDim::new_1d(plan.config.units as u32),
+            CubeDim::new_1d((plan.config.lines * plan.config.units) as u32),
             buffer(z, dtype, 2),
             buffer(w, dtype, 1),
             buffer(g, dtype, 2),
             buffer(z_gradient, dtype, 2),
             buffer(w_gradient, dtype.compute(), 1),
             lines_arg(&plan.lines),
-            epsilon(plan),
+            scalar(plan.epsilon, dtype),
             plan.config,
             types(dtype),
+        );
+    }
+    Ok(())
+}
+
+/// The operands of channels mixed by magnitude and by phase, matrices `[outputs, inputs]`, contiguous.
+#[derive(Debug, Clone)]
+pub struct PhaseMixBindings {
+    /// The channels, complex.
+    pub y: Handle,
+    /// What mixes magnitudes, real.
+    pub magnitudes: Handle,
+    /// What mixes directions, complex.
+    pub directions: Handle,
+}
+
+impl PhaseMixPlan {
+    /// Compares what is bound with what the plan reads.
+    fn check(&self, bindings: &PhaseMixBindings, g: Option<&Handle>) -> Result<()> {
+        let Self { op, dtype, .. } = *self;
+        let entries = self.outputs.saturating_mul(self.lines.n);
+        check_task(op, self.gradient, g.is_some())?;
+        holds(op, "y", &bindings.y, (dtype, 2), self.ends[0])?;
+        holds(op, "magnitudes", &bindings.magnitudes, (dtype, 1), entries)?;
+        holds(op, "directions", &bindings.directions, (dtype, 2), entries)?;
+        match g {
+            Some(g) => holds(op, "g", g, (dtype, 2), self.ends[1]),
+            None => Ok(()),
+        }
+    }
+
+    /// Elements of the result.
+    fn results(&self) -> usize {
+        self.lines.rows.saturating_mul(self.outputs)
+    }
+}
+
+/// Enqueues `z = (A s) t/√(|t|² + ε²)`, `t = C y`, `s = √(|y|² + ε²)`, for every line of `y` into `z`, contiguous.
+///
+/// # Errors
+/// As [`map_launch`].
+pub fn phase_mix_launch(
+    client: &Client,
+    bindings: &PhaseMixBindings,
+    z: &Handle,
+    plan: &PhaseMixPlan,
+) -> Result<()> {
+    let dtype = plan.dtype;
+    plan.check(bindings, None)?;
+    holds(plan.op, "z", z, (dtype, 2), plan.results())?;
+    if plan.lines.rows == 0 {
+        return Ok(());
+    }
+    // SAFETY: `PhaseMixPlan::new` has bounded every element of `y` by its layout's end, which `check` has compared
+    // with the buffer, as the matrices with their sizes; the kernel keeps lines below `rows`, results below `outputs`
+    // and terms below `n`.
+    unsafe {
+        phase_mix_forward::launch_unchecked(
+            client,
+            count(plan.cubes[0]),
+            CubeDim::new_1d(plan.units as u32),
+            buffer(&bindings.y, dtype, 2),
+            buffer(&bindings.magnitudes, dtype, 1),
+            buffer(&bindings.directions, dtype, 2),
+            buffer(z, dtype, 2),
+            lines_arg(&plan.lines),
+            plan.outputs,
+            scalar(plan.epsilon, dtype),
+            elem_type(dtype),
+        );
+    }
+    Ok(())
+}
+
+/// Where the gradient of [`phase_mix_launch`] goes, contiguous.
+#[derive(Debug, Clone)]
+pub struct PhaseMixGradients {
+    /// By `A s`, `[…, outputs]`, complex: in the real part, and 0.
+    pub sizes: Handle,
+    /// By `t`, `[…, outputs]`, complex.
+    pub turned: Handle,
+    /// By `y`, `[…, inputs]`, complex.
+    pub y: Handle,
+    /// Not a gradient: `s`, `[…, inputs]`, real. With it, `∂A = Σ ∂(A s) sᵀ` over all lines.
+    pub s: Handle,
+}
+
+/// Enqueues the gradients from `g`, that of the result.
+///
+/// # Errors
+/// As [`map_launch`], [`Error::Unsupported`] for a plan of the value.
+pub fn phase_mix_vjp_launch(
+    client: &Client,
+    bindings: &PhaseMixBindings,
+    g: &Handle,
+    gradients: &PhaseMixGradients,
+    plan: &PhaseMixPlan,
+) -> Result<()> {
+    let PhaseMixPlan { op, dtype, .. } = *plan;
+    plan.check(bindings, Some(g))?;
+    holds(op, "gradient of sizes", &gradients.sizes, (dtype, 2), plan.results())?;
+    holds(op, "gradient of turned", &gradients.turned, (dtype, 2), plan.results())?;
+    holds(op, "gradient of y", &gradients.y, (dtype, 2), elements(&plan.lines))?;
+    holds(op, "s", &gradients.s, (dtype, 1), elements(&plan.lines))?;
+    if plan.lines.rows == 0 {
+        return Ok(());
+    }
+    // SAFETY: as in `phase_mix_launch`, and for `g` and the gradients likewise.
+    unsafe {
+        phase_mix_slopes::launch_unchecked(
+            client,
+            count(plan.cubes[0]),
+            CubeDim::new_1d(plan.units as u32),
+            buffer(&bindings.y, dtype, 2),
+            buffer(&bindings.magnitudes, dtype, 1),
+            buffer(&bindings.directions, dtype, 2),
+            buffer(g, dtype, 2),
+            buffer(&gradients.sizes, dtype, 2),
+            buffer(&gradients.turned, dtype, 2),
+            lines_arg(&plan.lines),
+            plan.outputs,
+            scalar(plan.epsilon, dtype),
+            elem_type(dtype),
+        );
+        phase_mix_adjoint::launch_unchecked(
+            client,
+            count(plan.cubes[1]),
+            CubeDim::new_1d(plan.units as u32),
+            buffer(&bindings.y, dtype, 2),
+            buffer(&bindings.magnitudes, dtype, 1),
+            buffer(&bindings.directions, dtype, 2),
+            buffer(&gradients.sizes, dtype, 2),
+            buffer(&gradients.turned, dtype, 2),
+            buffer(&gradients.y, dtype, 2),
+            buffer(&gradients.s, dtype, 1),
+            lines_arg(&plan.lines),
+            plan.outputs,
+            scalar(plan.epsilon, dtype),
+            elem_type(dtype),
         );
     }
     Ok(())

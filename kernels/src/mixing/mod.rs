@@ -12,7 +12,14 @@
 //! | `Polar` | the pair `(s, φ)`, `φ` in `(−π, π]` |
 //! | `Cartesian` | `r e^{iφ}` from the pair `(r, φ)` |
 //!
-//! and along a line of `n`, `y_j = w_j z_j / √(mean |z|² + ε)`.
+//! along a line of `n`, `y_j = w_j z_j / √(mean |z|² + ε)`; and from a line of channels `y`, their magnitudes mixed by a
+//! real matrix `A` and their directions by a complex one `C`,
+//!
+//! ```text
+//! z_o = m_o t_o/n_o,  m = A s,  s_i = √(|y_i|² + ε²),  t = C y,  n_o = √(|t_o|² + ε²).
+//! ```
+//!
+//! Turning all of `y` turns `z` with it. A channel far below `ε` has no direction, and `z` fades to nothing with `t`.
 //!
 //! Gradients are in the convention `∂ℓ/∂Re + i ∂ℓ/∂Im`, twice Wirtinger's derivative by the conjugate:
 //! with `p = Re(z̄ g)`, `q = Re(ū g)`,
@@ -27,6 +34,9 @@
 //! | `Cartesian` | the pair of `Re(e^{−iφ} g)` and `r Im(e^{−iφ} g)` | |
 //! | norm | `(w_j g_j − z_j/(n ρ²) Σ_k w_k Re(z̄_k g_k))/ρ`, `ρ` the root | `Re(z̄_j g_j)/ρ` |
 //!
+//! For mixed channels, with `u = t/n`: `∂m = Re(ū g)`, `∂t = m/n (g − u Re(ū g))`, `∂y_i = y_i/s_i (Aᵀ ∂m)_i + (Cᴴ ∂t)_i`,
+//! `∂A = Σ ∂m sᵀ` and `∂C = Σ ∂t yᴴ` over all lines: finite everywhere, at zero too.
+//!
 //! A number without a direction, `z = 0`, has `u = 0` and `cos φ = sin φ = 0`, in values and gradients: its
 //! gradient is 0 by `ModRelu` and `Polar`, and `½ g` by `Cardioid`.
 //!
@@ -36,19 +46,22 @@
 //! summed over the axes that share one ([`SumPlan`](crate::sum::SumPlan)).
 //!
 //! # Supported
-//! `f16` (computed in `f32`), `f32`; `f64` for `ModRelu`, `Cardioid` and the norm. Empty tensors.
+//! `f16` (computed in `f32`), `f32`; `f64` for `ModRelu`, `Cardioid`, the norm and mixed channels, which have no `f16`.
+//! Empty tensors.
 //!
 //! # Rejected
 //! `f64` where a sine, an exponential or an arcus is needed: their polynomials here are for `f32`. Shapes
 //! that do not belong together, types that the device lacks, buffers beyond its largest: all in
-//! [`MapPlan::new`] and [`RmsNormPlan::new`], before anything is enqueued.
+//! [`MapPlan::new`], [`RmsNormPlan::new`] and [`PhaseMixPlan::new`], before anything is enqueued.
 //!
 //! # Work mapping
-//! A unit an element; a cube a line for the norm, whose units sum every `units`-th element and then a tree of
-//! fixed order in shared memory, `4 · units` bytes. One unit a line on processor cores.
+//! A unit an element. For the norm, `units` of a cube a line, which sum every `units`-th element and then a tree of
+//! fixed order in shared memory, a number a unit; one unit a line in software, without a barrier. For mixed channels a
+//! unit a result of four lines, which share what is read of the matrices.
 //!
 //! # Cost
-//! In `f32` 16 bytes an element and 4 for `w`, 24 to 32 for the gradients; 10 to 40 flop. Memory is the limit.
+//! In `f32` 16 bytes an element and 4 for `w`, 24 to 32 for the gradients; 10 to 40 flop. Memory is the limit. Mixed
+//! channels take 16 flop and a root a term, `inputs` terms a result: arithmetic is the limit from a few channels on.
 //!
 //! # Error
 //! Sine, cosine and arcus tangent are own polynomials (Moshier's Cephes, single precision): drivers may
@@ -63,9 +76,11 @@
 mod kernel;
 mod launch;
 mod phase;
+mod phase_mix;
 mod plan;
 
 pub use launch::{
-    MapBindings, MapGradients, map_launch, map_vjp_launch, rms_norm_launch, rms_norm_vjp_launch,
+    MapBindings, MapGradients, PhaseMixBindings, PhaseMixGradients, map_launch, map_vjp_launch,
+    phase_mix_launch, phase_mix_vjp_launch, rms_norm_launch, rms_norm_vjp_launch,
 };
-pub use plan::{Map, MapPlan, NormConfig, RmsNormPlan};
+pub use plan::{Map, MapPlan, NormConfig, PhaseMixPlan, PhaseMixProblem, RmsNormPlan};

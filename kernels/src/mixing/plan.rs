@@ -6,6 +6,12 @@ use crate::{fft::grid, lines::LinesOf};
 
 /// Units of a cube, where the device allows.
 const UNITS: usize = 256;
+/// The longest line that a unit of an emulated device walks alone, to save the barriers.
+const ALONE: usize = 1024;
+/// The lines whose channels a unit mixes by magnitude and phase: entries of the matrices are read once for all.
+pub(super) const SHARE: usize = 4;
+/// The terms of a sum that are added one after the other.
+pub(super) const BLOCK: usize = 64;
 
 /// What is done to every element; see [`mixing`](super).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +49,14 @@ fn shape_error(
     found: &Layout,
 ) -> Error {
     Error::Shape { op, argument, expected: expected.to_vec(), found: found.shape().to_vec() }
+}
+
+fn check_epsilon(op: &'static str, epsilon: f64) -> Result<()> {
+    if epsilon > 0.0 && epsilon.is_finite() {
+        return Ok(());
+    }
+    let expected = "above 0 and finite";
+    Err(Error::Value { op, argument: "epsilon", expected, found: epsilon })
 }
 
 fn check_buffer(
@@ -169,6 +183,8 @@ impl MapPlan {
 pub struct NormConfig {
     /// The units that share a line, a power of two.
     pub units: usize,
+    /// The lines of a cube, a power of two.
+    pub lines: usize,
 }
 
 /// How a norm reaches a device. Pure host data.
@@ -207,19 +223,125 @@ impl RmsNormPlan {
         dtype: Dtype,
         limits: &Limits,
     ) -> Result<Self> {
-        if !(epsilon > 0.0 && epsilon.is_finite()) {
-            let expected = "above 0 and finite";
-            return Err(Error::Value { op, argument: "epsilon", expected, found: epsilon });
-        }
+        check_epsilon(op, epsilon)?;
         let (lines, ends) = lines(op, [z, w, g], dtype, limits)?;
         if lines.n == 0 {
             return Err(Error::Length { op, argument: "z", expected: "at least 1", found: 0 });
         }
         let room = limits.shared_bytes / dtype.compute().size();
-        let most = UNITS.min(limits.units_per_cube).min(room).max(1);
-        let share = if limits.serial { 1 } else { most.min(lines.n) };
-        let config = NormConfig { units: 1 << share.ilog2() };
-        let cubes = grid(op, lines.rows.max(1), limits)?;
+        let most =
+            if limits.serial { 1 } else { UNITS.min(limits.units_per_cube).min(room).max(1) };
+        let alone = limits.emulated && lines.n <= ALONE;
+        let share = if alone { 1 } else { most.min(lines.n) };
+        let units = 1 << share.ilog2();
+        let config = NormConfig { units, lines: (1 << most.ilog2()) / units };
+        let cubes = grid(op, lines.rows.div_ceil(config.lines).max(1), limits)?;
         Ok(Self { op, lines, ends, gradient: g.is_some(), epsilon, config, cubes, dtype })
+    }
+}
+
+/// Channels mixed by magnitude and by phase.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseMixProblem {
+    /// The operation, for errors.
+    pub op: &'static str,
+    /// The channels along the last axis, in complex elements.
+    pub y: Layout,
+    /// The gradient of the result, where that of the operands is wanted.
+    pub g: Option<Layout>,
+    /// The number of results of a line.
+    pub outputs: usize,
+    /// Below which a magnitude fades to nothing.
+    pub epsilon: f64,
+    /// Storage type.
+    pub dtype: Dtype,
+}
+
+/// How such a problem reaches a device. Pure host data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhaseMixPlan {
+    /// The operation, for errors.
+    pub op: &'static str,
+    /// The geometry: `y`, `g`.
+    pub lines: LinesOf,
+    /// One past the last element of each.
+    pub ends: [usize; 2],
+    /// The number of results of a line.
+    pub outputs: usize,
+    /// Whether the gradient is what is wanted.
+    pub gradient: bool,
+    /// Below which a magnitude fades to nothing.
+    pub epsilon: f64,
+    /// Units of a cube.
+    pub units: usize,
+    /// The grids of the kernels with a unit an output, and with a unit an input.
+    pub cubes: [[usize; 3]; 2],
+    /// Storage type.
+    pub dtype: Dtype,
+}
+
+impl PhaseMixPlan {
+    /// Validates `problem` and lays out the grids.
+    ///
+    /// # Errors
+    /// [`Error::Axis`] for a `y` without an axis, [`Error::Length`] for no inputs or no outputs, [`Error::Shape`] for
+    /// a `g` that is not of the result's shape, [`Error::Value`] for an `epsilon` that is not positive,
+    /// [`Error::Dtype`] for `f16` or a type that the device lacks, [`Error::Limit`] if a buffer or the grid exceeds it.
+    ///
+    /// ```
+    /// use wavecube_core::{Dtype, Layout, Limits};
+    /// use wavecube_kernels::mixing::{PhaseMixPlan, PhaseMixProblem};
+    ///
+    /// let y = Layout::contiguous(&[1000, 32]);
+    /// let (op, dtype) = ("phase_mix", Dtype::F32);
+    /// let problem = PhaseMixProblem { op, y, g: None, outputs: 32, epsilon: 1e-4, dtype };
+    /// assert_eq!(PhaseMixPlan::new(&problem, &Limits::HOPPER)?.cubes[0], [32, 1, 1]);
+    /// # Ok::<(), wavecube_core::Error>(())
+    /// ```
+    pub fn new(problem: &PhaseMixProblem, limits: &Limits) -> Result<Self> {
+        let PhaseMixProblem { op, y, g, outputs, epsilon, dtype } = problem;
+        let (op, outputs, epsilon, dtype) = (*op, *outputs, *epsilon, *dtype);
+        check_epsilon(op, epsilon)?;
+        limits.check_dtype(op, "y", dtype)?;
+        if dtype != dtype.compute() {
+            let expected = "f32 or f64";
+            return Err(Error::Dtype { op, argument: "y", expected, found: dtype });
+        }
+        let axis = y.axis(op, -1)?;
+        let inputs = y.shape()[axis];
+        for (argument, found) in [("y", inputs), ("outputs", outputs)] {
+            if found == 0 {
+                return Err(Error::Length { op, argument, expected: "at least 1", found });
+            }
+        }
+        let mut result = y.shape().to_vec();
+        result[axis] = outputs;
+        for layout in [y, &Layout::contiguous(y.shape()), &Layout::contiguous(&result)] {
+            check_buffer(op, layout, 2, dtype, limits)?;
+        }
+        check_buffer(op, &Layout::contiguous(&[outputs, inputs]), 2, dtype, limits)?;
+        if let Some(g) = g {
+            if g.shape() != result {
+                return Err(shape_error(op, "g", &result, g));
+            }
+            check_buffer(op, g, 2, dtype, limits)?;
+        }
+        let layouts = [y, g.as_ref().unwrap_or(y)];
+        let lines = LinesOf::new(&layouts, axis, inputs);
+        let units = if limits.serial { 1 } else { limits.units_per_cube.min(UNITS) };
+        let groups = lines.rows.div_ceil(SHARE);
+        let cubes =
+            |each: usize| grid(op, groups.saturating_mul(each).div_ceil(units).max(1), limits);
+        Ok(Self {
+            op,
+            ends: layouts.map(|layout| layout.end().unwrap_or(usize::MAX)),
+            outputs,
+            gradient: g.is_some(),
+            epsilon,
+            units,
+            cubes: [cubes(outputs)?, cubes(inputs)?],
+            dtype,
+            lines,
+        })
     }
 }

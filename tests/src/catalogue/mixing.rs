@@ -6,7 +6,7 @@ use wavecube_kernels::mixing::Map;
 use super::{Case, POINTS, Peer, Prepared, lines::sample};
 use crate::{
     Rng,
-    reference::mixing::{gradients, linear, rms_norm, rms_norm_gradients, value},
+    reference::mixing::{PhaseMix, gradients, linear, rms_norm, rms_norm_gradients, value},
     tensor,
 };
 
@@ -178,7 +178,57 @@ pub(super) fn cases() -> Vec<Case> {
             }),
         ),
     ]);
+    cases.extend([false, true].map(phase_mix));
     cases
+}
+
+/// Below which magnitudes of mixed channels fade.
+const FADING: f64 = 0.1;
+
+/// Channels mixed by magnitude and by phase, or the gradient by them.
+fn phase_mix(gradient: bool) -> Case {
+    let (dtype, rows) = (Dtype::F32, POINTS / CHANNELS / 16);
+    let prepare = move |device: &Device, rng: &mut Rng| {
+        let square = [CHANNELS, CHANNELS];
+        let (z, z_exact) =
+            tensor(device, &rng.complex(rows * CHANNELS), dtype, true, &[rows, CHANNELS])?;
+        let (g, g_exact) =
+            tensor(device, &rng.complex(rows * CHANNELS), dtype, true, &[rows, CHANNELS])?;
+        let (a, a_exact) = tensor(device, &rng.real(CHANNELS * CHANNELS), dtype, false, &square)?;
+        let (c, c_exact) = tensor(device, &rng.complex(CHANNELS * CHANNELS), dtype, true, &square)?;
+        let of = PhaseMix {
+            inputs: CHANNELS,
+            magnitudes: a_exact.iter().map(|a| a.re).collect(),
+            directions: c_exact,
+            epsilon: FADING,
+        };
+        let covered = sample(rng, rows, 8);
+        let lines = covered.clone();
+        let expected = move || {
+            let each = lines.iter().map(|&row| (line(&z_exact, row), line(&g_exact, row)));
+            each.flat_map(|(z, g)| if gradient { of.by_channels(z, g) } else { of.value(z) })
+                .collect()
+        };
+        let call = move || {
+            if gradient {
+                wavecube::phase_mix_vjp(&z, &a, &c, FADING, &g).map(|[z, ..]| z)
+            } else {
+                wavecube::phase_mix(&z, &a, &c, FADING)
+            }
+        };
+        Ok(Prepared::lines(call, CHANNELS, covered, expected))
+    };
+    Case {
+        op: if gradient { "mixing/phase_mix_vjp" } else { "mixing/phase_mix" },
+        dtype,
+        rows,
+        n: CHANNELS,
+        bytes: rows * CHANNELS * if gradient { 6 } else { 4 } * dtype.size(),
+        // Sums that a quotient follows, whose divisor may be a tenth of its terms' size.
+        gate: 2.0 * linear_gate(),
+        peer: Peer::Nothing,
+        prepare: Box::new(prepare),
+    }
 }
 
 /// Sums of `CHANNELS` products: `4 ε √n`.

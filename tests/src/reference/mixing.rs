@@ -90,3 +90,87 @@ pub fn linear(x: &[Complex64], w: &[Complex64], inputs: usize) -> Vec<Complex64>
         })
         .collect()
 }
+
+/// Channels mixed by magnitude and by phase, by matrices `[outputs, inputs]`.
+#[derive(Debug, Clone)]
+pub struct PhaseMix {
+    /// Channels of a line.
+    pub inputs: usize,
+    /// What mixes magnitudes.
+    pub magnitudes: Vec<f64>,
+    /// What mixes directions.
+    pub directions: Vec<Complex64>,
+    /// `√(|z|² + ε²)` stands for a magnitude.
+    pub epsilon: f64,
+}
+
+impl PhaseMix {
+    fn size(&self, z: Complex64) -> f64 {
+        z.norm().hypot(self.epsilon)
+    }
+
+    /// Of lines `y` one after the other: magnitudes by one matrix, directions by the other.
+    pub fn value(&self, y: &[Complex64]) -> Vec<Complex64> {
+        y.chunks_exact(self.inputs)
+            .flat_map(|y| {
+                let turned = linear(y, &self.directions, self.inputs);
+                let rows = self.magnitudes.chunks_exact(self.inputs);
+                rows.zip(turned).map(move |(row, turned)| {
+                    let size: f64 = row.iter().zip(y).map(|(a, y)| a * self.size(*y)).sum();
+                    turned * (size / self.size(turned))
+                })
+            })
+            .collect()
+    }
+
+    /// `Re Σ ḡ z`.
+    fn loss(&self, y: &[Complex64], g: &[Complex64]) -> Complex64 {
+        Complex64::new(self.value(y).iter().zip(g).map(|(z, g)| dot(*g, *z)).sum(), 0.0)
+    }
+
+    /// A slope over steps that are small beside what anything changes over, `ε` at the least.
+    fn slope(&self, f: impl Fn(f64) -> Complex64) -> f64 {
+        slope(f, 1e-3 * self.epsilon.min(1.0)).re
+    }
+
+    /// The gradient of `Re Σ ḡ z` by every channel of lines `y` one after the other.
+    pub fn by_channels(&self, y: &[Complex64], g: &[Complex64]) -> Vec<Complex64> {
+        let outputs = self.directions.len() / self.inputs;
+        let lines = y.chunks_exact(self.inputs).zip(g.chunks_exact(outputs));
+        lines
+            .flat_map(|(y, g)| {
+                let along = move |j: usize, unit: Complex64| {
+                    self.slope(|h| {
+                        let mut y = y.to_vec();
+                        y[j] += unit * h;
+                        self.loss(&y, g)
+                    })
+                };
+                (0..self.inputs)
+                    .map(move |j| Complex64::new(along(j, Complex64::ONE), along(j, Complex64::I)))
+            })
+            .collect()
+    }
+
+    /// The gradients of `Re Σ ḡ z` by every entry of both matrices.
+    pub fn by_matrices(&self, y: &[Complex64], g: &[Complex64]) -> (Vec<f64>, Vec<Complex64>) {
+        let entries = 0..self.directions.len();
+        let by_magnitude = |j: usize| {
+            self.slope(|h| {
+                let mut of = self.clone();
+                of.magnitudes[j] += h;
+                of.loss(y, g)
+            })
+        };
+        let by_direction = |j: usize, unit: Complex64| {
+            self.slope(|h| {
+                let mut of = self.clone();
+                of.directions[j] += unit * h;
+                of.loss(y, g)
+            })
+        };
+        let direction =
+            |j| Complex64::new(by_direction(j, Complex64::ONE), by_direction(j, Complex64::I));
+        (entries.clone().map(by_magnitude).collect(), entries.map(direction).collect())
+    }
+}

@@ -3,14 +3,17 @@
 //! The formulas and their gradients are in [`wavecube_kernels::mixing`]. A gradient by a complex operand is
 //! `∂ℓ/∂Re + i ∂ℓ/∂Im`.
 
-use wavecube_core::{Error, Layout, Result};
-use wavecube_kernels::{
-    lct::{DenseBindings, DensePlan, DenseProblem, dense_launch, upload_real},
-    mixing::{
-        Map, MapBindings, MapGradients, MapPlan, RmsNormPlan, map_launch, map_vjp_launch,
-        rms_norm_launch, rms_norm_vjp_launch,
-    },
+mod linear;
+mod phase_mix;
+
+use wavecube_core::{Layout, Result};
+use wavecube_kernels::mixing::{
+    Map, MapBindings, MapGradients, MapPlan, RmsNormPlan, map_launch, map_vjp_launch,
+    rms_norm_launch, rms_norm_vjp_launch,
 };
+
+pub use linear::{complex_linear, complex_linear_vjp};
+pub use phase_mix::{phase_mix, phase_mix_vjp};
 
 use crate::{
     Tensor,
@@ -291,141 +294,4 @@ pub fn complex_rms_norm_vjp(
     let read = [z.handle(), w.handle(), g.handle()];
     rms_norm_vjp_launch(z.device().client(), read, gradients, &plan)?;
     Ok([by_z, summed(&by_w, sum, w.shape())?])
-}
-
-/// A product with a dense matrix, as it is stored or conjugate-transposed, along `axis`.
-struct Product<'a> {
-    op: &'static str,
-    /// `[rows, columns]`, contiguous.
-    matrix: &'a Tensor,
-    adjoint: bool,
-    axis: isize,
-}
-
-impl Product<'_> {
-    /// Into `output`, the layout of a fresh tensor of the shape `shape`.
-    fn run(&self, x: &Tensor, output: &Layout, shape: &[usize]) -> Result<Tensor> {
-        let Self { op, matrix, adjoint, axis } = *self;
-        let problem = DenseProblem {
-            op,
-            matrix: [matrix.shape()[0], matrix.shape()[1]],
-            complex: true,
-            transposed: adjoint,
-            conjugate: adjoint,
-            before: false,
-            after: false,
-            axis,
-            dtype: x.dtype(),
-            input: x.layout().clone(),
-            output: output.clone(),
-        };
-        let plan = DensePlan::new(&problem, x.device().limits())?;
-        let y = Tensor::empty(x.device(), x.dtype(), true, shape)?;
-        let bindings = DenseBindings {
-            input: x.handle().clone(),
-            output: y.handle().clone(),
-            matrix: matrix.handle().clone(),
-            before: None,
-            after: None,
-        };
-        dense_launch(x.device().client(), &bindings, &plan)?;
-        Ok(y)
-    }
-}
-
-/// Accepts a complex tensor in `f32` or `f64`.
-fn check_linear(op: &'static str, argument: &'static str, x: &Tensor) -> Result<()> {
-    x.check_complex(op, argument, true)?;
-    if x.dtype() == x.dtype().compute() {
-        return Ok(());
-    }
-    let expected = "f32 or f64";
-    Err(Error::Dtype { op, argument, expected, found: x.dtype() })
-}
-
-/// Accepts the matrix `w` (`[outputs, inputs]`) of a linear map of `x` (`[…, inputs]`).
-fn check_map(op: &'static str, x: &Tensor, w: &Tensor) -> Result<()> {
-    check_linear(op, "x", x)?;
-    check_linear(op, "w", w)?;
-    x.check_same(op, "w", w)?;
-    w.check_contiguous(op, "w")?;
-    let inputs = x.shape()[x.layout().axis(op, -1)?];
-    if w.shape().len() == 2 && w.shape()[1] == inputs {
-        return Ok(());
-    }
-    let expected = vec![w.shape().first().copied().unwrap_or(1), inputs];
-    Err(Error::Shape { op, argument: "w", expected, found: w.shape().to_vec() })
-}
-
-fn with_last(shape: &[usize], len: usize) -> Vec<usize> {
-    let mut shape = shape.to_vec();
-    if let Some(last) = shape.last_mut() {
-        *last = len;
-    }
-    shape
-}
-
-/// `y_o = Σ_i w_{oi} x_i` over the last axis: a linear map of complex channels, four real products in one pass.
-///
-/// `x`: complex, `[…, inputs]`, any strides; `w`: complex, `[outputs, inputs]`, contiguous; both `f32` or `f64`.
-///
-/// # Errors
-/// [`Error::Dtype`] for real operands, `f16` or types that differ, [`Error::Shape`] if the shapes do not belong
-/// together, [`Error::Strides`] for a `w` with strides, [`Error::Length`] for no inputs or no outputs,
-/// [`Error::Axis`] for an `x` without an axis, [`Error::Limit`] if the device has no room.
-///
-/// ```
-/// use wavecube::{Complex32, Device, Tensor, complex_linear};
-/// let device = Device::best()?;
-/// let i = Complex32::I;
-/// let x = Tensor::from_slice(&device, &[Complex32::ONE, i], &[1, 2])?;
-/// let w = Tensor::from_slice(&device, &[i, Complex32::ONE], &[1, 2])?;
-/// let y: Vec<Complex32> = complex_linear(&x, &w)?.read()?;
-/// assert!((y[0] - 2.0 * i).norm() < 1e-6);
-/// # Ok::<(), wavecube::Error>(())
-/// ```
-pub fn complex_linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    const OP: &str = "complex_linear";
-    check_map(OP, x, w)?;
-    let shape = with_last(x.shape(), w.shape()[0]);
-    let product = Product { op: OP, matrix: w, adjoint: false, axis: -1 };
-    product.run(x, &Layout::contiguous(&shape), &shape)
-}
-
-/// The gradients `[∂x, ∂w]` of [`complex_linear`] from the gradient `g` of its result:
-/// `∂x = wᴴ g`, `∂w = Σ g xᴴ` over all lines. `x` and `g` contiguous.
-///
-/// # Errors
-/// As [`complex_linear`]; [`Error::Strides`] for an `x` or a `g` with strides.
-pub fn complex_linear_vjp(x: &Tensor, w: &Tensor, g: &Tensor) -> Result<[Tensor; 2]> {
-    const OP: &str = "complex_linear_vjp";
-    check_map(OP, x, w)?;
-    check_linear(OP, "g", g)?;
-    x.check_same(OP, "g", g)?;
-    x.check_contiguous(OP, "x")?;
-    g.check_contiguous(OP, "g")?;
-    let [outputs, inputs] = [w.shape()[0], w.shape()[1]];
-    let expected = with_last(x.shape(), outputs);
-    if g.shape() != expected {
-        return Err(Error::Shape { op: OP, argument: "g", expected, found: g.shape().to_vec() });
-    }
-    let lines = x.shape()[..x.shape().len() - 1].iter().product();
-    let table = |tensor: &Tensor, len: usize| {
-        let layout = Layout::contiguous(&[lines, len]);
-        Tensor::from_handle(x.device(), tensor.handle().clone(), x.dtype(), true, layout)
-    };
-    let (x_table, g_table) = (table(x, inputs)?, table(g, outputs)?);
-    // Down the lines: `∂w_{oi} = Σ_r conj(x_{ri}) g_{ro}`, written where `[o, i]` lies.
-    let transposed = Layout::contiguous(&[outputs, inputs]).permuted(&[1, 0]);
-    let by_w = if lines == 0 {
-        let zeros = upload_real(x.device().client(), &vec![0.0; 2 * outputs * inputs], x.dtype());
-        let layout = Layout::contiguous(&[outputs, inputs]);
-        Tensor::from_handle(x.device(), zeros, x.dtype(), true, layout)?
-    } else {
-        let by_w = Product { op: OP, matrix: &x_table, adjoint: true, axis: 0 };
-        by_w.run(&g_table, &transposed, &[outputs, inputs])?
-    };
-    let by_x = Product { op: OP, matrix: w, adjoint: true, axis: -1 };
-    let by_x = by_x.run(g, &Layout::contiguous(x.shape()), x.shape())?;
-    Ok([by_x, by_w])
 }

@@ -1,0 +1,53 @@
+//! Complex numbers in a few bits: refused with a reason, or no further off than the next code.
+
+#![no_main]
+
+use libfuzzer_sys::{
+    arbitrary::{self, Arbitrary},
+    fuzz_target,
+};
+use wavecube_core::{
+    Complex64,
+    polar::{Coding, ComplexCodes},
+};
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    values: Vec<(f32, f32)>,
+    coding: u8,
+    magnitudes: u8,
+    bits: u8,
+    group: u8,
+    steps: i32,
+}
+
+fuzz_target!(|input: Input| {
+    let values: Vec<Complex64> =
+        input.values.iter().take(256).map(|&(re, im)| Complex64::new(re.into(), im.into())).collect();
+    let coding = match input.coding % 3 {
+        0 => Coding::Polar,
+        1 => Coding::PolarOf { magnitudes: usize::from(input.magnitudes) },
+        _ => Coding::Cartesian,
+    };
+    // Tables of the widest codes take long to make.
+    let bits = u32::from(input.bits % 16);
+    let codes = match ComplexCodes::quantize(&values, coding, bits, input.group.into()) {
+        Ok(codes) => codes,
+        Err(error) => {
+            assert!(error.to_string().starts_with("ComplexCodes:"), "{error}");
+            return;
+        }
+    };
+    let back = codes.dequantize();
+    assert_eq!(back.len(), values.len());
+    assert!(back.iter().all(|z| z.is_finite()));
+    let largest = values.iter().map(|z| z.norm()).fold(0.0, f64::max);
+    assert!(back.iter().all(|z| z.norm() <= 1.5 * largest + 1e-6), "{back:?} {values:?}");
+    match codes.turned(input.steps as isize) {
+        Ok(turned) => {
+            let back_again = turned.turned(-(input.steps as isize)).expect("it was turned before");
+            assert_eq!(back_again, codes);
+        }
+        Err(_) => assert_eq!(codes.phases(), 0),
+    }
+});
