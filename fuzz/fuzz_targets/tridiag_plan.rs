@@ -105,47 +105,47 @@ fn check_plan(problem: &TridiagProblem, plan: &TridiagPlan, limits: &Limits) {
     {
         assert!(*cubes <= available, "{cubes} cubes where {available} may be");
     }
-    if plan.rows == 0 {
+    if plan.lines.rows == 0 {
         return;
     }
     let cubes: usize = plan.cubes.iter().product();
     match plan.algorithm {
         Algorithm::Chunked => {
             assert!(plan.tile.shared_bytes() <= limits.shared_bytes);
-            assert!(plan.tile.units * plan.tile.elements >= plan.n && plan.tiles == 1);
+            assert!(plan.tile.units * plan.tile.elements >= plan.lines.n && plan.tiles == 1);
             assert!(
-                cubes.saturating_mul(plan.tile.rows) >= plan.rows,
+                cubes.saturating_mul(plan.tile.rows) >= plan.lines.rows,
                 "some sequences are left out"
             );
         }
         Algorithm::Streamed => {
             // The scan's chunks lie half a chunk beside those of the walks where it is mixed.
             let overlap = plan.tile.overlap();
-            assert!(plan.tiles * plan.tile.elements - overlap >= plan.n);
+            assert!(plan.tiles * plan.tile.elements - overlap >= plan.lines.n);
             assert!(
-                cubes.saturating_mul(plan.units) >= plan.rows.saturating_mul(plan.tiles),
+                cubes.saturating_mul(plan.units) >= plan.lines.rows.saturating_mul(plan.tiles),
                 "some chunks are left out"
             );
         }
         Algorithm::Serial => {
-            assert!(cubes.saturating_mul(plan.units) >= plan.rows, "some sequences are left out");
-            assert_eq!(plan.segments().map(|(first, last)| last - first).sum::<usize>(), plan.n);
+            assert!(cubes.saturating_mul(plan.units) >= plan.lines.rows, "some sequences are left out");
+            assert_eq!(plan.segments().map(|(first, last)| last - first).sum::<usize>(), plan.lines.n);
         }
     }
     assert_eq!(plan.tile.overlap() > 0, problem.mixed && problem.task == Task::Diagonal);
-    if plan.rows.saturating_mul(plan.n) > 1 << 12 {
+    if plan.lines.rows.saturating_mul(plan.lines.n) > 1 << 12 {
         return;
     }
-    let lengths = [plan.n, plan.n.max(2) - 1, plan.n.max(2) - 1, 1, plan.n];
-    for row in 0..plan.rows {
+    let lengths = [plan.lines.n, plan.lines.n.max(2) - 1, plan.lines.n.max(2) - 1, 1, plan.lines.n];
+    for row in 0..plan.lines.rows {
         for operand in 0..5 {
             let mut rest = row;
-            let mut at = plan.offsets[operand];
-            for (len, steps) in plan.batch.iter().rev() {
+            let mut at = plan.lines.offsets[operand];
+            for (len, steps) in plan.lines.batch.iter().rev() {
                 at += rest % len * steps[operand];
                 rest /= len;
             }
-            let last = at + (lengths[operand] - 1) * plan.strides[operand];
+            let last = at + (lengths[operand] - 1) * plan.lines.strides[operand];
             // What is spare is a buffer of one element.
             assert!(last < plan.ends[operand].max(1), "operand {operand} is read at {last}");
         }
@@ -153,7 +153,7 @@ fn check_plan(problem: &TridiagProblem, plan: &TridiagPlan, limits: &Limits) {
 }
 
 fn check_kept(flags: &[bool], plan: TridiagPlan, limits: &Limits) {
-    let n = plan.n;
+    let n = plan.lines.n;
     let elements = match KeptElements::new("test", flags, n) {
         Ok(elements) => elements,
         Err(error) => return check_error(&error),

@@ -29,9 +29,12 @@ impl LinesOf {
         let kept = (0..first.rank()).filter(|&i| i != axis);
         let along = |layout: &&Layout| layout.strides().get(axis).copied().unwrap_or(0);
         Self {
-            batch: merged(kept.map(|i| {
-                (first.shape()[i], layouts.iter().map(|layout| layout.strides()[i]).collect())
-            })),
+            batch: merged(
+                layouts.len(),
+                kept.map(|i| {
+                    (first.shape()[i], layouts.iter().map(|layout| layout.strides()[i]).collect())
+                }),
+            ),
             offsets: layouts.iter().map(|layout| layout.offset()).collect(),
             strides: layouts.iter().map(along).collect(),
             rows: (0..first.rank()).filter(|&i| i != axis).map(|i| first.shape()[i]).product(),
@@ -40,28 +43,26 @@ impl LinesOf {
     }
 }
 
-/// Drops axes of length 1, joins those that form one even step, and never returns nothing.
-pub(crate) fn merged(axes: impl Iterator<Item = (usize, Vec<usize>)>) -> Vec<(usize, Vec<usize>)> {
+/// Drops axes of length 1, joins those that all of the `operands` cross in one even step, and never returns
+/// nothing.
+pub(crate) fn merged(
+    operands: usize,
+    axes: impl Iterator<Item = (usize, Vec<usize>)>,
+) -> Vec<(usize, Vec<usize>)> {
     let mut batch: Vec<(usize, Vec<usize>)> = Vec::new();
-    let mut operands = 0;
-    for (len, inner) in axes {
-        operands = inner.len();
-        if len == 1 {
-            continue;
-        }
+    for (len, inner) in axes.filter(|(len, _)| *len != 1) {
         match batch.last_mut() {
             Some((total, outer))
                 if outer.iter().zip(&inner).all(|(&o, &i)| Some(o) == i.checked_mul(len)) =>
             {
-                *total *= len;
+                *total = total.saturating_mul(len);
                 *outer = inner;
             }
             _ => batch.push((len, inner)),
         }
     }
     if batch.is_empty() {
-        // Three operands are the most that any kernel here has.
-        batch.push((1, vec![0; operands.max(3)]));
+        batch.push((1, vec![0; operands]));
     }
     batch
 }

@@ -462,14 +462,14 @@ impl CorrelationPlan {
         let strides = |i: usize| vec![x.strides()[i], g.strides()[i], target.strides()[i]];
         let rows = |axes: &[usize]| axes.iter().map(|&i| x.shape()[i]).product();
         let kept = LinesOf {
-            batch: merged(kept.iter().map(|&i| (x.shape()[i], strides(i)))),
+            batch: merged(3, kept.iter().map(|&i| (x.shape()[i], strides(i)))),
             offsets: vec![x.offset(), g.offset(), target.offset()],
             strides: strides(axis),
             rows: rows(&kept),
             n,
         };
         let summed = LinesOf {
-            batch: merged(summed.iter().map(|&i| (x.shape()[i], strides(i)))),
+            batch: merged(3, summed.iter().map(|&i| (x.shape()[i], strides(i)))),
             offsets: vec![0; 3],
             strides: vec![0; 3],
             rows: rows(&summed),

@@ -20,7 +20,7 @@ use wavecube_core::{Dtype, Error, Limits, Result};
 
 use super::{
     launch::{Enqueue, TridiagBindings, TridiagGradients, parts},
-    operands::{Apart, Operands, Pairs, Segment, SegmentLaunch, begin, element, locate, store},
+    operands::{Apart, Operands, Pairs, Segment, SegmentLaunch, element, locate, store},
     plan::{FILL, SEGMENT, TileConfig, TridiagPlan},
     scan::{add, complex, real, scale},
 };
@@ -28,6 +28,7 @@ use crate::{
     elem_type,
     fft::grid,
     launch::{buffer, count, holds},
+    lines::{LinesOf, line},
 };
 
 /// Which elements of sequences are kept. Immutable host data.
@@ -125,14 +126,16 @@ impl CompactPlan {
     pub fn new(whole: TridiagPlan, elements: &KeptElements, limits: &Limits) -> Result<Self> {
         let op = whole.op;
         let described = elements.rows;
-        if elements.n != whole.n || !(described == 1 || described == whole.rows) {
-            let (expected, found) = (vec![whole.rows, whole.n], vec![elements.rows, elements.n]);
+        if elements.n != whole.lines.n || !(described == 1 || described == whole.lines.rows) {
+            let (expected, found) =
+                (vec![whole.lines.rows, whole.lines.n], vec![elements.rows, elements.n]);
             return Err(Error::Shape { op, argument: "kept", expected, found });
         }
         let units = if limits.serial { 1 } else { FILL.min(limits.units_per_cube) };
         let most = elements.most;
-        let cubes = |len: usize| grid(op, whole.rows.saturating_mul(len).div_ceil(units), limits);
-        let cubes = [cubes(most)?, cubes(whole.n)?];
+        let cubes =
+            |len: usize| grid(op, whole.lines.rows.saturating_mul(len).div_ceil(units), limits);
+        let cubes = [cubes(most)?, cubes(whole.lines.n)?];
         Ok(Self { whole, most, described, units, cubes })
     }
 }
@@ -187,7 +190,7 @@ fn compact<F: Float, NA: Size, NB: Size>(
             let apart = complex::<F>(row.z.re + F::new(1.0), F::new(0.0));
             store::<F, NA>(&mut out.a, ABSOLUTE_POS, apart, complex_a);
         } else {
-            let at = row.a + k as usize * geometry.strides[0usize];
+            let at = row.a + k as usize * geometry.lines.strides[0usize];
             let value = element::<F, NA>(&operands.a, at, complex_a);
             store::<F, NA>(&mut out.a, ABSOLUTE_POS, value, complex_a);
         }
@@ -199,7 +202,7 @@ fn compact<F: Float, NA: Size, NB: Size>(
                     store::<F, NB>(&mut out.c, at, real::<F>(0.0f32), complex_b);
                 }
             } else {
-                let from = row.b + k as usize * geometry.strides[1usize];
+                let from = row.b + k as usize * geometry.lines.strides[1usize];
                 store::<F, NB>(
                     &mut out.b,
                     at,
@@ -207,7 +210,7 @@ fn compact<F: Float, NA: Size, NB: Size>(
                     complex_b,
                 );
                 if comptime!(!config.product) {
-                    let from = row.c + k as usize * geometry.strides[2usize];
+                    let from = row.c + k as usize * geometry.lines.strides[2usize];
                     let value = element::<F, NB>(&operands.c, from, complex_b);
                     store::<F, NB>(&mut out.c, at, value, complex_b);
                 }
@@ -249,7 +252,8 @@ fn interpolate<F: Float, NA: Size, NB: Size>(
         let one = F::new(1.0);
         // What is not asked for may be infinite.
         let value = add::<F>(scale::<F>(a, one - t), scale::<F>(b, t));
-        let at = begin(geometry, place.row, 4usize) + place.i * geometry.strides[4usize];
+        let at =
+            line(&geometry.lines, place.row, 4usize) + place.i * geometry.lines.strides[4usize];
         let mut stored = Vector::<F, Const<2>>::empty();
         stored.insert(0usize, select(inside, value.re, a.re));
         stored.insert(1usize, select(inside, value.im, a.im));
@@ -293,7 +297,7 @@ fn gather<F: Float, NA: Size, NB: Size>(
             let begin_at = select(is_first, 0usize, left + 1);
             let first = min(begin_at + segment.first, right);
             let last = min(begin_at + segment.last, right);
-            let base = begin(geometry, place.row, 4usize);
+            let base = line(&geometry.lines, place.row, 4usize);
             let rise = select(is_first, 1usize, here - left);
             let fall = select(is_last, 1usize, right - here);
             for k in first..last {
@@ -303,7 +307,7 @@ fn gather<F: Float, NA: Size, NB: Size>(
                 let under = select(up, rise, fall);
                 let weight = F::cast_from(over as u32) / F::cast_from(under as u32);
                 let weight = select(flat, F::new(1.0), weight);
-                let value = g[base + k * geometry.strides[4usize]];
+                let value = g[base + k * geometry.lines.strides[4usize]];
                 re += weight * value.extract(0usize);
                 im += weight * value.extract(1usize);
             }
@@ -396,7 +400,7 @@ impl Compact<'_> {
 
     fn sizes(&self) -> SizesLaunch {
         let CompactPlan { whole, most, described, .. } = self.plan;
-        SizesLaunch::new(whole.rows, whole.n, *most, *described)
+        SizesLaunch::new(whole.lines.rows, whole.lines.n, *most, *described)
     }
 
     fn flags(&self) -> [BufferArg; 2] {
@@ -409,12 +413,12 @@ impl Compact<'_> {
         let CompactPlan { whole, most, described, .. } = self.plan;
         self.whole().check(whole.task, Some((name, along)))?;
         holds(whole.op, "kept", &self.kept.kept, (Dtype::F32, 1), described * most)?;
-        holds(whole.op, "ranks", &self.kept.ranks, (Dtype::F32, 1), described * whole.n)
+        holds(whole.op, "ranks", &self.kept.ranks, (Dtype::F32, 1), described * whole.lines.n)
     }
 
     /// Compares the buffers of operands or gradients apart with lengths.
     fn check_apart(&self, apart: &TridiagGradients, len: usize) -> Result<()> {
-        let TridiagPlan { op, rows, dtype, .. } = self.plan.whole;
+        let TridiagPlan { op, lines: LinesOf { rows, .. }, dtype, .. } = self.plan.whole;
         let [na, nb] = self.plan.whole.tile.complex.map(parts);
         holds(op, "a, apart", &apart.a, (dtype, na), rows * len)?;
         holds(op, "b, apart", &apart.b, (dtype, nb), rows * (len - 1))?;
@@ -430,7 +434,7 @@ impl Compact<'_> {
         self.check("diagonal", along)?;
         let CompactPlan { whole, most, cubes, .. } = self.plan;
         self.check_apart(out, *most)?;
-        if whole.rows == 0 {
+        if whole.lines.rows == 0 {
             return Ok(());
         }
         let [na, nb] = whole.tile.complex.map(parts);
@@ -464,8 +468,8 @@ impl Compact<'_> {
     pub fn interpolate(&self, diagonal: &Handle, out: &Handle) -> Result<()> {
         self.check("diagonal", out)?;
         let CompactPlan { whole, most, cubes, .. } = self.plan;
-        holds(whole.op, "kept diagonal", diagonal, (whole.dtype, 2), whole.rows * most)?;
-        if whole.rows == 0 {
+        holds(whole.op, "kept diagonal", diagonal, (whole.dtype, 2), whole.lines.rows * most)?;
+        if whole.lines.rows == 0 {
             return Ok(());
         }
         let [na, nb] = whole.tile.complex.map(parts);
@@ -500,8 +504,8 @@ impl Compact<'_> {
     pub fn gather(&self, g: &Handle, out: &Handle, elements: &KeptElements) -> Result<()> {
         self.check("g", g)?;
         let CompactPlan { whole, most, cubes, .. } = self.plan;
-        holds(whole.op, "kept gradient", out, (whole.dtype, 2), whole.rows * most)?;
-        if whole.rows == 0 {
+        holds(whole.op, "kept gradient", out, (whole.dtype, 2), whole.lines.rows * most)?;
+        if whole.lines.rows == 0 {
             return Ok(());
         }
         let [na, nb] = whole.tile.complex.map(parts);
@@ -536,8 +540,8 @@ impl Compact<'_> {
     pub fn expand(&self, compacted: &TridiagGradients, out: &TridiagGradients) -> Result<()> {
         let CompactPlan { whole, most, cubes, .. } = self.plan;
         self.check_apart(compacted, *most)?;
-        self.check_apart(out, whole.n)?;
-        if whole.rows == 0 {
+        self.check_apart(out, whole.lines.n)?;
+        if whole.lines.rows == 0 {
             return Ok(());
         }
         let [na, nb] = whole.tile.complex.map(parts);

@@ -130,8 +130,8 @@ pub fn determinant_launch(
 ) -> Result<()> {
     let enqueue = Enqueue { client, bindings, plan };
     enqueue.check(Task::Determinant, None)?;
-    holds(plan.op, "logarithm", logarithm, (plan.dtype, 1), plan.rows)?;
-    if plan.rows == 0 {
+    holds(plan.op, "logarithm", logarithm, (plan.dtype, 1), plan.lines.rows)?;
+    if plan.lines.rows == 0 {
         return Ok(());
     }
     let [tiles, exponents] = enqueue.reduced();
@@ -145,7 +145,7 @@ pub fn determinant_launch(
             enqueue.numbers(&tiles, 1),
             enqueue.numbers(&exponents, 1),
             enqueue.numbers(logarithm, 1),
-            plan.rows,
+            plan.lines.rows,
             plan.tiles,
             plan.carry,
             elem_type(plan.dtype),

@@ -55,7 +55,7 @@ fn store_element<F: Float, NA: Size, NB: Size>(
     by_p: Complex<F>,
     #[comptime] config: TileConfig,
 ) {
-    let n = operands.geometry.n;
+    let n = operands.geometry.lines.n;
     let [complex_a, complex_b] = comptime!(config.complex);
     store::<F, NA>(&mut gradients.a, r * n + k, conjugate::<F>(by_d), complex_a);
     if k + 1 < n {
@@ -90,7 +90,7 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
     let share = share(&operands.geometry, config);
     let row = locate::<F, NA, NB>(operands, share.row);
-    let n = operands.geometry.n;
+    let n = operands.geometry.lines.n;
     let elements = comptime!(config.elements);
     let is_complex = comptime!(config.complex[1]);
     let determinant = comptime!(config.determinant);
@@ -277,7 +277,7 @@ pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
     let walk = walk(segment, &operands.geometry, config);
     if walk.active {
         let row = locate::<F, NA, NB>(operands, walk.row);
-        let n = operands.geometry.n;
+        let n = operands.geometry.lines.n;
         let is_complex = comptime!(config.complex[1]);
         let carried = comptime!(config.carried);
         let determinant = comptime!(config.determinant);

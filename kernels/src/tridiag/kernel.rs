@@ -163,14 +163,14 @@ pub(super) fn reduce<F: Float, H: Float, NA: Size, NB: Size>(
     #[define(H)] _scanned: ElemType,
 ) {
     let chunk = ABSOLUTE_POS;
-    if chunk < operands.geometry.rows * operands.geometry.tiles {
+    if chunk < operands.geometry.lines.rows * operands.geometry.tiles {
         let row = locate::<F, NA, NB>(operands, chunk / operands.geometry.tiles);
         let elements = comptime!(config.elements);
         // The scan's chunks begin by the overlap before those of the walks.
         let overlap = comptime!(config.overlap());
         let tile = chunk % operands.geometry.tiles;
         let first = max(tile * elements, overlap) - overlap;
-        let last = min((tile + 1) * elements - overlap, operands.geometry.n);
+        let last = min((tile + 1) * elements - overlap, operands.geometry.lines.n);
         let is_complex = comptime!(config.complex[1]);
         let mut a_re = H::new(1.0);
         let mut a_im = H::new(0.0);
@@ -231,7 +231,7 @@ pub(super) fn chunked<F: Float, NA: Size, NB: Size>(
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
     let share = share(&operands.geometry, config);
     let row = locate::<F, NA, NB>(operands, share.row);
-    let n = operands.geometry.n;
+    let n = operands.geometry.lines.n;
     let elements = comptime!(config.elements);
     let chunk = chunk::<F, NA, NB>(operands, &row, share.first, config);
     let mine = composite::<F>(&chunk, share.first, n, config);
@@ -295,7 +295,7 @@ pub(super) fn serial<F: Float, H: Float, NA: Size, NB: Size>(
         let is_complex = comptime!(config.complex[1]);
         let overlap = comptime!(config.overlap());
         let tiles = operands.geometry.tiles;
-        let n = operands.geometry.n;
+        let n = operands.geometry.lines.n;
         let position = ABSOLUTE_POS;
         if comptime!(pass == 0) {
             let slot = position * 8;

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     elem_type,
-    launch::{buffer, count, holds, sequence},
+    launch::{buffer, count, holds},
+    lines::{LinesOf, lines_arg},
 };
 
 /// The operators of a planned problem.
@@ -47,16 +48,7 @@ pub(super) fn parts(complex: bool) -> usize {
 }
 
 fn geometry(plan: &TridiagPlan) -> GeometryLaunch {
-    let steps = (0..5).flat_map(|operand| plan.batch.iter().map(move |(_, at)| at[operand]));
-    GeometryLaunch::new(
-        sequence(plan.batch.iter().map(|(len, _)| *len)),
-        sequence(steps),
-        sequence(plan.offsets.into_iter()),
-        sequence(plan.strides.into_iter()),
-        plan.rows,
-        plan.n,
-        plan.tiles,
-    )
+    GeometryLaunch::new(lines_arg(&plan.lines), plan.tiles)
 }
 
 /// A launch's surroundings.
@@ -81,7 +73,7 @@ impl Enqueue<'_> {
         let Self { bindings, plan, .. } = self;
         let [na, nb] = plan.tile.complex.map(parts);
         let beside = |handle: Option<&Handle>| match handle {
-            Some(handle) if plan.n > 1 => self.numbers(handle, nb),
+            Some(handle) if plan.lines.n > 1 => self.numbers(handle, nb),
             _ => self.spare(nb),
         };
         let c = if plan.tile.product { None } else { bindings.c.as_ref() };
@@ -123,7 +115,7 @@ impl Enqueue<'_> {
 
     /// Eight numbers a sequence, or a chunk of a long one.
     pub(super) fn tiles(&self) -> Handle {
-        let TridiagPlan { rows, tiles, .. } = self.plan;
+        let TridiagPlan { lines: LinesOf { rows, .. }, tiles, .. } = self.plan;
         self.client.empty(rows * tiles * SCAN_PARTS * self.scanned().size())
     }
 
@@ -131,7 +123,7 @@ impl Enqueue<'_> {
     pub(super) fn reduced(&self) -> [Handle; 2] {
         let plan = self.plan;
         let [na, nb] = plan.tile.complex.map(parts);
-        let counted = if plan.tile.determinant { plan.rows * plan.tiles } else { 1 };
+        let counted = if plan.tile.determinant { plan.lines.rows * plan.tiles } else { 1 };
         let chunks = self.tiles();
         let exponents = self.client.empty(counted * self.scanned().size());
         // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which `Enqueue::check` has
@@ -174,7 +166,7 @@ impl Enqueue<'_> {
                 CubeDim::new_1d(plan.carry.units as u32),
                 self.scanned_numbers(chunks),
                 self.scanned_numbers(&entering),
-                plan.rows,
+                plan.lines.rows,
                 plan.tiles,
                 affine,
                 plan.carry,
@@ -293,7 +285,7 @@ impl Enqueue<'_> {
 
     /// Compares the buffers of gradients with the plan.
     pub(super) fn check_gradients(&self, gradients: &TridiagGradients) -> Result<()> {
-        let TridiagPlan { op, rows, n, tiles, dtype, .. } = *self.plan;
+        let TridiagPlan { op, lines: LinesOf { rows, n, .. }, tiles, dtype, .. } = *self.plan;
         let [na, nb] = self.plan.tile.complex.map(parts);
         holds(op, "gradient of a", &gradients.a, (dtype, na), rows * n)?;
         holds(op, "gradient of b", &gradients.b, (dtype, nb), rows * (n - 1))?;
@@ -325,7 +317,7 @@ pub fn tridiag_launch(
     enqueue.check(Task::Diagonal, Some(("diagonal", diagonal)))?;
     // A pivot takes as much as an f32.
     holds(plan.op, "pivots", pivots, (Dtype::F32, 1), plan.pivots())?;
-    if plan.rows == 0 {
+    if plan.lines.rows == 0 {
         return Ok(());
     }
     match plan.algorithm {
@@ -343,7 +335,7 @@ pub fn tridiag_launch(
             let entering = enqueue.entering();
             let left = client.empty(plan.dtype.size());
             for pass in [0, 1] {
-                enqueue.walk(pass, (0, plan.n), [&entering, &left], [diagonal, pivots]);
+                enqueue.walk(pass, (0, plan.lines.n), [&entering, &left], [diagonal, pivots]);
             }
         }
         Algorithm::Chunked => {
@@ -388,7 +380,7 @@ pub fn tridiag_vjp_launch(
     let task = if determinant { plan.task } else { Task::Vjp };
     enqueue.check(task, Some(("g", g)))?;
     enqueue.check_gradients(gradients)?;
-    let TridiagPlan { rows, n, dtype, .. } = *plan;
+    let TridiagPlan { lines: LinesOf { rows, n, .. }, dtype, .. } = *plan;
     if rows == 0 {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use super::{
     plan::TileConfig,
     scan::{Complex, Values, choose, complex, mul, real, reciprocal, sub, times},
 };
+use crate::lines::{Lines, line};
 
 /// Complex numbers in a buffer.
 pub(super) type Pairs<F> = [Vector<F, Const<2>>];
@@ -17,18 +18,8 @@ pub(super) type Pairs<F> = [Vector<F, Const<2>>];
 /// element of the diagonal. All counts are in elements of the operand.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct Geometry {
-    /// The lengths of the batch axes, slowest first.
-    pub(super) batch: Sequence<usize>,
-    /// The steps along the batch axes, operand by operand.
-    pub(super) steps: Sequence<usize>,
-    /// Where each operand begins.
-    pub(super) offsets: Sequence<usize>,
-    /// The step from element to element of each operand.
-    pub(super) strides: Sequence<usize>,
-    /// The number of sequences.
-    pub(super) rows: usize,
-    /// The elements of a sequence.
-    pub(super) n: usize,
+    /// The sequences.
+    pub(super) lines: Lines,
     /// The tiles of a sequence.
     pub(super) tiles: usize,
 }
@@ -55,25 +46,6 @@ pub(super) struct Apart<F: Float, NA: Size, NB: Size> {
     pub(super) z: Box<[Vector<F, Const<2>>]>,
 }
 
-/// Where operand `operand` of sequence `row` begins.
-#[cube]
-pub(super) fn begin(geometry: &Geometry, row: usize, #[comptime] operand: usize) -> usize {
-    let rank = geometry.batch.len().comptime();
-    let mut rest = row;
-    let mut at = geometry.offsets[operand];
-    #[unroll]
-    for d in 0..rank {
-        let axis = comptime!(rank - 1 - d);
-        let mut coordinate = rest;
-        if comptime!(d + 1 < rank) {
-            coordinate = rest % geometry.batch[axis];
-            rest /= geometry.batch[axis];
-        }
-        at += coordinate * geometry.steps[comptime!(operand * rank + axis)];
-    }
-    at
-}
-
 /// Where one sequence begins, and its shift.
 #[derive(CubeType)]
 pub(super) struct Row<F: Float> {
@@ -89,12 +61,12 @@ pub(super) fn locate<F: Float, NA: Size, NB: Size>(
     operands: &Operands<F, NA, NB>,
     row: usize,
 ) -> Row<F> {
-    let shift = operands.z[begin(&operands.geometry, row, 3usize)];
+    let shift = operands.z[line(&operands.geometry.lines, row, 3usize)];
     Row::<F> {
-        a: begin(&operands.geometry, row, 0usize),
-        b: begin(&operands.geometry, row, 1usize),
-        c: begin(&operands.geometry, row, 2usize),
-        g: begin(&operands.geometry, row, 4usize),
+        a: line(&operands.geometry.lines, row, 0usize),
+        b: line(&operands.geometry.lines, row, 1usize),
+        c: line(&operands.geometry.lines, row, 2usize),
+        g: line(&operands.geometry.lines, row, 4usize),
         z: complex::<F>(shift.extract(0usize), shift.extract(1usize)),
     }
 }
@@ -102,7 +74,7 @@ pub(super) fn locate<F: Float, NA: Size, NB: Size>(
 /// Where element `k` of what belongs to the diagonal lies.
 #[cube]
 pub(super) fn place<F: Float>(row: &Row<F>, k: usize, geometry: &Geometry) -> usize {
-    row.g + k * geometry.strides[4usize]
+    row.g + k * geometry.lines.strides[4usize]
 }
 
 #[cube]
@@ -143,7 +115,7 @@ pub(super) fn diagonal<F: Float, NA: Size, NB: Size>(
     k: usize,
     #[comptime] config: TileConfig,
 ) -> Complex<F> {
-    let at = row.a + k * operands.geometry.strides[0usize];
+    let at = row.a + k * operands.geometry.lines.strides[0usize];
     sub::<F>(element::<F, NA>(&operands.a, at, comptime!(config.complex[0])), row.z)
 }
 
@@ -157,8 +129,12 @@ fn beside<F: Float, NB: Size>(
     #[comptime] operand: usize,
     #[comptime] config: TileConfig,
 ) -> Complex<F> {
-    let there = min(k, max(geometry.n, 2usize) - 2);
-    element::<F, NB>(x, first + there * geometry.strides[operand], comptime!(config.complex[1]))
+    let there = min(k, max(geometry.lines.n, 2usize) - 2);
+    element::<F, NB>(
+        x,
+        first + there * geometry.lines.strides[operand],
+        comptime!(config.complex[1]),
+    )
 }
 
 /// `b_k` or `p_k`.
@@ -198,7 +174,7 @@ pub(super) fn product<F: Float, NA: Size, NB: Size>(
         let below = lower::<F, NA, NB>(operands, row, k, config);
         times::<F>(above, below, comptime!(config.complex[1]))
     };
-    choose::<F>(k + 1 < operands.geometry.n, value, real::<F>(0.0f32))
+    choose::<F>(k + 1 < operands.geometry.lines.n, value, real::<F>(0.0f32))
 }
 
 /// Which chunk of which sequence a unit works on.
@@ -223,11 +199,11 @@ pub(super) fn share(geometry: &Geometry, #[comptime] config: TileConfig) -> Shar
     let unit = UNIT_POS as usize % units;
     let row = CUBE_POS * comptime!(config.rows) + member;
     Share {
-        row: min(row, geometry.rows - 1),
+        row: min(row, geometry.lines.rows - 1),
         unit,
         first: unit * comptime!(config.elements),
         nodes: member * comptime!(2 * config.units),
-        active: row < geometry.rows,
+        active: row < geometry.lines.rows,
     }
 }
 
@@ -249,7 +225,7 @@ pub(super) fn chunk<F: Float, NA: Size, NB: Size>(
     let mut p = Values::<F>::new(comptime!(config.elements));
     #[unroll]
     for e in 0..comptime!(config.elements) {
-        let k = min(first + e, operands.geometry.n - 1);
+        let k = min(first + e, operands.geometry.lines.n - 1);
         d.set(e, diagonal::<F, NA, NB>(operands, row, k, config));
         p.set(e, product::<F, NA, NB>(operands, row, k, config));
     }
@@ -281,16 +257,16 @@ pub(super) fn walk(segment: &Segment, geometry: &Geometry, #[comptime] config: T
         let first = position % geometry.tiles * elements;
         Walk {
             row: position / geometry.tiles,
-            first: min(first, geometry.n),
-            last: min(first + elements, geometry.n),
-            active: position < geometry.rows * geometry.tiles,
+            first: min(first, geometry.lines.n),
+            last: min(first + elements, geometry.lines.n),
+            active: position < geometry.lines.rows * geometry.tiles,
         }
     } else {
         Walk {
             row: position,
             first: segment.first,
             last: segment.last,
-            active: position < geometry.rows,
+            active: position < geometry.lines.rows,
         }
     }
 }

@@ -5,7 +5,10 @@ use core::fmt::Write as _;
 
 use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 
-use crate::fft::grid;
+use crate::{
+    fft::grid,
+    lines::{LinesOf, merged},
+};
 
 /// The elements of a sequence that a unit holds in registers, in single precision; in double half as many.
 const ELEMENTS: usize = 8;
@@ -183,18 +186,10 @@ pub struct TridiagPlan {
     pub tile: TileConfig,
     /// What is compiled into the scan over tiles.
     pub carry: TileConfig,
-    /// The batch axes, slowest first: the length, and the step of `a`, `b`, `c`, `z` and the diagonal.
-    pub batch: Vec<(usize, [usize; 5])>,
-    /// Where each operand begins.
-    pub offsets: [usize; 5],
-    /// The step from element to element of each operand.
-    pub strides: [usize; 5],
+    /// The sequences, none if there is nothing to do: of `a`, `b`, `c`, `z` and the diagonal.
+    pub lines: LinesOf,
     /// One past the last element of each operand.
     pub ends: [usize; 5],
-    /// The number of sequences; 0 if there is nothing to do.
-    pub rows: usize,
-    /// The elements of a sequence.
-    pub n: usize,
     /// The chunks of a long sequence, and 1 for a short one.
     pub tiles: usize,
     /// Units of a cube.
@@ -252,26 +247,6 @@ impl TridiagProblem {
         let steps = layout.strides()[..rank].iter().zip(layout.shape());
         Ok(steps.map(|(&step, &len)| if len == 1 { 0 } else { step }).collect())
     }
-}
-
-/// Drops axes of length 1, and joins those that every operand crosses in one even step.
-fn merged(axes: impl Iterator<Item = (usize, [usize; 5])>) -> Vec<(usize, [usize; 5])> {
-    let mut batch: Vec<(usize, [usize; 5])> = Vec::new();
-    for (len, inner) in axes.filter(|(len, _)| *len != 1) {
-        match batch.last_mut() {
-            Some((total, outer))
-                if outer.iter().zip(&inner).all(|(&o, &i)| Some(o) == i.checked_mul(len)) =>
-            {
-                *total = total.saturating_mul(len);
-                *outer = inner;
-            }
-            _ => batch.push((len, inner)),
-        }
-    }
-    if batch.is_empty() {
-        batch.push((1, [0; 5]));
-    }
-    batch
 }
 
 impl TridiagPlan {
@@ -367,23 +342,24 @@ impl TridiagPlan {
         let forward = problem.task == Task::Determinant;
         let spare = [false, alone, alone || is_product, false, forward];
         let steps = [a_steps, b_steps, c_steps, z_steps, g_steps];
-        let batch = merged((0..rank).map(|axis| {
-            let mut at = [0; 5];
-            for operand in 0..5 {
-                at[operand] = if spare[operand] { 0 } else { steps[operand][axis] };
-            }
-            (shape[axis], at)
-        }));
-        let mut offsets = [0; 5];
-        let mut strides = [0; 5];
-        let mut ends = [0; 5];
-        for operand in 0..5 {
-            if !spare[operand] {
-                offsets[operand] = layouts[operand].offset();
-                strides[operand] = layouts[operand].strides().get(rank).copied().unwrap_or(0);
-                ends[operand] = layouts[operand].end().unwrap_or(usize::MAX);
-            }
-        }
+        let read = |operand: usize, value: usize| if spare[operand] { 0 } else { value };
+        let batch = merged(
+            5,
+            (0..rank).map(|axis| {
+                let at = (0..5).map(|operand| read(operand, steps[operand][axis]));
+                (shape[axis], at.collect())
+            }),
+        );
+        let along = |layout: &Layout| layout.strides().get(rank).copied().unwrap_or(0);
+        let lines = LinesOf {
+            batch,
+            offsets: (0..5).map(|operand| read(operand, layouts[operand].offset())).collect(),
+            strides: (0..5).map(|operand| read(operand, along(layouts[operand]))).collect(),
+            rows,
+            n,
+        };
+        let end = |operand: usize| layouts[operand].end().unwrap_or(usize::MAX);
+        let ends = if rows == 0 { [0; 5] } else { [0, 1, 2, 3, 4].map(|i| read(i, end(i))) };
 
         // A tree has a root and a leaf at least.
         let tree = 2 * SCAN_PARTS * size;
@@ -463,7 +439,6 @@ impl TridiagPlan {
         if problem.task.is_gradient() {
             all(n, if problem.complex[0] || problem.complex[1] { 2 } else { 1 })?;
         }
-        let empty = rows == 0;
         let parts = |complex: bool| if complex { 2 } else { 1 };
         let a_len = problem.a.len().saturating_mul(parts(problem.complex[0]));
         let c_len = if is_product { 0 } else { c.len() };
@@ -484,12 +459,8 @@ impl TridiagPlan {
             algorithm,
             tile,
             carry,
-            batch,
-            offsets,
-            strides,
-            ends: if empty { [0; 5] } else { ends },
-            rows,
-            n,
+            lines,
+            ends,
             tiles,
             units,
             cubes: grid(op, cubes, limits)?,
@@ -501,20 +472,20 @@ impl TridiagPlan {
 
     /// The segments of a sequence that one unit carries, first to last.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> + use<> {
-        let n = self.n;
+        let n = self.lines.n;
         (0..n.div_ceil(SEGMENT)).map(move |i| (i * SEGMENT, n.min((i + 1) * SEGMENT)))
     }
 
     /// How many places the first vanishing pivots take: one a chunk of long sequences, and one of each short
     /// one.
     pub fn pivots(&self) -> usize {
-        self.rows * self.tiles
+        self.lines.rows * self.tiles
     }
 
     /// The plan in words.
     pub fn describe(&self) -> String {
         let mut text = String::new();
-        if self.rows == 0 {
+        if self.lines.rows == 0 {
             text.push_str("nothing to do: the batch is empty\n");
             return text;
         }
@@ -524,7 +495,7 @@ impl TridiagPlan {
                 let _ = writeln!(
                     text,
                     "{} sequences of {} elements, one unit each, {} units a cube, {cubes} cubes",
-                    self.rows, self.n, self.units
+                    self.lines.rows, self.lines.n, self.units
                 );
             }
             Algorithm::Chunked => {
@@ -532,8 +503,8 @@ impl TridiagPlan {
                     text,
                     "{} sequences of {} elements, {} units of {} elements each, {} sequences a cube, \
                      {cubes} cubes, {} bytes shared, 1 launch",
-                    self.rows,
-                    self.n,
+                    self.lines.rows,
+                    self.lines.n,
                     self.tile.units,
                     self.tile.elements,
                     self.tile.rows,
@@ -545,8 +516,8 @@ impl TridiagPlan {
                     text,
                     "{} sequences of {} elements, {} chunks of {} elements each, {} units a cube, \
                      {cubes} cubes, {} units scan the chunks, {}",
-                    self.rows,
-                    self.n,
+                    self.lines.rows,
+                    self.lines.n,
                     self.tiles,
                     self.tile.elements,
                     self.units,

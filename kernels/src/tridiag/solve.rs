@@ -20,7 +20,7 @@ use super::{
     kernel::{breaks_down, composite, no_pivot, scanned, store_pivot},
     launch::{Enqueue, TridiagBindings, TridiagGradients, parts},
     operands::{
-        Apart, Operands, Pairs, Row, Segment, SegmentLaunch, begin, chunk, diagonal, element,
+        Apart, Operands, Pairs, Row, Segment, SegmentLaunch, chunk, diagonal, element,
         entering_ratio, locate, lower, pair, place, product, share, store, upper, walk,
     },
     plan::{Algorithm, SCAN_PARTS, Task, TileConfig, TridiagPlan},
@@ -32,6 +32,7 @@ use super::{
 use crate::{
     elem_type,
     launch::{buffer, count, holds},
+    lines::{LinesOf, line},
 };
 
 /// `r_k`.
@@ -92,7 +93,7 @@ fn chunked_solve<F: Float, NA: Size, NB: Size>(
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
     let share = share(&operands.geometry, config);
     let row = locate::<F, NA, NB>(operands, share.row);
-    let n = operands.geometry.n;
+    let n = operands.geometry.lines.n;
     let elements = comptime!(config.elements);
     let is_complex = comptime!(config.complex[1]);
 
@@ -217,7 +218,7 @@ fn serial_solve<F: Float, NA: Size, NB: Size>(
     let walk = walk(segment, &operands.geometry, config);
     if walk.active {
         let row = locate::<F, NA, NB>(operands, walk.row);
-        let n = operands.geometry.n;
+        let n = operands.geometry.lines.n;
         let is_complex = comptime!(config.complex[1]);
         let carried = comptime!(config.carried);
         let back = comptime!(pass % 2 == 1);
@@ -326,10 +327,10 @@ fn solve_gradient<F: Float, NA: Size, NB: Size>(
 ) {
     let walk = walk(segment, &operands.geometry, config);
     if walk.active {
-        let n = operands.geometry.n;
+        let n = operands.geometry.lines.n;
         let [complex_a, complex_b] = comptime!(config.complex);
-        let first = begin(&operands.geometry, walk.row, 4usize);
-        let step = operands.geometry.strides[4usize];
+        let first = line(&operands.geometry.lines, walk.row, 4usize);
+        let step = operands.geometry.lines.strides[4usize];
         let mut z_re = F::new(0.0);
         let mut z_im = F::new(0.0);
         for k in walk.first..walk.last {
@@ -416,7 +417,7 @@ pub fn solve_launch(
     solution: &TridiagSolution,
     plan: &TridiagPlan,
 ) -> Result<()> {
-    let TridiagPlan { op, task, rows, n, dtype, .. } = *plan;
+    let TridiagPlan { op, task, lines: LinesOf { rows, n, .. }, dtype, .. } = *plan;
     let enqueue = Enqueue { client, bindings, plan };
     let is_conjugate = task == Task::Solve { conjugate: true };
     enqueue.check(Task::Solve { conjugate: is_conjugate }, Some(("r", &solution.r)))?;
@@ -491,8 +492,8 @@ pub fn solve_vjp_launch(
     let enqueue = Enqueue { client, bindings, plan };
     enqueue.check(Task::SolveVjp, Some(("x", x)))?;
     enqueue.check_gradients(gradients)?;
-    holds(plan.op, "gradient of r", lambda, (plan.dtype, 2), plan.rows * plan.n)?;
-    if plan.rows == 0 {
+    holds(plan.op, "gradient of r", lambda, (plan.dtype, 2), plan.lines.rows * plan.lines.n)?;
+    if plan.lines.rows == 0 {
         return Ok(());
     }
     let [na, nb] = plan.tile.complex.map(parts);
@@ -510,7 +511,7 @@ pub fn solve_vjp_launch(
             enqueue.numbers(x, 2),
             enqueue.numbers(lambda, 2),
             enqueue.apart(gradients),
-            SegmentLaunch::new(0, plan.n),
+            SegmentLaunch::new(0, plan.lines.n),
             plan.tile,
             elem_type(plan.dtype),
         );

@@ -43,9 +43,9 @@ impl Apart {
             let shape: Vec<usize> = batch.iter().copied().chain([len]).collect();
             Tensor::empty(of.a.device(), of.a.dtype(), operand.is_complex(), &shape)
         };
-        let a = full(&of.a, plan.n)?;
-        let b = full(&of.b, plan.n - 1)?;
-        let c = of.c.as_ref().map(|c| full(c, plan.n - 1)).transpose()?;
+        let a = full(&of.a, plan.lines.n)?;
+        let b = full(&of.b, plan.lines.n - 1)?;
+        let c = of.c.as_ref().map(|c| full(c, plan.lines.n - 1)).transpose()?;
         let z = full(&of.z, plan.tiles)?;
         let op = plan.op;
         let sums = [

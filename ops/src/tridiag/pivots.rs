@@ -27,7 +27,13 @@ impl Pivots {
     /// Room for those of a plan.
     pub(super) fn of(device: &Device, plan: &TridiagPlan) -> Self {
         let handle = device.client().empty(plan.pivots().max(1) * size_of::<u32>());
-        Self { device: device.clone(), handle, rows: plan.rows, tiles: plan.tiles, kept: None }
+        Self {
+            device: device.clone(),
+            handle,
+            rows: plan.lines.rows,
+            tiles: plan.tiles,
+            kept: None,
+        }
     }
 
     /// Of operators whose elements are some of longer ones.
