@@ -12,7 +12,7 @@ use cubecl::prelude::*;
 use super::{
     butterfly::{Registers, butterfly, slot},
     ends::{Frame, Row, filter_point, join_origin, load_points, locate, multiply_by, store_points},
-    pass::{Algorithm, Exchange, PassConfig, Stage},
+    pass::{Algorithm, Exchange, PassConfig, Stage, serial_pitch, serial_room},
 };
 
 /// Multiplies the inputs of butterfly `b` of stage `s` by their twiddles `w^k`,
@@ -482,7 +482,8 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
 ) {
     let n = comptime!(config.n);
     let last = comptime!(config.stages.len() - 1);
-    let room = comptime!(if last == 0 { 0 } else { 4 * n });
+    let pitch = comptime!(serial_pitch(n));
+    let room = comptime!(if last == 0 { 0 } else { serial_room(n) });
     let mut space = Shared::<[F]>::new_slice(comptime!(max(room * config.rows, 1)));
     let begin = member * room;
     #[unroll]
@@ -490,8 +491,8 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
         let radix = comptime!(config.stages[s].radix);
         let inverse = comptime!(config.stages[s].inverse);
         let butterflies = comptime!(n / radix);
-        let from = begin + comptime!((s % 2) * 2 * n);
-        let to = begin + comptime!(((s + 1) % 2) * 2 * n);
+        let from = begin + comptime!((s % 2) * 2 * pitch);
+        let to = begin + comptime!(((s + 1) % 2) * 2 * pitch);
         for b in 0..butterflies {
             let mut x = Registers::<F>::new(radix);
             #[unroll]
@@ -510,7 +511,7 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                         config.clone(),
                     );
                 } else {
-                    x.set(k, space[from + i], space[from + n + i]);
+                    x.set(k, space[from + i], space[from + pitch + i]);
                 }
             }
             twiddle::<F>(&mut x, 0usize, b, &frame.twiddles, config.clone(), s);
@@ -537,7 +538,7 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                 let i = place(b, k, config.clone(), s);
                 if comptime!(s < last) {
                     space[to + i] = x.re[register];
-                    space[to + n + i] = x.im[register];
+                    space[to + pitch + i] = x.im[register];
                 } else {
                     store_points::<O, F, NO>(
                         &mut x,

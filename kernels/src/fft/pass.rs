@@ -129,7 +129,7 @@ impl PassConfig {
             return 0;
         }
         let numbers = match self.algorithm {
-            Algorithm::Serial => 4 * self.n * self.rows,
+            Algorithm::Serial => serial_room(self.n) * self.rows,
             _ => self.exchange.parts() * self.lanes * self.room() * self.rows,
         };
         numbers * compute.size()
@@ -233,6 +233,20 @@ impl Pass {
 pub(super) fn points_per_unit(n: usize, radix: usize, units: usize, lanes: usize) -> usize {
     (n / radix / lanes).div_ceil(units) * radix * lanes
 }
+
+/// The numbers that a unit on its own takes for one part of a transform of `n` points: a line of a cache more, so
+/// that parts a power of two apart do not fall onto the same lines.
+pub(super) fn serial_pitch(n: usize) -> usize {
+    n.saturating_add(SPARE)
+}
+
+/// The numbers of the work space of a unit on its own: two halves of two parts each.
+pub(super) fn serial_room(n: usize) -> usize {
+    serial_pitch(n).saturating_mul(4)
+}
+
+/// A line of a processor's cache, in `f32`.
+const SPARE: usize = 16;
 
 /// The room of `cells` cells with a free one after every `pad`. An odd number then, so that
 /// neighbouring transforms begin in different banks.

@@ -4,7 +4,7 @@ use wavecube_core::{Dtype, Error, Limits, Result, fft::factorize};
 
 use super::{
     chain::Chain,
-    pass::{Algorithm, Exchange, points_per_unit, room},
+    pass::{Algorithm, Exchange, points_per_unit, room, serial_room},
 };
 
 /// The shape of a pass; the fields are those of [`PassConfig`](super::PassConfig).
@@ -114,7 +114,7 @@ impl Chain {
         let crowded = needs_many_units(n, compute) && !limits.serial;
         let slow = limits.emulated && !limits.serial && n > 256 && n.is_power_of_two();
         let small = self.round_trip && (crowded || slow);
-        let largest = if small { 8 } else { points_aim(compute) };
+        let largest = if small || one_unit(limits) { 8 } else { points_aim(compute) };
         let mut radices = factorize(n, largest).ok_or(Error::Length {
             op,
             argument: "n_fft",
@@ -134,7 +134,7 @@ impl Chain {
             required: numbers.saturating_mul(shared) as u64,
         };
         if one_unit(limits) {
-            let numbers = n.saturating_mul(4);
+            let numbers = serial_room(n);
             if !holds(numbers) {
                 return Err(too_little_memory(numbers));
             }
