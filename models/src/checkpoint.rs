@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleVisitor, Param, Reparameterizer},
     tensor::{Device, Tensor, TensorData},
 };
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View, tensor::TensorView};
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use wavecube_core::quant::{self, PackedWeight};
 
 use crate::{
+    bridge::{self, PackedTensor},
     config::Config,
     model::{Architecture, Model},
     optimizer::{FlatAdamW, Moments},
@@ -342,7 +343,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The model with the weights of the checkpoint.
+    /// The model with the weights of the checkpoint. Where a device multiplies packed maps, those of a quantised
+    /// checkpoint stay packed there; what else it has packed becomes numbers.
     ///
     /// # Errors
     ///
@@ -352,8 +354,9 @@ impl Checkpoint {
         let model = Model::new(&self.config, &mut Random::new(0), device)?;
         let packed = if self.quantized { quant::from_bytes(&self.bytes)? } else { Vec::new() };
         let packed = packed.into_iter().collect();
-        let mut loader = Loader { tensors: &tensors, packed, path: Vec::new(), failure: None };
-        let model = model.map(&mut loader);
+        let keeps_packed = bridge::multiplies_packed(device);
+        let mut loader = Loader { tensors: &tensors, packed, keeps_packed, failure: None };
+        let model = model.apply_reparameterization(&mut loader);
         match loader.failure {
             Some(failure) => {
                 Err(failure).with_context(|| format!("in the checkpoint {}", self.path.display()))
@@ -421,45 +424,53 @@ fn floats(name: &str, view: &TensorView<'_>) -> Result<TensorData> {
 struct Loader<'a> {
     tensors: &'a SafeTensors<'a>,
     packed: HashMap<String, PackedWeight>,
-    path: Vec<String>,
+    keeps_packed: bool,
     failure: Option<anyhow::Error>,
 }
 
 impl Loader<'_> {
-    fn read(&self, shape: &[usize]) -> Result<TensorData> {
-        let name = format!("model.{}", self.path.join("."));
-        if let Some(weight) = self.packed.get(&name) {
-            return Ok(TensorData::new(quantize::unpack(&name, weight, shape)?, shape));
+    /// The numbers of a parameter.
+    fn read(&self, name: &str, shape: &[usize]) -> Result<TensorData> {
+        if let Some(weight) = self.packed.get(name) {
+            return Ok(TensorData::new(quantize::unpack(name, weight, shape)?, shape));
         }
         let view =
-            self.tensors.tensor(&name).map_err(|_| anyhow::anyhow!("`{name}` is missing"))?;
+            self.tensors.tensor(name).map_err(|_| anyhow::anyhow!("`{name}` is missing"))?;
         ensure!(
             view.shape() == shape,
             "`{name}` has shape {:?}, the model needs {shape:?}",
             view.shape()
         );
-        floats(&name, &view)
+        floats(name, &view)
     }
 }
 
-impl ModuleMapper for Loader<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
+impl Reparameterizer for &mut Loader<'_> {
+    type Reparam = PackedTensor;
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match self.read(&param.shape().to_vec()) {
-            Ok(data) => param.map(|old| {
-                let new = Tensor::from_data(data, &old.device());
-                if old.is_autodiff() { new.require_grad() } else { new }
-            }),
+    fn reparameterize<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<PackedTensor>) {
+        let name = format!("model.{path}");
+        let shape = param.shape().to_vec();
+        let weight = self.packed.get(&name).filter(|_| self.keeps_packed);
+        if let Some(weight) = weight.filter(|weight| quantize::is_map(&name, weight, &shape)) {
+            let packed = PackedTensor::upload(weight, &param.device());
+            return (param.map(|old| Tensor::empty([0; D], &old.device())), Some(packed));
+        }
+        match self.read(&name, &shape) {
+            Ok(data) => {
+                let loaded = param.map(|old| {
+                    let new = Tensor::from_data(data, &old.device());
+                    if old.is_autodiff() { new.require_grad() } else { new }
+                });
+                (loaded, None)
+            }
             Err(failure) => {
                 self.failure.get_or_insert(failure);
-                param
+                (param, None)
             }
         }
     }

@@ -1,8 +1,11 @@
 //! Checkpoints in fewer bits: what they keep, what they cost, what they refuse.
 
-use std::{fs, path::Path, sync::atomic::AtomicBool};
+use std::{collections::HashMap, fs, path::Path, sync::atomic::AtomicBool};
 
-use burn::module::Module as _;
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    tensor::Tensor,
+};
 use wavecube_core::quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme};
 use wavecube_models::{
     checkpoint::Checkpoint,
@@ -10,12 +13,13 @@ use wavecube_models::{
     data::Corpus,
     generate::{Sampling, generate},
     lct_gpt::ModelConfig,
+    model::Model,
     presets::Preset,
-    quantize::{Precision, QuantizeOptions, pack, unpack},
+    quantize::{Precision, QuantizeOptions, pack, parameter_bytes, unpack},
     train::{RunOptions, Trainer, bits_per_byte, checkpoint_path, run},
 };
 
-use crate::support::{flex, values};
+use crate::support::{flex, read, values, wgpu};
 
 fn corpus() -> Corpus {
     let line = "the same words in the same order, again and again; ";
@@ -77,6 +81,54 @@ fn models_of_every_kind_in_fewer_bits() {
             assert_eq!(generate(&model, "the ", &sampling, |_| {}).unwrap().len(), 8);
         }
     }
+}
+
+/// The numbers of all parameters, by their paths.
+fn numbers(model: &Model) -> HashMap<String, Vec<f64>> {
+    #[derive(Default)]
+    struct Visitor(Vec<String>, HashMap<String, Vec<f64>>);
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.0.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.0.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1.insert(self.0.join("."), read(param.val()));
+        }
+    }
+    let mut visitor = Visitor::default();
+    model.visit(&mut visitor);
+    visitor.1
+}
+
+#[test]
+fn a_device_with_kernels_keeps_maps_packed() {
+    let Some(wgpu) = wgpu() else { return };
+    let out = tempfile::tempdir().unwrap();
+    trained(Preset::Attention, out.path());
+    let path = out.path().join("small.safetensors");
+    let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
+    checkpoint.quantize(&path, &QuantizeOptions::default()).unwrap();
+    let small = Checkpoint::read(&path).unwrap();
+    let [floats, packed] = [flex(), wgpu].map(|device| small.model(&device).unwrap().valid());
+    let [before, after] = [&floats, &packed].map(parameter_bytes);
+    println!("{before} bytes of numbers, {after} of codes and what is not packed");
+    // The embedding, 256 × 32 numbers, is as it was; of the others, 5.5 bits of 32 and vectors are left.
+    let embedding = 4 * 256 * 32;
+    assert!((after - embedding) * 5 < before - embedding, "{before} {after}");
+    // What the maps stand for is exactly what flex has.
+    let (expected, found) = (numbers(&floats), numbers(&packed.clone().materialize()));
+    assert_eq!(found.len(), expected.len());
+    for (name, values) in &expected {
+        assert!(found[name] == *values, "{name}");
+    }
+    let greedy = Sampling { length: 12, temperature: 0.0, ..Sampling::default() };
+    let [text, again] =
+        [&floats, &packed].map(|model| generate(model, "the same ", &greedy, |_| {}).unwrap());
+    println!("{text:?}");
+    assert_eq!(text, again);
 }
 
 #[test]

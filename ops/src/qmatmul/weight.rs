@@ -54,6 +54,17 @@ impl QuantizedWeight {
         Ok(Self { device: device.clone(), scheme, shape, bindings })
     }
 
+    /// A weight `[n, k]` over buffers that already are on the device, for instance another library's: words, scales
+    /// and zero points in the layout of [`quant`](crate::quant). Whatever uses it refuses buffers that are too short.
+    pub fn from_bindings(
+        device: &Device,
+        scheme: Scheme,
+        shape: [usize; 2],
+        bindings: WeightBindings,
+    ) -> Self {
+        Self { device: device.clone(), scheme, shape, bindings }
+    }
+
     /// Quantises a real matrix `[n, k]`, contiguous, `f16` or `f32`, that lies on the device: every weight to the
     /// nearest code, over the whole range of its group. Values must be finite, and with scales of `f16` not beyond
     /// what those express; [`PackedWeight::quantize`] on the host checks that, and searches for better ranges.
