@@ -300,8 +300,8 @@ impl Checkpoint {
 
     /// Checks that this checkpoint continues a run of `config`.
     ///
-    /// The text, the number of steps and the intervals may differ; the model, the batches and the
-    /// optimiser may not.
+    /// The text, the number of steps, the intervals and the bits that are trained for may differ; the model, the
+    /// batches and the optimiser may not.
     ///
     /// # Errors
     ///
@@ -316,7 +316,15 @@ impl Checkpoint {
         let essential = |config: &Config| -> Result<serde_json::Value> {
             let used = config.model;
             let mut value = serde_json::to_value(config)?;
-            let free = ["steps", "log_every", "eval_every", "eval_sequences", "checkpoint_every"];
+            let free = [
+                "steps",
+                "log_every",
+                "eval_every",
+                "eval_sequences",
+                "checkpoint_every",
+                "quantize_aware",
+                "quantize_group",
+            ];
             if let Some(train) = value.get_mut("train").and_then(|train| train.as_object_mut()) {
                 for key in free {
                     train.remove(key);
@@ -434,8 +442,7 @@ impl Loader<'_> {
         if let Some(weight) = self.packed.get(name) {
             return Ok(TensorData::new(quantize::unpack(name, weight, shape)?, shape));
         }
-        let view =
-            self.tensors.tensor(name).map_err(|_| anyhow::anyhow!("`{name}` is missing"))?;
+        let view = self.tensors.tensor(name).map_err(|_| anyhow::anyhow!("`{name}` is missing"))?;
         ensure!(
             view.shape() == shape,
             "`{name}` has shape {:?}, the model needs {shape:?}",

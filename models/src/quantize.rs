@@ -37,6 +37,11 @@ impl Default for QuantizeOptions {
 }
 
 impl QuantizeOptions {
+    /// Whether a parameter is packed.
+    pub(crate) fn packs(self, name: &str, shape: &[usize]) -> bool {
+        self.scheme(name, shape).is_some()
+    }
+
     /// The scheme of a parameter, or nothing where it stays as it is.
     fn scheme(self, name: &str, shape: &[usize]) -> Option<Scheme> {
         let embeds = name.ends_with(".embedding");

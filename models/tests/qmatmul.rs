@@ -58,12 +58,8 @@ fn devices_agree_with_sums_in_f64() {
 
 #[test]
 fn rows_of_another_width_are_refused() {
-    let scheme = Scheme {
-        bits: Bits::Four,
-        symmetric: true,
-        group: Group::Of64,
-        scale: ScaleType::Bf16,
-    };
+    let scheme =
+        Scheme { bits: Bits::Four, symmetric: true, group: Group::Of64, scale: ScaleType::Bf16 };
     let weight = PackedWeight::quantize(&[1.0; 12], [3, 4], scheme, Clip::None).unwrap();
     let packed = PackedTensor::upload(&weight, &flex());
     let refused = qmatmul(Tensor::<2>::ones([4, 3], &flex()), &packed).unwrap_err();

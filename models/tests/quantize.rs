@@ -21,13 +21,13 @@ use wavecube_models::{
 
 use crate::support::{flex, read, values, wgpu};
 
-fn corpus() -> Corpus {
+pub(crate) fn corpus() -> Corpus {
     let line = "the same words in the same order, again and again; ";
     Corpus::split(line.repeat(80).into_bytes(), 0.2).unwrap()
 }
 
-/// A model of every kind that has learned a little, and its configuration.
-fn trained(preset: Preset, out: &Path) -> Config {
+/// A short run of a small model.
+pub(crate) fn configured(preset: Preset) -> Config {
     let mut config = Config {
         lct_gpt: ModelConfig { context: 16, d_model: 32, heads: 2, ..ModelConfig::default() },
         ..Config::default()
@@ -41,14 +41,19 @@ fn trained(preset: Preset, out: &Path) -> Config {
     config.train.warmup = 5;
     config.train.eval_every = 0;
     config.train.checkpoint_every = 0;
-    let config = preset.of(&config);
-    let mut trainer = Trainer::new(&config, corpus(), &flex()).unwrap();
-    let options = RunOptions { out: out.to_owned(), budget: None, quiet: true };
-    run(&mut trainer, &options, &AtomicBool::new(false)).unwrap();
-    config
+    preset.of(&config)
 }
 
-fn needs(checkpoint: &Checkpoint) -> f64 {
+/// The checkpoint of a model that has learned a little, in `out`.
+pub(crate) fn trained(config: &Config, out: &Path) -> Checkpoint {
+    let mut trainer = Trainer::new(config, corpus(), &flex()).unwrap();
+    let options = RunOptions { out: out.to_owned(), budget: None, quiet: true };
+    run(&mut trainer, &options, &AtomicBool::new(false)).unwrap();
+    Checkpoint::read(&checkpoint_path(out)).unwrap()
+}
+
+/// Bits per byte.
+pub(crate) fn needs(checkpoint: &Checkpoint) -> f64 {
     let model = checkpoint.model(&flex()).unwrap().valid();
     bits_per_byte(&model, &corpus().validation, 32, &flex()).unwrap()
 }
@@ -57,8 +62,7 @@ fn needs(checkpoint: &Checkpoint) -> f64 {
 fn models_of_every_kind_in_fewer_bits() {
     for preset in [Preset::Attention, Preset::LctGpt, Preset::BkExperts, Preset::SpectralFull] {
         let out = tempfile::tempdir().unwrap();
-        trained(preset, out.path());
-        let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
+        let checkpoint = trained(&configured(preset), out.path());
         let before = needs(&checkpoint);
         for (precision, cost, smaller) in [
             (Precision::Uniform(Bits::Eight), 0.01, 2.4),
@@ -107,9 +111,8 @@ fn numbers(model: &Model) -> HashMap<String, Vec<f64>> {
 fn a_device_with_kernels_keeps_maps_packed() {
     let Some(wgpu) = wgpu() else { return };
     let out = tempfile::tempdir().unwrap();
-    trained(Preset::Attention, out.path());
+    let checkpoint = trained(&configured(Preset::Attention), out.path());
     let path = out.path().join("small.safetensors");
-    let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
     checkpoint.quantize(&path, &QuantizeOptions::default()).unwrap();
     let small = Checkpoint::read(&path).unwrap();
     let [floats, packed] = [flex(), wgpu].map(|device| small.model(&device).unwrap().valid());
@@ -160,8 +163,8 @@ fn maps_are_packed_output_by_output_and_vectors_are_not() {
 #[test]
 fn quantised_checkpoints_are_for_generation() {
     let out = tempfile::tempdir().unwrap();
-    let config = trained(Preset::Attention, out.path());
-    let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
+    let config = configured(Preset::Attention);
+    let checkpoint = trained(&config, out.path());
     let path = out.path().join("small.safetensors");
     checkpoint.quantize(&path, &QuantizeOptions::default()).unwrap();
     let small = Checkpoint::read(&path).unwrap();

@@ -11,6 +11,7 @@ mod layers;
 mod model;
 mod qmatmul;
 mod quantize;
+mod quantize_aware;
 mod resnet_bk;
 mod support;
 mod training;

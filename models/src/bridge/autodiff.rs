@@ -15,7 +15,8 @@ use burn::backend::{
 use wavecube_core::fft::Normalization;
 
 use super::{
-    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat, QmatmulBackend, Sides, TridiagBackend,
+    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat,
+    QmatmulBackend, Sides, TridiagBackend,
 };
 
 #[derive(Debug)]
@@ -256,7 +257,8 @@ impl<B: QmatmulBackend, C: CheckpointStrategy> QmatmulBackend for Autodiff<B, C>
         format: PackedFormat,
     ) -> FloatTensor<Self> {
         let node = x.node();
-        let y = B::qmatmul(x.into_primitive(), words.clone(), scales.clone(), zeros.clone(), format);
+        let y =
+            B::qmatmul(x.into_primitive(), words.clone(), scales.clone(), zeros.clone(), format);
         match Qmatmul.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(([words, scales, zeros], format), y),
             OpsKind::UnTracked(prep) => prep.finish(y),

@@ -9,15 +9,18 @@ use std::{
 };
 
 use burn::{
-    backend::{TensorMetadata, tensor::{FloatTensor, IntTensor}},
+    backend::{
+        TensorMetadata,
+        tensor::{FloatTensor, IntTensor},
+    },
     tensor::DType,
 };
 use burn_cubecl::{CubeBackend, CubeDevice, kernel::into_contiguous, tensor::CubeTensor};
 use wavecube::{
-    Attended, Attention, Complex32, Complex64, Device, QuantizedWeight, Tensor, Tridiagonal, WeightBindings, causal_convolution,
-    causal_convolution_filter_vjp, causal_convolution_vjp, frft, frft_angle_vjp, lct_causal,
-    lct_causal_param_vjp, lct_causal_vjp, lct_shear_passes, lct_shear_passes_vjp,
-    lct_shear_rate_vjp, leading_resolvent, leading_resolvent_vjp,
+    Attended, Attention, Complex32, Complex64, Device, QuantizedWeight, Tensor, Tridiagonal,
+    WeightBindings, causal_convolution, causal_convolution_filter_vjp, causal_convolution_vjp,
+    frft, frft_angle_vjp, lct_causal, lct_causal_param_vjp, lct_causal_vjp, lct_shear_passes,
+    lct_shear_passes_vjp, lct_shear_rate_vjp, leading_resolvent, leading_resolvent_vjp,
 };
 use wavecube_core::{
     Dtype, Error, Layout, Result,
@@ -26,8 +29,8 @@ use wavecube_core::{
 };
 
 use super::{
-    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat, QmatmulBackend, Sides, TridiagBackend,
-    attention, convolution, fft,
+    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat,
+    QmatmulBackend, Sides, TridiagBackend, attention, convolution, fft,
     lct::Transform,
     matrix::{CausalKernel, Rates, grid},
     plain, qmatmul, tridiag,

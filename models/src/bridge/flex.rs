@@ -2,7 +2,9 @@
 
 use burn::backend::Flex;
 
-use super::{AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, QmatmulBackend, TridiagBackend};
+use super::{
+    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, QmatmulBackend, TridiagBackend,
+};
 
 impl AttentionBackend for Flex {}
 impl ConvolutionBackend for Flex {}

@@ -1,7 +1,10 @@
 //! Operands on the host, for the bodies that compute there in `f64`.
 
 use burn::{
-    backend::{Backend, TensorMetadata, tensor::{FloatTensor, IntTensor}},
+    backend::{
+        Backend, TensorMetadata,
+        tensor::{FloatTensor, IntTensor},
+    },
     tensor::{TensorData, try_read_sync},
 };
 use num_complex::Complex64;

@@ -170,8 +170,8 @@ pub fn qmatmul<const D: usize>(x: Tensor<D>, weight: &PackedTensor) -> Result<Te
         let expected = "the inputs of the weight in every row";
         return Err(Error::Length { op: "qmatmul", argument: "x", expected, found });
     }
-    let [words, scales, zeros] = [&weight.words, &weight.scales, &weight.zeros]
-        .map(|part| part.val().into_dispatch());
+    let [words, scales, zeros] =
+        [&weight.words, &weight.scales, &weight.zeros].map(|part| part.val().into_dispatch());
     let y = <Dispatch as QmatmulBackend>::qmatmul(
         x.into_dispatch(),
         words,

@@ -24,8 +24,8 @@ use burn::{
 pub use attention::{CausalSelfAttention, KeysAndValues, SequenceContext};
 pub use experts::{Experts, ExpertsConfig, Routing};
 pub use lct::{Axis, ComplexToReal, Form, LctConfig, LctLayer, ParameterForm, Start};
-pub(crate) use linear::linear;
 pub use linear::Linear;
+pub(crate) use linear::linear;
 pub use mlp::{Glu, Mlp};
 pub use norm::{Norm, NormKind};
 pub use resolvent::{Hopping, ResolventConfig, ResolventForm, ResolventMixer, blended};
