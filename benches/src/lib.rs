@@ -3,6 +3,7 @@
 //! for one case an operation, in a minute or two.
 
 mod copy;
+mod matmul;
 mod peer;
 mod record;
 
@@ -16,7 +17,7 @@ use wavecube_testing::{
     devices, has,
 };
 
-pub use record::{Record, header, write};
+pub use record::{Other, Record, header, write};
 
 /// Runs of which the median counts, and those before them that warm up. Slow ones get fewer: both kinds
 /// end early when they have taken this many seconds.
@@ -87,6 +88,7 @@ impl<'a> Bench<'a> {
             peer: None,
             peer_ms: None,
             ratio: None,
+            others: Vec::new(),
         }
     }
 
@@ -117,11 +119,16 @@ impl<'a> Bench<'a> {
             });
         });
         let record = self.time(case, &prepared, error?);
-        let peer = peer::of(self.device, case);
+        let mut peers = peer::of(self.device, case).into_iter().map(|(peer, seconds)| {
+            let peer_ms = seconds * 1e3;
+            Other { peer, peer_ms, ratio: peer_ms / record.ms }
+        });
+        let first = peers.next();
         Some(Record {
-            peer_ms: peer.as_ref().map(|(_, seconds)| seconds * 1e3),
-            ratio: peer.as_ref().map(|(_, seconds)| seconds * 1e3 / record.ms),
-            peer: peer.map(|(name, _)| name),
+            peer_ms: first.as_ref().map(|first| first.peer_ms),
+            ratio: first.as_ref().map(|first| first.ratio),
+            peer: first.map(|first| first.peer),
+            others: peers.collect(),
             ..record
         })
     }

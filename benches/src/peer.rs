@@ -5,14 +5,6 @@ use std::{hint::black_box, time::Instant};
 
 use cubecl::{prelude::*, std::tensor::TensorHandle, zspace::Shape};
 use cubek_fft::{CfftBindings, FftMode, cfft_launch_any_size};
-use cubek_matmul::{
-    definition::{MatmulElems, MatmulGlobalElems},
-    launch::launch_ref,
-    multi_level,
-    routine::BlueprintStrategy,
-    strategy::Strategy,
-};
-use cubek_std::InputBinding;
 use rustfft::{FftPlanner, num_complex::Complex32};
 use wavecube::{CacheStorage, Device, Dtype, Normalization, Tensor, Tridiagonal};
 use wavecube_testing::{
@@ -20,13 +12,21 @@ use wavecube_testing::{
     catalogue::{self, Case, Peer, tridiag::Task},
 };
 
-use crate::median_seconds;
+use crate::{matmul, median_seconds};
 
-/// The peer of a case and the seconds it takes, where there is one.
-pub(crate) fn of(device: &Device, case: &Case) -> Option<(String, f64)> {
+/// The peers of a case and the seconds that they take, the first the one that counts.
+pub(crate) fn of(device: &Device, case: &Case) -> Vec<(String, f64)> {
+    match case.peer {
+        Peer::Matmul { k, bits } => matmul::seconds(device, [case.rows, case.n, k], bits),
+        _ => one(device, case).into_iter().collect(),
+    }
+}
+
+/// The peer of a case that has one.
+fn one(device: &Device, case: &Case) -> Option<(String, f64)> {
     let Case { dtype, rows, n, peer, .. } = *case;
     match peer {
-        Peer::Nothing => None,
+        Peer::Nothing | Peer::Matmul { .. } => None,
         Peer::Serial => {
             let seconds = tridiag_seconds(device, case, Task::of(case.op)?, Tridiagonal::serially);
             Some(("serial, one unit a sequence".into(), seconds))
@@ -42,7 +42,6 @@ pub(crate) fn of(device: &Device, case: &Case) -> Option<(String, f64)> {
             let seconds = median_seconds(|| prepared.call().expect("as the case"));
             Some(("our own decoding from a cache of the same type".into(), seconds))
         }
-        Peer::FloatMatmul => float_matmul_seconds(device, rows, n),
         Peer::Fft if device.limits().serial => {
             Some(("rustfft, one core".into(), rustfft_seconds(rows, n)))
         }
@@ -125,51 +124,6 @@ fn cubek_seconds(device: &Device, rows: usize, n: usize) -> f64 {
     let written = last.read::<f32>().expect("the peer ran");
     assert!(written.iter().all(|v| v.is_finite()), "the peer wrote every element");
     seconds
-}
-
-/// The quickest of cubek's products in `f32` that any device has, of `rows` rows with a square weight of side
-/// `n`, of which each output's inputs lie together, as in ours.
-fn float_matmul_seconds(device: &Device, rows: usize, n: usize) -> Option<(String, f64)> {
-    let client = device.client();
-    let f32_type = f32::elem_type_native();
-    let part = |shape: [usize; 2], values: &[f32]| {
-        let handle = client.create_from_slice(f32::as_bytes(values));
-        TensorHandle::new_contiguous(Shape::from(shape.to_vec()), handle, f32_type)
-    };
-    let ones = |rows: usize| vec![1.0f32; rows * n];
-    let (x, mut weight) = (part([rows, n], &ones(rows)), part([n, n], &ones(n)));
-    weight.metadata.swap(0, 1);
-    let strategies = [
-        ("simple", multi_level::Strategy::SimpleUnit(BlueprintStrategy::default())),
-        ("gemv", multi_level::Strategy::GemvUnitPerpendicular(BlueprintStrategy::default())),
-        ("naive", multi_level::Strategy::Naive),
-    ];
-    let timed = strategies.into_iter().filter_map(|(name, strategy)| {
-        let strategy = Strategy::MultiLevel(strategy);
-        let out = part([rows, n], &vec![f32::NAN; rows * n]);
-        let layout = wavecube::Layout::contiguous(&[rows, n]);
-        let last =
-            Tensor::from_handle(device, out.handle.clone(), Dtype::F32, false, layout).ok()?;
-        let launch = || {
-            let mut types = MatmulElems::from_globals(&MatmulGlobalElems {
-                lhs: f32_type,
-                rhs: f32_type,
-                out: f32_type,
-            });
-            let x = InputBinding::new(x.clone().binding(), f32_type);
-            let weight = InputBinding::new(weight.clone().binding(), f32_type);
-            launch_ref(&strategy, client, x, weight, out.clone().binding(), &mut types).ok()
-        };
-        launch()?;
-        // One that the device cannot run leaves NaN.
-        let right = last.read::<f32>().ok()?.iter().all(|v| *v == n as f32);
-        let run = || {
-            launch();
-            last.clone()
-        };
-        right.then(|| (format!("cubek-matmul in f32, {name}"), median_seconds(run)))
-    });
-    timed.min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 /// Another of our recursions: one unit a sequence is what the published kernel of the model does.

@@ -35,6 +35,20 @@ pub struct Record {
     pub peer_ms: Option<f64>,
     /// Its time over ours: above 1 we are faster.
     pub ratio: Option<f64>,
+    /// Further peers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Other>,
+}
+
+/// A peer beside the first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Other {
+    /// Its name.
+    pub peer: String,
+    /// Its milliseconds.
+    pub peer_ms: f64,
+    /// Its time over ours.
+    pub ratio: f64,
 }
 
 impl Record {
@@ -67,7 +81,11 @@ impl fmt::Display for Record {
             100.0 * self.copy_fraction,
             number(self.peer_ms),
             number(self.ratio),
-        )
+        )?;
+        for Other { peer, peer_ms, ratio } in &self.others {
+            write!(f, "\n  {peer:84} {peer_ms:>9.2} {ratio:>6.2}")?;
+        }
+        Ok(())
     }
 }
 

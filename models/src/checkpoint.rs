@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleVisitor, Param, Reparameterizer},
     tensor::{Device, Tensor, TensorData},
 };
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View, tensor::TensorView};
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use wavecube_core::quant::{self, PackedWeight};
 
 use crate::{
+    bridge::{self, PackedTensor},
     config::Config,
     model::{Architecture, Model},
     optimizer::{FlatAdamW, Moments},
@@ -299,8 +300,8 @@ impl Checkpoint {
 
     /// Checks that this checkpoint continues a run of `config`.
     ///
-    /// The text, the number of steps and the intervals may differ; the model, the batches and the
-    /// optimiser may not.
+    /// The text, the number of steps, the intervals and the bits that are trained for may differ; the model, the
+    /// batches and the optimiser may not.
     ///
     /// # Errors
     ///
@@ -315,7 +316,15 @@ impl Checkpoint {
         let essential = |config: &Config| -> Result<serde_json::Value> {
             let used = config.model;
             let mut value = serde_json::to_value(config)?;
-            let free = ["steps", "log_every", "eval_every", "eval_sequences", "checkpoint_every"];
+            let free = [
+                "steps",
+                "log_every",
+                "eval_every",
+                "eval_sequences",
+                "checkpoint_every",
+                "quantize_aware",
+                "quantize_group",
+            ];
             if let Some(train) = value.get_mut("train").and_then(|train| train.as_object_mut()) {
                 for key in free {
                     train.remove(key);
@@ -342,7 +351,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The model with the weights of the checkpoint.
+    /// The model with the weights of the checkpoint. Where a device multiplies packed maps, those of a quantised
+    /// checkpoint stay packed there; what else it has packed becomes numbers.
     ///
     /// # Errors
     ///
@@ -352,8 +362,9 @@ impl Checkpoint {
         let model = Model::new(&self.config, &mut Random::new(0), device)?;
         let packed = if self.quantized { quant::from_bytes(&self.bytes)? } else { Vec::new() };
         let packed = packed.into_iter().collect();
-        let mut loader = Loader { tensors: &tensors, packed, path: Vec::new(), failure: None };
-        let model = model.map(&mut loader);
+        let keeps_packed = bridge::multiplies_packed(device);
+        let mut loader = Loader { tensors: &tensors, packed, keeps_packed, failure: None };
+        let model = model.apply_reparameterization(&mut loader);
         match loader.failure {
             Some(failure) => {
                 Err(failure).with_context(|| format!("in the checkpoint {}", self.path.display()))
@@ -421,45 +432,52 @@ fn floats(name: &str, view: &TensorView<'_>) -> Result<TensorData> {
 struct Loader<'a> {
     tensors: &'a SafeTensors<'a>,
     packed: HashMap<String, PackedWeight>,
-    path: Vec<String>,
+    keeps_packed: bool,
     failure: Option<anyhow::Error>,
 }
 
 impl Loader<'_> {
-    fn read(&self, shape: &[usize]) -> Result<TensorData> {
-        let name = format!("model.{}", self.path.join("."));
-        if let Some(weight) = self.packed.get(&name) {
-            return Ok(TensorData::new(quantize::unpack(&name, weight, shape)?, shape));
+    /// The numbers of a parameter.
+    fn read(&self, name: &str, shape: &[usize]) -> Result<TensorData> {
+        if let Some(weight) = self.packed.get(name) {
+            return Ok(TensorData::new(quantize::unpack(name, weight, shape)?, shape));
         }
-        let view =
-            self.tensors.tensor(&name).map_err(|_| anyhow::anyhow!("`{name}` is missing"))?;
+        let view = self.tensors.tensor(name).map_err(|_| anyhow::anyhow!("`{name}` is missing"))?;
         ensure!(
             view.shape() == shape,
             "`{name}` has shape {:?}, the model needs {shape:?}",
             view.shape()
         );
-        floats(&name, &view)
+        floats(name, &view)
     }
 }
 
-impl ModuleMapper for Loader<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
+impl Reparameterizer for &mut Loader<'_> {
+    type Reparam = PackedTensor;
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match self.read(&param.shape().to_vec()) {
-            Ok(data) => param.map(|old| {
-                let new = Tensor::from_data(data, &old.device());
-                if old.is_autodiff() { new.require_grad() } else { new }
-            }),
+    fn reparameterize<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<PackedTensor>) {
+        let name = format!("model.{path}");
+        let shape = param.shape().to_vec();
+        let weight = self.packed.get(&name).filter(|_| self.keeps_packed);
+        if let Some(weight) = weight.filter(|weight| quantize::is_map(&name, weight, &shape)) {
+            let packed = PackedTensor::upload(weight, &param.device());
+            return (param.map(|old| Tensor::empty([0; D], &old.device())), Some(packed));
+        }
+        match self.read(&name, &shape) {
+            Ok(data) => {
+                let loaded = param.map(|old| {
+                    let new = Tensor::from_data(data, &old.device());
+                    if old.is_autodiff() { new.require_grad() } else { new }
+                });
+                (loaded, None)
+            }
             Err(failure) => {
                 self.failure.get_or_insert(failure);
-                param
+                (param, None)
             }
         }
     }

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{byte_spectral, lct_gpt, model::Architecture, resnet_bk};
+use crate::{
+    byte_spectral, lct_gpt, model::Architecture, quantize_aware::QuantizeAware, resnet_bk,
+};
 
 /// One run: model, text, training.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -72,6 +74,10 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Seed of the parameters and of the batches.
     pub seed: u64,
+    /// The bits that the model is trained for: `none`, `w4` or `w8`.
+    pub quantize_aware: QuantizeAware,
+    /// Neighbours that share a scale there: 32, 64, 128, or 0 for a whole channel.
+    pub quantize_group: usize,
     /// Steps between log lines.
     pub log_every: usize,
     /// Steps between evaluations on the held-out text; 0 evaluates at the end only.
@@ -96,6 +102,8 @@ impl Default for TrainConfig {
             beta2: 0.99,
             clip: 1.0,
             seed: 1,
+            quantize_aware: QuantizeAware::None,
+            quantize_group: 32,
             log_every: 10,
             eval_every: 250,
             eval_sequences: 64,
@@ -187,6 +195,7 @@ impl Config {
         for (key, value) in shares {
             ensure!((0.0..1.0).contains(&value), "{key} must be in [0, 1), it is {value}");
         }
+        train.quantize_aware.options(train.quantize_group)?;
         if !(self.data.validation > 0.0 && self.data.validation < 1.0) {
             bail!(
                 "data.validation must lie between 0 and 1, it is {}: it is the share of the text \

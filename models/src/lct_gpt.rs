@@ -6,7 +6,6 @@
 
 use burn::{
     module::{Module, Param},
-    nn::Linear,
     tensor::{Device, Int, Tensor},
 };
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use wavecube_core::{Error, Result};
 use crate::{
     flops::{Flops, Part},
     layers::{
-        CausalSelfAttention, KeysAndValues, LctConfig, LctLayer, Mlp, Norm, NormKind,
+        CausalSelfAttention, KeysAndValues, LctConfig, LctLayer, Linear, Mlp, Norm, NormKind,
         SequenceContext, linear, normal_matrix,
     },
     model::cross_entropy,

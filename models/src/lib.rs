@@ -42,6 +42,7 @@ pub mod model;
 pub mod optimizer;
 pub mod presets;
 pub mod quantize;
+pub mod quantize_aware;
 pub mod random;
 pub mod resnet_bk;
 pub mod speed;

@@ -4,6 +4,10 @@
 //! stay as they are. The result is a checkpoint that generates; what training needs is left out.
 
 use anyhow::{Result, ensure};
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    tensor::{Int, Tensor},
+};
 use wavecube_core::quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme};
 
 /// How many bits a matrix gets.
@@ -33,6 +37,11 @@ impl Default for QuantizeOptions {
 }
 
 impl QuantizeOptions {
+    /// Whether a parameter is packed.
+    pub(crate) fn packs(self, name: &str, shape: &[usize]) -> bool {
+        self.scheme(name, shape).is_some()
+    }
+
     /// The scheme of a parameter, or nothing where it stays as it is.
     fn scheme(self, name: &str, shape: &[usize]) -> Option<Scheme> {
         let embeds = name.ends_with(".embedding");
@@ -92,6 +101,29 @@ pub fn pack<'a>(
         }
     }
     Ok(packed)
+}
+
+/// Whether a packed parameter of a shape is a linear map, `[inputs, outputs]`, whose products read its codes.
+pub(crate) fn is_map(name: &str, weight: &PackedWeight, shape: &[usize]) -> bool {
+    matches!(*shape, [inputs, outputs] if weight.shape() == [outputs, inputs])
+        && name.ends_with(".weight")
+}
+
+/// The bytes that the parameters of a module take on its device.
+pub fn parameter_bytes<M: Module>(module: &M) -> usize {
+    #[derive(Default)]
+    struct Visitor(usize);
+    impl ModuleVisitor for Visitor {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 += param.shape().num_elements() * param.dtype().size();
+        }
+        fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+            self.0 += param.shape().num_elements() * param.dtype().size();
+        }
+    }
+    let mut visitor = Visitor::default();
+    module.visit(&mut visitor);
+    visitor.0
 }
 
 /// The numbers of a packed parameter, in the order of its `shape`.

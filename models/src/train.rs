@@ -21,6 +21,7 @@ use crate::{
     metrics::{Metrics, Record},
     model::{Losses, Model, Statistic},
     optimizer::{FlatAdamW, clip_global_norm, flat_gradients},
+    quantize_aware::rounded,
     random::Random,
 };
 
@@ -105,17 +106,27 @@ impl Trainer {
         &self.progress
     }
 
+    /// The model as its forward pass is: what fewer bits would leave of it, where it is trained for that.
+    fn seen(&self) -> Result<Model> {
+        let train = &self.config.train;
+        match train.quantize_aware.options(train.quantize_group)? {
+            Some(options) => rounded(&self.model, &options),
+            None => Ok(self.model.clone()),
+        }
+    }
+
     /// One optimiser step; `share` is how much of the run is over, from 0 to 1.
     ///
     /// # Errors
     ///
-    /// When a transform parameter is no longer finite.
+    /// When a transform parameter is no longer finite, or a weight where the model is trained for fewer bits.
     pub fn step(&mut self, share: f64) -> Result<StepReport> {
         let train = &self.config.train;
         let context = self.config.context();
         let rounds = train.accumulation;
         let mut gradients: Option<crate::optimizer::Flat> = None;
         let mut total: Option<Tensor<1>> = None;
+        let seen = self.seen()?;
         for _ in 0..rounds {
             let batch = Batch::sample(
                 &self.corpus.train,
@@ -124,7 +135,7 @@ impl Trainer {
                 &mut self.random,
                 &self.device,
             );
-            let losses = self.model.losses(batch.bytes, batch.targets, &mut self.random)?;
+            let losses = seen.losses(batch.bytes, batch.targets, &mut self.random)?;
             let Losses { total: loss, nats } = losses;
             let flat = flat_gradients(loss.backward(), &self.model, &self.device);
             gradients = Some(match gradients {
@@ -165,7 +176,7 @@ impl Trainer {
     /// As for [`step`](Self::step).
     pub fn evaluate(&self, sequences: usize) -> Result<f64> {
         let device = self.device.clone().inner();
-        bits_per_byte(&self.model.valid(), &self.corpus.validation, sequences, &device)
+        bits_per_byte(&self.seen()?.valid(), &self.corpus.validation, sequences, &device)
     }
 
     /// What the parts of the model do on the first windows of the held-out text.
@@ -178,7 +189,7 @@ impl Trainer {
         let starts = even_starts(self.corpus.validation.len(), context, 8);
         let device = self.device.clone().inner();
         let batch = Batch::at(&self.corpus.validation, &starts, context, &device);
-        Ok(self.model.valid().statistics(batch.bytes)?)
+        Ok(self.seen()?.valid().statistics(batch.bytes)?)
     }
 
     /// Writes a checkpoint.

@@ -59,7 +59,8 @@ pub use mixing::{
 };
 pub use qmatmul::{
     Number, QmatmulOptions, QmatmulPlan, QmatmulStrategy, QuantizedComplexWeight, QuantizedWeight,
-    qmatmul, qmatmul_complex, qmatmul_complex_vjp, qmatmul_into, qmatmul_vjp, qmatmul_with,
+    WeightBindings, qmatmul, qmatmul_complex, qmatmul_complex_vjp, qmatmul_into, qmatmul_vjp,
+    qmatmul_with,
 };
 pub use spectral_filter::{spectral_filter, spectral_filter_table_vjp, spectral_filter_vjp};
 pub use tensor::{Element, Tensor};

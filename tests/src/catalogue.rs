@@ -58,8 +58,14 @@ pub enum Peer {
     Whole,
     /// The same decoding from a cache that holds numbers as they are.
     Unquantised,
-    /// The product with a square weight in floats, by another library.
-    FloatMatmul,
+    /// The product with a weight of as many results from `k` inputs, by another library: in floats, and with codes
+    /// of as many bits.
+    Matmul {
+        /// Inputs of a result.
+        k: usize,
+        /// Bits of a code.
+        bits: u32,
+    },
 }
 
 type Prepare = dyn Fn(&Device, &mut Rng) -> Result<Prepared> + Send + Sync;

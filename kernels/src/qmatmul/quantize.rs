@@ -92,12 +92,15 @@ fn scale_bits(scale: f32, scale_type: u32) -> u32 {
     select(scale_type == 0u32, bits, select(scale_type == 1u32, half, upper))
 }
 
-/// The scale, as its bits, and the zero point of every group: one unit a group, along its weights.
+/// The scale, as its bits, and the zero point of every group: one unit a group, along its weights. Whoever finds a
+/// weight that is not finite, or a range beyond the type of scales, writes the same 1 into the first or second word of
+/// `faults`.
 #[cube(launch_unchecked)]
 fn ranges<F: Float>(
     values: &[F],
     scales: &mut [u32],
     zeros: &mut [u32],
+    faults: &mut [u32],
     rows: &Rows,
     groups: usize,
     group_len: usize,
@@ -111,17 +114,30 @@ fn ranges<F: Float>(
         let first = ABSOLUTE_POS % groups * group_len;
         let mut low = f32::new(0.0);
         let mut high = f32::new(0.0);
+        // By their bits: a driver may take for granted that numbers are finite.
+        let mut magnitude = 0u32;
         for k in first..min(first + group_len, rows.k) {
             let value = f32::cast_from(element::<F>(values, rows, row, k));
             low = min(low, value);
             high = max(high, value);
+            magnitude = max(magnitude, u32::reinterpret(value) & 0x7fff_ffffu32);
+        }
+        if magnitude >= 0x7f80_0000u32 {
+            faults[0] = 1u32;
         }
         let stored = asymmetric == 1u32;
         let middle = comptime!((1u32 << (bits - 1)) as f32);
-        let range = select(stored, high - low, max(high, -low));
-        let steps = select(stored, f32::new(2.0 * middle - 1.0), f32::new(middle - 1.0));
+        let half = f32::new(0.5);
+        // Halved before the difference, which may exceed the largest number.
+        let range = select(stored, half * high - half * low, max(high, -low));
+        let steps = select(stored, f32::new(middle - 0.5), f32::new(middle - 1.0));
         let least = select(scale_type == 1u32, f32::new(5.960_464_5e-8), f32::new(1.2e-38));
         let wanted = select(range > f32::new(0.0), max(range / steps, least), f32::new(1.0));
+        // What rounds to infinity in the type: 65520 does in f16.
+        let short = select(scale_type == 1u32, 0x477f_f000u32, 0x7f7f_8000u32);
+        if u32::reinterpret(wanted) >= select(scale_type == 0u32, 0x7f80_0000u32, short) {
+            faults[1] = 1u32;
+        }
         let stored_scale = scale_bits(wanted, scale_type);
         scales[ABSOLUTE_POS] = stored_scale;
         let steps_below = -low / decoded(stored_scale, scale_type);
@@ -273,10 +289,9 @@ impl ConversionPlan {
     }
 }
 
-/// Enqueues quantisation to the nearest of a weight that lies on the device. What is not finite gives codes of no
-/// meaning, and a range beyond `f16` the largest scale: the host's [`PackedWeight::quantize`] refuses both.
-///
-/// [`PackedWeight::quantize`]: wavecube_core::quant::PackedWeight::quantize
+/// Enqueues quantisation to the nearest of a weight that lies on the device. Two words tell afterwards whether the
+/// result means anything: the first is 1 if a value was not finite, the second if a group's range was beyond what the
+/// type of scales expresses.
 ///
 /// # Errors
 /// [`Error::Length`] if a buffer is too short, or a row too long for this way.
@@ -285,7 +300,7 @@ pub fn quantize_launch(
     values: &Handle,
     weight: &WeightBindings,
     plan: &ConversionPlan,
-) -> Result<()> {
+) -> Result<Handle> {
     let ConversionPlan { op, scheme, shape: [n, k], dtype } = *plan;
     if k > MOST_INPUTS {
         let expected = "at most 60000 inputs; quantise on the host beyond";
@@ -295,6 +310,7 @@ pub fn quantize_launch(
     holds_weight(op, weight, scheme, plan.shape)?;
     let groups = scheme.group.count(k);
     let [scales, zeros] = [(); 2].map(|()| client.empty(4 * n * groups));
+    let faults = client.create_from_slice(&[0; 8]);
     let (cubes, dim) = flat(op, client, n * groups)?;
     let scale_type = match scheme.scale {
         ScaleType::F32 => 0,
@@ -311,6 +327,7 @@ pub fn quantize_launch(
             buffer(values, dtype, 1),
             buffer(&scales, Dtype::F32, 1),
             buffer(&zeros, Dtype::F32, 1),
+            buffer(&faults, Dtype::F32, 1),
             plan.rows(),
             groups,
             scheme.group.len(k),
@@ -357,7 +374,7 @@ pub fn quantize_launch(
             elem_type(dtype),
         );
     }
-    Ok(())
+    Ok(faults)
 }
 
 /// Enqueues the way back: the weights that codes stand for, contiguous, `[n, k]`.

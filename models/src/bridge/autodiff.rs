@@ -10,12 +10,13 @@ use burn::backend::{
         grads::Gradients,
         ops::{Backward, Ops, OpsKind, unary},
     },
-    tensor::FloatTensor,
+    tensor::{FloatTensor, IntTensor},
 };
 use wavecube_core::fft::Normalization;
 
 use super::{
-    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, Sides, TridiagBackend,
+    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat,
+    QmatmulBackend, Sides, TridiagBackend,
 };
 
 #[derive(Debug)]
@@ -229,5 +230,38 @@ impl<B: AttentionBackend, C: CheckpointStrategy> AttentionBackend for Autodiff<B
             OpsKind::UnTracked(prep) => prep.finish(out),
         };
         (tracked, constant)
+    }
+}
+
+#[derive(Debug)]
+struct Qmatmul;
+
+impl<B: QmatmulBackend> Backward<B, 1> for Qmatmul {
+    /// Words, scales and zero points of the weight, and what they mean.
+    type State = ([IntTensor<B>; 3], PackedFormat);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let ([words, scales, zeros], format) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| {
+            B::qmatmul_vjp(grad, words, scales, zeros, format)
+        });
+    }
+}
+
+impl<B: QmatmulBackend, C: CheckpointStrategy> QmatmulBackend for Autodiff<B, C> {
+    fn qmatmul(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        scales: IntTensor<Self>,
+        zeros: IntTensor<Self>,
+        format: PackedFormat,
+    ) -> FloatTensor<Self> {
+        let node = x.node();
+        let y =
+            B::qmatmul(x.into_primitive(), words.clone(), scales.clone(), zeros.clone(), format);
+        match Qmatmul.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(([words, scales, zeros], format), y),
+            OpsKind::UnTracked(prep) => prep.finish(y),
+        }
     }
 }

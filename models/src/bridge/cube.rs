@@ -9,15 +9,18 @@ use std::{
 };
 
 use burn::{
-    backend::{TensorMetadata, tensor::FloatTensor},
+    backend::{
+        TensorMetadata,
+        tensor::{FloatTensor, IntTensor},
+    },
     tensor::DType,
 };
 use burn_cubecl::{CubeBackend, CubeDevice, kernel::into_contiguous, tensor::CubeTensor};
 use wavecube::{
-    Attended, Attention, Complex32, Complex64, Device, Tensor, Tridiagonal, causal_convolution,
-    causal_convolution_filter_vjp, causal_convolution_vjp, frft, frft_angle_vjp, lct_causal,
-    lct_causal_param_vjp, lct_causal_vjp, lct_shear_passes, lct_shear_passes_vjp,
-    lct_shear_rate_vjp, leading_resolvent, leading_resolvent_vjp,
+    Attended, Attention, Complex32, Complex64, Device, QuantizedWeight, Tensor, Tridiagonal,
+    WeightBindings, causal_convolution, causal_convolution_filter_vjp, causal_convolution_vjp,
+    frft, frft_angle_vjp, lct_causal, lct_causal_param_vjp, lct_causal_vjp, lct_shear_passes,
+    lct_shear_passes_vjp, lct_shear_rate_vjp, leading_resolvent, leading_resolvent_vjp,
 };
 use wavecube_core::{
     Dtype, Error, Layout, Result,
@@ -26,11 +29,11 @@ use wavecube_core::{
 };
 
 use super::{
-    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, Sides, TridiagBackend,
-    attention, convolution, fft,
+    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat,
+    QmatmulBackend, Sides, TridiagBackend, attention, convolution, fft,
     lct::Transform,
     matrix::{CausalKernel, Rates, grid},
-    plain, tridiag,
+    plain, qmatmul, tridiag,
 };
 
 /// The device of a tensor with its caches of plans and tables, which live as long as the program.
@@ -297,6 +300,40 @@ impl TridiagBackend for CubeBackend {
             Some(gradients) => gradients,
             None => tridiag::plain_resolvent_vjp::<Self>(&kept, &p, grad, sides),
         }
+    }
+}
+
+/// The parts of a packed weight as one of `wavecube`.
+fn packed(device: &Device, parts: &[CubeTensor; 3], format: PackedFormat) -> QuantizedWeight {
+    let [words, scales, zeros] = parts.each_ref().map(|part| part.handle.clone());
+    let zeros = (!format.scheme.symmetric).then_some(zeros);
+    let bindings = WeightBindings { words, scales, zeros };
+    QuantizedWeight::from_bindings(device, format.scheme, format.shape, bindings)
+}
+
+impl QmatmulBackend for CubeBackend {
+    fn qmatmul(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        scales: IntTensor<Self>,
+        zeros: IntTensor<Self>,
+        format: PackedFormat,
+    ) -> FloatTensor<Self> {
+        let parts = [words, scales, zeros].map(into_contiguous);
+        run(x, false, |x| wavecube::qmatmul(x, &packed(x.device(), &parts, format)))
+            .unwrap_or_else(|x| qmatmul::plain_qmatmul::<Self>(x, parts, format))
+    }
+
+    fn qmatmul_vjp(
+        grad: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        scales: IntTensor<Self>,
+        zeros: IntTensor<Self>,
+        format: PackedFormat,
+    ) -> FloatTensor<Self> {
+        let parts = [words, scales, zeros].map(into_contiguous);
+        run(grad, false, |grad| wavecube::qmatmul_vjp(grad, &packed(grad.device(), &parts, format)))
+            .unwrap_or_else(|grad| qmatmul::plain_qmatmul_vjp::<Self>(grad, parts, format))
     }
 }
 

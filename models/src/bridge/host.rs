@@ -1,7 +1,10 @@
 //! Operands on the host, for the bodies that compute there in `f64`.
 
 use burn::{
-    backend::{Backend, TensorMetadata, tensor::FloatTensor},
+    backend::{
+        Backend, TensorMetadata,
+        tensor::{FloatTensor, IntTensor},
+    },
     tensor::{TensorData, try_read_sync},
 };
 use num_complex::Complex64;
@@ -9,6 +12,12 @@ use num_complex::Complex64;
 pub(super) fn numbers<B: Backend>(x: FloatTensor<B>) -> Vec<f64> {
     let data = try_read_sync(B::float_into_data(x)).and_then(std::result::Result::ok);
     data.expect("the device can be read").iter::<f64>().collect()
+}
+
+/// Integers of 32 bits, by their bits.
+pub(super) fn words<B: Backend>(x: IntTensor<B>) -> Vec<u32> {
+    let data = try_read_sync(B::int_into_data(x)).and_then(std::result::Result::ok);
+    data.expect("the device can be read").iter::<i64>().map(|word| word as u32).collect()
 }
 
 /// The complex numbers of `[.., 2]`.

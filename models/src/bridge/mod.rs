@@ -8,6 +8,7 @@
 //! | [`FftBackend`] | [`fft()`], [`ifft`], [`rfft`], [`irfft`] |
 //! | [`LctBackend`] | [`lct()`] with an [`LctPlan`]: shear, causal and fractional transforms of learned parameters |
 //! | [`ConvolutionBackend`] | [`causal_convolution`] of lines with a filter a channel |
+//! | [`QmatmulBackend`] | [`qmatmul()`] with a weight of 4 or 8 bits, a [`PackedTensor`] |
 //! | [`TridiagBackend`] | [`resolvent`] of tridiagonal operators, of all elements or causal ([`Sides`]) |
 //!
 //! A complex tensor is a real tensor whose last axis is the pair (re, im): `[.., n, 2]` is `n`
@@ -37,6 +38,7 @@ mod flex;
 mod host;
 mod lct;
 mod plain;
+mod qmatmul;
 mod tridiag;
 
 pub mod matrix;
@@ -45,5 +47,6 @@ pub use attention::{AttentionBackend, attention};
 pub use convolution::{ConvolutionBackend, causal_convolution};
 pub use fft::{FftBackend, fft, ifft, irfft, rfft};
 pub use lct::{LctBackend, LctPlan, Parameters, lct, parameters_to_host};
+pub use qmatmul::{PackedFormat, PackedTensor, QmatmulBackend, multiplies_packed, qmatmul};
 pub use tridiag::{Sides, TridiagBackend, resolvent};
 pub use wavecube_core::fft::Normalization;

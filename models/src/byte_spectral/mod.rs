@@ -9,13 +9,12 @@ mod config;
 
 use burn::{
     module::{Module, Param},
-    nn::Linear,
     tensor::{Device, Int, Tensor},
 };
 use wavecube_core::{Error, Result};
 
 use crate::{
-    layers::{CausalStream, Glu, Norm, SpectralMixer, linear, normal_matrix},
+    layers::{CausalStream, Glu, Linear, Norm, SpectralMixer, linear, normal_matrix},
     lct_gpt::VOCABULARY,
     random::Random,
 };

@@ -4,13 +4,12 @@ use std::ops::Range;
 
 use burn::{
     module::Module,
-    nn::Linear,
     tensor::{Device, Tensor, TensorData},
 };
 
 use wavecube_core::Result;
 
-use super::linear;
+use super::{Linear, linear};
 use crate::{bridge::attention, random::Random};
 
 /// What every block of a model shares in one pass: the rotary tables.

@@ -2,13 +2,12 @@
 
 use burn::{
     module::{Module, Param},
-    nn::Linear,
     tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation::relu},
 };
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
-use super::linear;
+use super::{Linear, linear};
 use crate::random::Random;
 
 /// An [`Experts`] in words.

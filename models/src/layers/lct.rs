@@ -14,7 +14,6 @@ use std::{
 
 use burn::{
     module::{Module, Param},
-    nn::Linear,
     tensor::{Device, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
@@ -23,6 +22,7 @@ use wavecube_core::{
     lct::{Abcd, ShearFactors, ShearForm},
 };
 
+use super::Linear;
 use crate::bridge::{self, LctPlan, Normalization, Parameters};
 
 /// The axis that is transformed.
@@ -303,7 +303,7 @@ impl LctLayer {
             }
             let weight =
                 Param::from_data(TensorData::new(identity, [2 * d_model, d_model]), device);
-            Linear { weight, bias: None }
+            Linear::of(weight)
         });
         let grid = match config.axis {
             Axis::Channels => d_model,

@@ -2,14 +2,13 @@
 
 use burn::{
     module::Module,
-    nn::Linear,
     tensor::{
         Device, Tensor,
         activation::{relu, silu},
     },
 };
 
-use super::linear;
+use super::{Linear, linear};
 use crate::random::Random;
 
 /// `W₂ relu(W₁ x)²`, without biases.

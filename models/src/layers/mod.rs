@@ -8,6 +8,7 @@ mod attention;
 mod complex;
 mod experts;
 mod lct;
+mod linear;
 mod mlp;
 mod norm;
 mod resolvent;
@@ -17,13 +18,14 @@ mod stream;
 
 use burn::{
     module::Param,
-    nn::Linear,
     tensor::{Device, Tensor, TensorData},
 };
 
 pub use attention::{CausalSelfAttention, KeysAndValues, SequenceContext};
 pub use experts::{Experts, ExpertsConfig, Routing};
 pub use lct::{Axis, ComplexToReal, Form, LctConfig, LctLayer, ParameterForm, Start};
+pub use linear::Linear;
+pub(crate) use linear::linear;
 pub use mlp::{Glu, Mlp};
 pub use norm::{Norm, NormKind};
 pub use resolvent::{Hopping, ResolventConfig, ResolventForm, ResolventMixer, blended};
@@ -43,18 +45,6 @@ pub(crate) fn normal_matrix(
     let values: Vec<f32> =
         (0..shape[0] * shape[1]).map(|_| (random.normal() * deviation) as f32).collect();
     Param::from_data(TensorData::new(values, shape), device)
-}
-
-/// A linear map without bias, `[d_in, d_out]`, of standard deviation `gain/√d_in`.
-pub(crate) fn linear(
-    d_in: usize,
-    d_out: usize,
-    gain: f64,
-    random: &mut Random,
-    device: &Device,
-) -> Linear {
-    let deviation = gain / (d_in as f64).sqrt();
-    Linear { weight: normal_matrix([d_in, d_out], deviation, random, device), bias: None }
 }
 
 /// A vector parameter.

@@ -2,13 +2,12 @@
 
 use burn::{
     module::{Module, Param},
-    nn::Linear,
     tensor::{Device, Tensor, TensorData, activation::softplus},
 };
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
-use super::{linear, vector};
+use super::{Linear, linear, vector};
 use crate::{
     bridge::{Sides, resolvent},
     random::Random,

@@ -6,11 +6,10 @@
 
 use burn::{
     module::Module,
-    nn::Linear,
     tensor::{Device, Tensor},
 };
 
-use super::linear;
+use super::{Linear, linear};
 use crate::random::Random;
 
 /// The learned maps between two scales.

@@ -3,14 +3,13 @@
 
 use burn::{
     module::{Module, Param},
-    nn::Linear,
     tensor::{Device, Tensor, TensorData, activation::sigmoid},
 };
 use num_complex::Complex64;
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result, fft::Normalization};
 
-use super::{CausalStream, complex::Complex, linear};
+use super::{CausalStream, Linear, complex::Complex, linear};
 use crate::{
     bridge::{causal_convolution, fft, ifft},
     random::Random,

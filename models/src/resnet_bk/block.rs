@@ -2,14 +2,13 @@
 
 use burn::{
     module::{Module, Param},
-    nn::Linear,
     tensor::{Device, Tensor, activation::sigmoid},
 };
 use wavecube_core::Result;
 
 use super::{HaltingConfig, ModelConfig, Pass};
 use crate::{
-    layers::{Experts, Mlp, Norm, ResolventMixer, linear, vector},
+    layers::{Experts, Linear, Mlp, Norm, ResolventMixer, linear, vector},
     random::Random,
 };
 

@@ -16,13 +16,12 @@ mod config;
 
 use burn::{
     module::{Module, Param},
-    nn::Linear,
     tensor::{Device, Int, Tensor, activation::softmax},
 };
 use wavecube_core::{DeviceFault, Error, Result};
 
 use crate::{
-    layers::{Norm, Resample, Routing, linear, normal_matrix},
+    layers::{Linear, Norm, Resample, Routing, linear, normal_matrix},
     lct_gpt::VOCABULARY,
     model::{Losses, Statistic, cross_entropy},
     random::Random,

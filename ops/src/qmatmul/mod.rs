@@ -7,5 +7,7 @@ mod weight;
 
 pub use complex::{QuantizedComplexWeight, qmatmul_complex, qmatmul_complex_vjp};
 pub use product::{QmatmulOptions, qmatmul, qmatmul_into, qmatmul_vjp, qmatmul_with};
-pub use wavecube_kernels::qmatmul::{Number, QmatmulPlan, Strategy as QmatmulStrategy};
+pub use wavecube_kernels::qmatmul::{
+    Number, QmatmulPlan, Strategy as QmatmulStrategy, WeightBindings,
+};
 pub use weight::QuantizedWeight;

@@ -54,14 +54,26 @@ impl QuantizedWeight {
         Ok(Self { device: device.clone(), scheme, shape, bindings })
     }
 
+    /// A weight `[n, k]` over buffers that already are on the device, for instance another library's: words, scales
+    /// and zero points in the layout of [`quant`](crate::quant). Whatever uses it refuses buffers that are too short.
+    pub fn from_bindings(
+        device: &Device,
+        scheme: Scheme,
+        shape: [usize; 2],
+        bindings: WeightBindings,
+    ) -> Self {
+        Self { device: device.clone(), scheme, shape, bindings }
+    }
+
     /// Quantises a real matrix `[n, k]`, contiguous, `f16` or `f32`, that lies on the device: every weight to the
-    /// nearest code, over the whole range of its group. Values must be finite, and with scales of `f16` not beyond
-    /// what those express; [`PackedWeight::quantize`] on the host checks that, and searches for better ranges.
+    /// nearest code, over the whole range of its group; [`PackedWeight::quantize`] on the host searches for better
+    /// ranges. Waits for the device, which tells whether the values have codes.
     ///
     /// # Errors
     /// [`Error::Dtype`] for another type, [`Error::Shape`] unless there are two axes, [`Error::Strides`] if the
     /// tensor is not contiguous, [`Error::Length`] for a matrix of nothing or more than 60000 inputs,
-    /// [`Error::Limit`] if the device has no room.
+    /// [`Error::Limit`] if the device has no room, [`Error::Value`] for a value that is not finite or a range that the
+    /// type of the scales cannot express, [`Error::Device`] if a kernel has failed.
     pub fn quantize(weight: &Tensor, scheme: Scheme) -> Result<Self> {
         weight.check_complex(QUANTIZE, "weight", false)?;
         weight.check_contiguous(QUANTIZE, "weight")?;
@@ -74,7 +86,16 @@ impl QuantizedWeight {
         let [words, scales, zeros] = plan.words().map(|words| device.client().empty(4 * words));
         let zeros = (!scheme.symmetric).then_some(zeros);
         let bindings = WeightBindings { words, scales, zeros };
-        quantize_launch(device.client(), weight.handle(), &bindings, &plan)?;
+        let faults = quantize_launch(device.client(), weight.handle(), &bindings, &plan)?;
+        let faults = read(QUANTIZE, device, faults)?;
+        // The device tells that there is one, not which.
+        let (unfit, large) = (f64::NAN, f64::INFINITY);
+        let expectations = [("finite", unfit), ("within the range of the scales' type", large)];
+        for (fault, (expected, found)) in faults.into_iter().zip(expectations) {
+            if fault != 0 {
+                return Err(Error::Value { op: QUANTIZE, argument: "weight", expected, found });
+            }
+        }
         Ok(Self { device: device.clone(), scheme, shape: [n, k], bindings })
     }
 
@@ -93,18 +114,11 @@ impl QuantizedWeight {
     /// Downloads the packed weight. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::Device`] if a kernel has failed, [`Error::Value`] for a weight that was quantised on the device
-    /// from values that are not finite.
+    /// [`Error::Device`] if a kernel has failed; as [`PackedWeight::from_parts`] for a weight over buffers that hold no
+    /// such weight.
     pub fn download(&self) -> Result<PackedWeight> {
         const OP: &str = "QuantizedWeight::download";
-        let read = |handle: &Handle| {
-            let bytes = self.device.client().read_one(handle.clone());
-            let bytes = bytes.map_err(|fault| Error::Device {
-                op: OP,
-                reason: DeviceFault::Failed(format!("{fault:?}")),
-            })?;
-            Ok(bytemuck::pod_collect_to_vec(&bytes[..bytes.len() / 4 * 4]))
-        };
+        let read = |handle: &Handle| read(OP, &self.device, handle.clone());
         let zeros = self.bindings.zeros.as_ref().map_or_else(|| Ok(Vec::new()), read)?;
         let (words, scales) = (read(&self.bindings.words)?, read(&self.bindings.scales)?);
         PackedWeight::from_parts(self.scheme, self.shape, words, scales, zeros)
@@ -128,4 +142,12 @@ impl QuantizedWeight {
     pub(super) fn bindings(&self) -> &WeightBindings {
         &self.bindings
     }
+}
+
+/// The words of a buffer. Waits for the device.
+fn read(op: &'static str, device: &Device, handle: Handle) -> Result<Vec<u32>> {
+    let bytes = device.client().read_one(handle);
+    let bytes = bytes
+        .map_err(|fault| Error::Device { op, reason: DeviceFault::Failed(format!("{fault:?}")) })?;
+    Ok(bytemuck::pod_collect_to_vec(&bytes[..bytes.len() / 4 * 4]))
 }

@@ -1,5 +1,5 @@
-//! Products with quantised weights, square ones, with groups of 128, and their gradients. A case's lines are the rows
-//! of the activations, its points the results of a row.
+//! Products with quantised weights, square ones and those of models' networks, with groups of 128, and their
+//! gradients. A case's lines are the rows of the activations, its points the results of a row.
 
 use wavecube::{
     Complex64, Device, Dtype, Number, QmatmulOptions, QuantizedComplexWeight, QuantizedWeight,
@@ -24,12 +24,21 @@ pub(super) fn cases() -> Vec<Case> {
         for shape in
             [[1, 4096], [1, 2048], [8, 2048], [64, 2048], [16, 1024], [32, 1024], [256, 1024]]
         {
-            cases.push(forward(op, bits, Number::Float, shape));
+            let [m, n] = shape;
+            cases.push(forward(op, bits, Number::Float, [m, n, n]));
+        }
+    }
+    // Up and down in the networks of a model 768 wide, and up in the demo's.
+    for (op, n, k) in
+        [("qmatmul/up", 3072, 768), ("qmatmul/down", 768, 3072), ("qmatmul/demo", 256, 64)]
+    {
+        for m in [1, 8, 64] {
+            cases.push(forward(op, Bits::Four, Number::Float, [m, n, k]));
         }
     }
     for (op, bits) in [("qmatmul/w4a8", Bits::Four), ("qmatmul/w8a8", Bits::Eight)] {
         for m in [1, 64] {
-            cases.push(forward(op, bits, Number::Integer, [m, 2048]));
+            cases.push(forward(op, bits, Number::Integer, [m, 2048, 2048]));
         }
     }
     cases.push(with_bias());
@@ -38,22 +47,22 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// A weight of `[n, n]` with random codes, and the numbers that they stand for.
+/// A weight of `[n, k]` with random codes, and the numbers that they stand for.
 fn weight(
     device: &Device,
     rng: &mut Rng,
     bits: Bits,
-    n: usize,
+    [n, k]: [usize; 2],
 ) -> Result<(QuantizedWeight, Vec<f64>)> {
     let scheme = Scheme { bits, symmetric: false, group: Group::Of128, scale: ScaleType::F16 };
     let mut codes = |count: usize| -> Vec<u8> {
         let eight = (0..count.div_ceil(8)).flat_map(|_| rng.int(0, usize::MAX).to_le_bytes());
         eight.take(count).map(|byte| byte & bits.largest() as u8).collect()
     };
-    let groups = n * scheme.group.count(n);
-    let (codes, zeros) = (codes(n * n), codes(groups));
+    let groups = n * scheme.group.count(k);
+    let (codes, zeros) = (codes(n * k), codes(groups));
     let scales: Vec<f32> = (0..groups).map(|_| rng.uniform(0.5, 2.0) as f32).collect();
-    let packed = PackedWeight::pack(scheme, [n, n], &codes, &scales, &zeros)?;
+    let packed = PackedWeight::pack(scheme, [n, k], &codes, &scales, &zeros)?;
     let exact = packed.dequantize().into_iter().map(f64::from).collect();
     Ok((QuantizedWeight::upload(device, &packed)?, exact))
 }
@@ -77,23 +86,23 @@ fn gate(n: usize) -> f64 {
     2.0 * f64::from(f32::EPSILON) * (n as f64).sqrt()
 }
 
-fn bytes([m, n]: [usize; 2], bits: Bits) -> usize {
-    n * n * bits.count() / 8 + 3 * n * n / 128 + 2 * 4 * m * n
+fn bytes([m, n, k]: [usize; 3], bits: Bits) -> usize {
+    n * k * bits.count() / 8 + 3 * n * k.div_ceil(128) + 4 * m * (n + k)
 }
 
-fn forward(op: &'static str, bits: Bits, number: Number, [m, n]: [usize; 2]) -> Case {
+fn forward(op: &'static str, bits: Bits, number: Number, [m, n, k]: [usize; 3]) -> Case {
     Case {
         op,
         dtype: Dtype::F32,
         rows: m,
         n,
-        bytes: bytes([m, n], bits),
+        bytes: bytes([m, n, k], bits),
         // An activation halfway between two steps may go to either.
-        gate: if number == Number::Integer { 1e-3 } else { gate(n) },
-        peer: Peer::FloatMatmul,
+        gate: if number == Number::Integer { 1e-3 } else { gate(k) },
+        peer: Peer::Matmul { k, bits: bits.count() as u32 },
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {
-            let (weight, w) = weight(device, rng, bits, n)?;
-            let (x, xs) = rows(device, rng, [m, n])?;
+            let (weight, w) = weight(device, rng, bits, [n, k])?;
+            let (x, xs) = rows(device, rng, [m, k])?;
             let covered = sample(rng, m, COVERED);
             let options = QmatmulOptions { number, ..QmatmulOptions::default() };
             let call: Box<dyn Fn() -> Result<Tensor>> = match number {
@@ -103,11 +112,11 @@ fn forward(op: &'static str, bits: Bits, number: Number, [m, n]: [usize; 2]) -> 
             let lines = covered.clone();
             Ok(Prepared::lines(call, n, covered, move || {
                 let row = |row: &usize| {
-                    let x = &xs[row * n..][..n];
+                    let x = &xs[row * k..][..k];
                     product(
                         &if number == Number::Integer { in_steps(x) } else { x.to_vec() },
                         &w,
-                        n,
+                        k,
                     )
                 };
                 complex_of(lines.iter().flat_map(row).collect())
@@ -124,11 +133,11 @@ fn with_bias() -> Case {
         dtype: Dtype::F32,
         rows: m,
         n,
-        bytes: bytes([m, n], Bits::Four) + 4 * n,
+        bytes: bytes([m, n, n], Bits::Four) + 4 * n,
         gate: gate(n),
         peer: Peer::Nothing,
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {
-            let (weight, w) = weight(device, rng, Bits::Four, n)?;
+            let (weight, w) = weight(device, rng, Bits::Four, [n, n])?;
             let (x, xs) = rows(device, rng, [m, n])?;
             let (bias, biases) = tensor(device, &rng.real(n), Dtype::F32, false, &[n])?;
             let out = Tensor::empty(device, Dtype::F32, false, &[m, n])?;
@@ -152,11 +161,11 @@ fn vjp(m: usize) -> Case {
         dtype: Dtype::F32,
         rows: m,
         n,
-        bytes: bytes([m, n], Bits::Four),
+        bytes: bytes([m, n, n], Bits::Four),
         gate: gate(n),
         peer: Peer::Nothing,
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {
-            let (weight, w) = weight(device, rng, Bits::Four, n)?;
+            let (weight, w) = weight(device, rng, Bits::Four, [n, n])?;
             let (g, gs) = rows(device, rng, [m, n])?;
             let covered = sample(rng, m, COVERED);
             let lines = covered.clone();
@@ -181,12 +190,12 @@ fn complex(gradient: bool) -> Case {
         dtype: Dtype::F32,
         rows: m,
         n,
-        bytes: 2 * bytes([m, n], Bits::Four),
+        bytes: 2 * bytes([m, n, n], Bits::Four),
         gate: 2.0 * gate(n),
         peer: Peer::Nothing,
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {
-            let (re, w_re) = weight(device, rng, Bits::Four, n)?;
-            let (im, w_im) = weight(device, rng, Bits::Four, n)?;
+            let (re, w_re) = weight(device, rng, Bits::Four, [n, n])?;
+            let (im, w_im) = weight(device, rng, Bits::Four, [n, n])?;
             let weight = QuantizedComplexWeight::new(&re, &im)?;
             let (x, xs) = tensor(device, &rng.complex(m * n), Dtype::F32, true, &[m, n])?;
             let call: Box<dyn Fn() -> Result<Tensor>> = if gradient {

@@ -83,6 +83,40 @@ fn operands_that_do_not_fit_are_refused() {
     }
 }
 
+/// As on the host, wherever the value lies; and what is only large has codes.
+#[test]
+fn values_without_codes_are_refused_on_the_device() {
+    for device in devices() {
+        let found = |at: usize, value: f32, scheme: Scheme| {
+            let mut values = vec![0.5f32; 3 * 70];
+            values[at] = value;
+            let host = PackedWeight::quantize(&values, [3, 70], scheme, Clip::None);
+            let tensor = Tensor::from_slice(device, &values, &[3, 70]).unwrap();
+            let found = QuantizedWeight::quantize(&tensor, scheme);
+            assert_eq!(host.is_err(), found.is_err(), "{value} at {at}, {scheme}: {found:?}");
+            found.err()
+        };
+        for (at, scale) in [(0, ScaleType::F16), (69, ScaleType::Bf16), (209, ScaleType::F32)] {
+            for symmetric in [false, true] {
+                let scheme = Scheme { symmetric, scale, ..SCHEME };
+                for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let refused = found(at, value, scheme);
+                    assert!(
+                        matches!(refused, Some(Error::Value { expected: "finite", .. })),
+                        "{value} at {at}, {scheme}: {refused:?}"
+                    );
+                }
+                assert!(found(at, -9e5, scheme).is_none() || scale == ScaleType::F16);
+                assert!(found(at, f32::MAX, scheme).is_some() == (scale == ScaleType::F16));
+            }
+        }
+        // Just within the largest scale of `f16`, and just beyond what rounds to it.
+        let scheme = Scheme { symmetric: true, ..SCHEME };
+        assert!(found(5, 7.0 * 65519.0, scheme).is_none());
+        assert!(found(5, 7.0 * 65521.0, scheme).is_some());
+    }
+}
+
 #[test]
 fn sizes_beyond_an_index_are_refused() {
     for (m, [n, k]) in [

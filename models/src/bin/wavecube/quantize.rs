@@ -8,7 +8,7 @@ use clap::Args;
 use wavecube_core::quant::{Bits, Group};
 use wavecube_models::{
     checkpoint::Checkpoint,
-    quantize::{Precision, QuantizeOptions},
+    quantize::{Precision, QuantizeOptions, parameter_bytes},
     train::bits_per_byte,
 };
 
@@ -79,13 +79,15 @@ pub(crate) fn main(args: &QuantizeArgs) -> Result<()> {
     let selected = args.device.select()?;
     let out =
         args.out.clone().unwrap_or_else(|| args.checkpoint.with_file_name("quantized.safetensors"));
+    // Bits per byte, and bytes on the device.
     let needs = |checkpoint: &Checkpoint| {
         let model = checkpoint.model(&selected.device)?.valid();
-        bits_per_byte(&model, &corpus.validation, args.sequences, &selected.device)
+        let bits = bits_per_byte(&model, &corpus.validation, args.sequences, &selected.device)?;
+        anyhow::Ok((bits, parameter_bytes(&model)))
     };
-    let before = needs(&checkpoint)?;
+    let (before, held) = needs(&checkpoint)?;
     let [bytes, packed] = checkpoint.quantize(&out, &options)?;
-    let after = needs(&Checkpoint::read(&out)?)?;
+    let (after, held_packed) = needs(&Checkpoint::read(&out)?)?;
     println!("model      {bytes} bytes, {before:.4} bits per byte");
     println!(
         "quantised  {packed} bytes ({:.2} times smaller), {after:.4} bits per byte ({:+.2} %): {}",
@@ -93,5 +95,6 @@ pub(crate) fn main(args: &QuantizeArgs) -> Result<()> {
         100.0 * (after / before - 1.0),
         out.display()
     );
+    println!("on {}: {held} bytes of parameters before, {held_packed} after", selected.name);
     Ok(())
 }

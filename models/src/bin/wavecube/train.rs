@@ -30,6 +30,7 @@ Examples:
   wavecube train --config run.toml            # flags override the file
   wavecube train --text book.txt --preset bk-experts
   wavecube train --config run.toml --resume   # goes on from the run's checkpoint
+  wavecube train --config w4.toml --resume --steps 2000   # w4.toml: [train] quantize_aware = \"w4\"
   wavecube train --print-config               # every key with its default")]
 pub(crate) struct TrainArgs {
     /// TOML file; without it every key has its default

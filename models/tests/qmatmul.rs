@@ -1,0 +1,67 @@
+//! Products with packed weights: both devices against sums in `f64`, and their gradients.
+
+use burn::tensor::{DType, Tensor};
+use wavecube_core::{
+    Error,
+    quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme},
+};
+use wavecube_models::bridge::{PackedTensor, qmatmul};
+
+use crate::support::{close, flex, read, tensor, values, wgpu};
+
+/// `x W` or, transposed, `x Wᵀ` for the rows of `x`, with `W` of `[n, k]`.
+fn product(x: &[f64], weight: &[f32], [n, k]: [usize; 2], transposed: bool) -> Vec<f64> {
+    let (inputs, outputs) = if transposed { (k, n) } else { (n, k) };
+    let at = |i: usize, o: usize| f64::from(weight[if transposed { o * k + i } else { i * k + o }]);
+    let row = |x: &[f64]| -> Vec<f64> {
+        (0..outputs).map(|o| (0..inputs).map(|i| x[i] * at(i, o)).sum()).collect()
+    };
+    x.chunks_exact(inputs).flat_map(row).collect()
+}
+
+#[test]
+fn devices_agree_with_sums_in_f64() {
+    let shape @ [n, k] = [33, 70];
+    let numbers: Vec<f32> = values(n * k, 1).iter().map(|&value| value as f32).collect();
+    let (group, scale) = (Group::Of32, ScaleType::F16);
+    let schemes = [
+        Scheme { bits: Bits::Four, symmetric: false, group, scale },
+        Scheme { bits: Bits::Eight, symmetric: true, group: Group::Channel, scale: ScaleType::F32 },
+    ];
+    for (case, scheme) in schemes.into_iter().enumerate() {
+        let weight = PackedWeight::quantize(&numbers, shape, scheme, Clip::Search).unwrap();
+        let stands_for = weight.dequantize();
+        for [batch, time] in [[1, 1], [2, 3]] {
+            let x = values(batch * time * k, 10 + case as u64);
+            let g = values(batch * time * n, 20 + case as u64);
+            let [x32, g32] = [&x, &g].map(|all| -> Vec<f64> {
+                all.iter().map(|&value| f64::from(value as f32)).collect()
+            });
+            let expected = product(&x32, &stands_for, shape, true);
+            let gradient = product(&g32, &stands_for, shape, false);
+            for device in [Some(flex()), wgpu()].into_iter().flatten() {
+                let device = device.autodiff();
+                let packed = PackedTensor::upload(&weight, &device);
+                let input = tensor(&x, [batch, time, k], DType::F32, &device).require_grad();
+                let y = qmatmul(input.clone(), &packed).unwrap();
+                assert_eq!(y.dims(), [batch, time, n]);
+                // A sum of k products rounds each and itself: a few ε √k of its size.
+                let tolerance = 4.0 * f64::from(f32::EPSILON) * (k as f64).sqrt();
+                close(&read(y.clone().inner()), &expected, tolerance);
+                let g = tensor(&g, [batch, time, n], DType::F32, &device);
+                let by_x = input.grad(&(y * g).sum().backward()).unwrap();
+                close(&read(by_x), &gradient, tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_another_width_are_refused() {
+    let scheme =
+        Scheme { bits: Bits::Four, symmetric: true, group: Group::Of64, scale: ScaleType::Bf16 };
+    let weight = PackedWeight::quantize(&[1.0; 12], [3, 4], scheme, Clip::None).unwrap();
+    let packed = PackedTensor::upload(&weight, &flex());
+    let refused = qmatmul(Tensor::<2>::ones([4, 3], &flex()), &packed).unwrap_err();
+    assert!(matches!(refused, Error::Length { argument: "x", found: 3, .. }), "{refused}");
+}

@@ -1,0 +1,100 @@
+//! Training for fewer bits: what the forward pass sees, what its gradient is, what it is good for.
+
+use std::{collections::HashMap, sync::atomic::AtomicBool};
+
+use burn::{
+    module::{Module as _, ModuleMapper, Param},
+    tensor::Tensor,
+};
+use wavecube_models::{
+    checkpoint::Checkpoint,
+    model::Model,
+    presets::Preset,
+    quantize::QuantizeOptions,
+    quantize_aware::{QuantizeAware, rounded},
+    train::{RunOptions, Trainer, checkpoint_path, run},
+};
+
+use crate::{
+    quantize::{configured, corpus, needs, trained},
+    support::{bytes, close, flex, gradients, read, text},
+};
+
+/// The loss on some bytes, and its gradient by every parameter.
+fn loss(model: &Model) -> (f64, HashMap<String, Vec<f64>>) {
+    let device = flex().autodiff();
+    let text = text(7, 13);
+    let loss = model.loss(bytes(&text[..12], &device), bytes(&text[1..], &device)).unwrap();
+    let by = gradients(model, &loss.backward());
+    (read(Tensor::<1>::from_inner(loss.inner()))[0], by)
+}
+
+#[test]
+fn the_gradient_passes_straight_through() {
+    let device = flex().autodiff();
+    for preset in [Preset::Attention, Preset::BkExperts] {
+        let out = tempfile::tempdir().unwrap();
+        let mut config = configured(preset);
+        config.train.steps = 5;
+        let checkpoint = trained(&config, out.path());
+        let options = QuantizeOptions::default();
+        let path = out.path().join("small.safetensors");
+        checkpoint.quantize(&path, &options).unwrap();
+        let model = checkpoint.model(&device).unwrap();
+        let (value, by) = loss(&rounded(&model, &options).unwrap());
+        // A model of the numbers that the codes stand for: its gradient, taken by them.
+        let (expected, by_codes) = loss(&Checkpoint::read(&path).unwrap().model(&device).unwrap());
+        let (of_numbers, _) = loss(&model);
+        assert!((value - expected).abs() < 1e-5, "{preset:?}: {value} instead of {expected}");
+        assert!((of_numbers - expected).abs() > 1e-4, "{preset:?}: rounding changed nothing");
+        assert_eq!(by.len(), by_codes.len());
+        for (name, gradient) in &by_codes {
+            println!("{preset:?} {name}");
+            close(&by[name], gradient, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn a_model_trained_for_four_bits_loses_less_by_them() {
+    for preset in [Preset::Attention, Preset::BkExperts] {
+        let begun = tempfile::tempdir().unwrap();
+        let mut config = configured(preset);
+        trained(&config, begun.path());
+        config.train.steps *= 2;
+        // The same steps from the same checkpoint, without rounding and with it.
+        let [plain, aware] = [QuantizeAware::None, QuantizeAware::W4].map(|quantize_aware| {
+            config.train.quantize_aware = quantize_aware;
+            let out = tempfile::tempdir().unwrap();
+            let path = checkpoint_path(begun.path());
+            let mut trainer = Trainer::resume(&path, &config, corpus(), &flex()).unwrap();
+            let options = RunOptions { out: out.path().to_owned(), budget: None, quiet: true };
+            run(&mut trainer, &options, &AtomicBool::new(false)).unwrap();
+            let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
+            let path = out.path().join("small.safetensors");
+            checkpoint.quantize(&path, &QuantizeOptions::default()).unwrap();
+            [needs(&checkpoint), needs(&Checkpoint::read(&path).unwrap())]
+        });
+        println!(
+            "{preset:?}: bits per byte before and after {plain:.4?}, trained for it {aware:.4?}"
+        );
+        assert!(aware[1] < plain[1], "{preset:?}: {} against {}", aware[1], plain[1]);
+        assert!((aware[1] - aware[0]).abs() < plain[1] - plain[0], "{preset:?}");
+    }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused() {
+    let mut config = configured(Preset::Attention);
+    config.train.steps = 1;
+    let out = tempfile::tempdir().unwrap();
+    let model = trained(&config, out.path()).model(&flex()).unwrap();
+    struct Spoil;
+    impl ModuleMapper for Spoil {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|old| old / 0.0)
+        }
+    }
+    let refused = rounded(&model.map(&mut Spoil), &QuantizeOptions::default()).unwrap_err();
+    assert!(format!("{refused:#}").contains("LctGpt.embedding"), "{refused:#}");
+}
