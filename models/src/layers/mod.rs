@@ -26,7 +26,7 @@ pub use experts::{Experts, ExpertsConfig, Routing};
 pub use lct::{Axis, ComplexToReal, Form, LctConfig, LctLayer, ParameterForm, Start};
 pub use mlp::{Glu, Mlp};
 pub use norm::{Norm, NormKind};
-pub use resolvent::{Hopping, ResolventConfig, ResolventForm, ResolventMixer, blended};
+pub use resolvent::{Hopping, LastValues, ResolventConfig, ResolventForm, ResolventMixer, blended};
 pub use scales::Resample;
 pub use spectral::{SpectralConfig, SpectralMixer};
 pub use stream::CausalStream;
