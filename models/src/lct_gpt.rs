@@ -14,7 +14,7 @@ use wavecube_core::{Error, Result};
 use crate::{
     flops::{Flops, Part},
     layers::{
-        CausalSelfAttention, KeysAndValues, LctConfig, LctLayer, Linear, Mlp, Norm, NormKind,
+        Axis, CausalSelfAttention, KeysAndValues, LctConfig, LctLayer, Linear, Mlp, Norm, NormKind,
         SequenceContext, linear, normal_matrix,
     },
     model::cross_entropy,
@@ -353,9 +353,10 @@ impl LctGpt {
         self.run(bytes, None)
     }
 
-    /// Whether it can go on from what it has seen: where attention alone mixes positions.
+    /// Whether it can go on from what it has seen: where attention alone mixes positions, and the transform, if
+    /// there is one, channels.
     pub fn advances(&self) -> bool {
-        self.config.placement == Placement::None
+        self.config.placement == Placement::None || self.config.lct.axis == Axis::Channels
     }
 
     /// Logits `[batch, 1, 256]` of the byte after `bytes`, which follow those that `past` has seen; `past` then
@@ -368,7 +369,7 @@ impl LctGpt {
     pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
         if !self.advances() {
             let reason =
-                "a transform in the blocks keeps no state: run the model over the whole text";
+                "a transform along the sequence keeps no state: run the model over the whole text";
             return Err(Error::Unsupported { op: OP, argument: "past", reason });
         }
         let time = bytes.dims()[1];

@@ -13,7 +13,7 @@ use crate::{
     flops::Flops,
     lct_gpt::{self, LctGpt},
     random::Random,
-    resnet_bk::ResNetBk,
+    resnet_bk::{self, ResNetBk},
 };
 
 /// Which model: `model = "…"` in a configuration.
@@ -45,6 +45,8 @@ pub enum Model {
 pub enum Past {
     /// Keys and values.
     LctGpt(lct_gpt::Past),
+    /// The last values of resolvents.
+    ResnetBk(resnet_bk::Past),
     /// What filters add to later positions.
     ByteSpectral(byte_spectral::Past),
 }
@@ -54,6 +56,7 @@ impl Past {
     pub fn len(&self) -> usize {
         match self {
             Self::LctGpt(past) => past.len(),
+            Self::ResnetBk(past) => past.len(),
             Self::ByteSpectral(past) => past.len(),
         }
     }
@@ -155,8 +158,8 @@ impl Model {
         Ok(logits.narrow(1, time - 1, 1))
     }
 
-    /// An empty past for one sequence, or nothing where the model keeps no state and has to see the whole text:
-    /// where transforms or resolvents mix positions.
+    /// An empty past for one sequence, or nothing where the model keeps no state and has to see the whole text: with
+    /// a transform along the sequence, with several scales, and with the blocked form of the resolvent.
     ///
     /// # Errors
     ///
@@ -164,7 +167,7 @@ impl Model {
     pub fn begin(&self) -> Result<Option<Past>> {
         Ok(match self {
             Self::LctGpt(model) => model.advances().then(|| Past::LctGpt(lct_gpt::Past::default())),
-            Self::ResnetBk(_) => None,
+            Self::ResnetBk(model) => model.begin().map(Past::ResnetBk),
             Self::ByteSpectral(model) => Some(Past::ByteSpectral(model.begin(1)?)),
         })
     }
@@ -178,6 +181,7 @@ impl Model {
     pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
         match (self, past) {
             (Self::LctGpt(model), Past::LctGpt(past)) => model.advance(bytes, past),
+            (Self::ResnetBk(model), Past::ResnetBk(past)) => model.advance(bytes, past),
             (Self::ByteSpectral(model), Past::ByteSpectral(past)) => model.advance(&bytes, past),
             _ => Err(Error::Unsupported {
                 op: "Model::advance",

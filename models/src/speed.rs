@@ -1,16 +1,23 @@
-//! How long mixers of positions take, beside attention of the same width, as sequences grow.
+//! How long mixers of positions take, beside attention of the same width, as sequences grow; and what generation gains
+//! from a state.
 
 use std::{fmt::Write as _, time::Instant};
 
 use anyhow::{Context, Result, ensure};
-use burn::tensor::{Device, Distribution, Tensor};
+use burn::{
+    module::Module as _,
+    tensor::{Device, Distribution, Int, Tensor, TensorData},
+};
 use serde::Serialize;
 
 use crate::{
+    config::Config,
     layers::{
         CausalSelfAttention, ResolventConfig, ResolventForm, ResolventMixer, SequenceContext,
         SpectralConfig, SpectralMixer,
     },
+    model::Model,
+    presets::Preset,
     random::Random,
 };
 
@@ -47,6 +54,86 @@ pub struct SpeedRow {
     pub length: usize,
     /// Attention first.
     pub times: Vec<MixerTime>,
+}
+
+/// Generation of a text as long as a model's context, from its first byte to its last.
+#[derive(Debug, Clone, Serialize)]
+pub struct GenerationRow {
+    /// Which model.
+    pub model: &'static str,
+    /// Bytes of the text.
+    pub length: usize,
+    /// Bytes a second from a state, a position a byte.
+    pub kept: f64,
+    /// Bytes a second where the model runs over the text again for every byte.
+    pub recomputed: f64,
+}
+
+/// The models that [`measure_generation`] times, one of every kind.
+const GENERATING: [(&str, Preset); 4] = [
+    ("attention", Preset::Attention),
+    ("LCT-GPT", Preset::LctGpt),
+    ("ResNet-BK", Preset::Bk),
+    ("byte-spectral", Preset::Spectral),
+];
+
+/// Times the generation of a text of every length, by untrained models of two blocks, each length the context of its
+/// models; `on_row` sees each row as it is ready. Batch and calls are not looked at.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn measure_generation(
+    options: &SpeedOptions,
+    device: &Device,
+    mut on_row: impl FnMut(&GenerationRow),
+) -> Result<Vec<GenerationRow>> {
+    let mut rows = Vec::new();
+    for &length in &options.lengths {
+        for (model, preset) in GENERATING {
+            let mut config = Config::default();
+            (config.lct_gpt.context, config.lct_gpt.d_model) = (length, options.width);
+            config.lct_gpt.heads = options.heads;
+            (config.resnet_bk.context, config.resnet_bk.d_model) = (length, options.width);
+            (config.byte_spectral.context, config.byte_spectral.d_model) = (length, options.width);
+            let config = preset.of(&config);
+            config.validate()?;
+            let row = GenerationRow {
+                model,
+                length,
+                kept: bytes_a_second(&config, device, true)?,
+                recomputed: bytes_a_second(&config, device, false)?,
+            };
+            on_row(&row);
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+/// Of a text of the model's context, after its first half has gone through once to warm up.
+fn bytes_a_second(config: &Config, device: &Device, keeps: bool) -> Result<f64> {
+    let model = Model::new(config, &mut Random::new(1), device)?.valid();
+    let length = config.context();
+    let text: Vec<i32> = (0..length as i32).map(|t| t * 7 % 256).collect();
+    let pass = |length: usize| -> Result<f64> {
+        let start = Instant::now();
+        let mut past = if keeps { model.begin()? } else { None };
+        for t in 0..length {
+            let from = if past.is_some() { t } else { 0 };
+            let seen = TensorData::new(text[from..=t].to_vec(), [1, t + 1 - from]);
+            let seen = Tensor::<2, Int>::from_data(seen, device);
+            let logits = match &mut past {
+                Some(past) => model.advance(seen, past)?,
+                None => model.next_logits(seen)?,
+            };
+            let logits = logits.try_into_data_as::<f32>().context("the device failed")?;
+            ensure!(logits.iter::<f32>().all(f32::is_finite), "a logit is not finite");
+        }
+        Ok(length as f64 / start.elapsed().as_secs_f64())
+    };
+    pass(length.div_ceil(2))?;
+    pass(length)
 }
 
 /// Times every length; `on_row` sees each row as it is ready.
@@ -155,6 +242,18 @@ pub fn markdown(rows: &[SpeedRow]) -> String {
             text.push_str(" |");
         }
         text.push('\n');
+    }
+    text
+}
+
+/// The rows as a Markdown table: bytes a second, and how many times as many a state gives.
+pub fn generation_markdown(rows: &[GenerationRow]) -> String {
+    let mut text =
+        "| bytes | model | from a state | recomputed | times |\n|--:|---|--:|--:|--:|\n".to_owned();
+    for GenerationRow { model, length, kept, recomputed } in rows {
+        let times = kept / recomputed;
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| {length} | {model} | {kept:.0} | {recomputed:.0} | {times:.1} |");
     }
     text
 }

@@ -9,6 +9,7 @@ mod generation;
 mod inputs;
 mod layers;
 mod model;
+mod program;
 mod qmatmul;
 mod quantize;
 mod quantize_aware;

@@ -178,8 +178,13 @@ fn mixers_are_timed_at_every_length() {
         rows.iter().all(|row| row.times.iter().all(|time| time.forward > 0.0 && time.both > 0.0))
     );
     assert!(speed::markdown(&rows).contains("| 6 |"));
+    let rows = speed::measure_generation(&options, &flex(), |_| {}).unwrap();
+    assert_eq!(rows.len(), 2 * 4);
+    assert!(rows.iter().all(|row| row.kept > 0.0 && row.recomputed > 0.0));
+    assert!(speed::generation_markdown(&rows).contains("| 6 | ResNet-BK |"));
     let odd = SpeedOptions { heads: 3, ..options };
     assert!(speed::measure(&odd, &flex(), |_| {}).is_err());
+    assert!(speed::measure_generation(&odd, &flex(), |_| {}).is_err());
 }
 
 #[test]

@@ -11,7 +11,10 @@
 use cubecl::prelude::*;
 
 use super::{
-    geometry::{Geometry, Part, Place, Queries, is_seen, part, query, query_at, score, seen_keys},
+    geometry::{
+        Geometry, Part, Place, Queries, Slot, is_seen, key_at, part, query, query_at, score,
+        seen_keys,
+    },
     kernel::narrowed,
     tile::{Rows, accumulate, block, products, widened, zero},
     tiles::TileConfig,
@@ -58,57 +61,82 @@ pub(super) fn inner_products<N: Float, W: Size>(
     }
 }
 
-/// Rows of queries, scaled, or of what has their shape; zeros where there is none.
-#[cube]
-fn load_queries<N: Float, W: Size>(
-    rows: &mut Rows<W>,
-    source: &[Vector<N, W>],
-    place: &Place,
-    scale: f32,
-    geometry: &Geometry,
-    part: &Part,
-    asked: &Queries,
-    #[comptime] pitch: usize,
-    #[comptime] config: TileConfig,
-) {
-    let vectors = comptime!(config.vectors());
-    let mut item = UNIT_POS as usize;
-    while item < comptime!(config.rows * config.vectors()) {
-        let query = asked.get(geometry, item / vectors);
-        let mut value = zero::<W>();
-        // Padding is not read: it may hold anything.
-        if query.i < part.q_len {
-            let at = query_at(place, part, &query) + item % vectors;
-            value = widened::<N, W, W>(source, at, config) * Vector::new(scale);
-        }
-        rows[item / vectors * pitch + item % vectors] = value;
-        item += CUBE_DIM as usize;
-    }
+/// Rows of queries and of their results' gradients, or of keys and values: the first are multiplied with each other
+/// for the scores, the second for the gradients of the weights.
+#[derive(CubeType)]
+struct Pair<W: Size> {
+    scored: Rows<W>,
+    valued: Rows<W>,
 }
 
-/// Rows of keys or values from key `first` on; zeros behind the last.
 #[cube]
-fn load_keys<N: Float, W: Size>(
-    rows: &mut Rows<W>,
-    source: &[Vector<N, W>],
-    place: &Place,
-    part: &Part,
-    first: usize,
-    #[comptime] pitch: usize,
-    #[comptime] config: TileConfig,
-) {
-    let vectors = comptime!(config.vectors());
-    let mut item = UNIT_POS as usize;
-    while item < comptime!(config.rows * config.vectors()) {
-        let key = first + item / vectors;
-        let mut value = zero::<W>();
-        if key < part.kv_len {
-            let head = part.batch * place.outer + part.kv_head * place.head;
-            let at = place.offset + head + key * place.token + item % vectors;
-            value = widened::<N, W, W>(source, at, config);
+impl<W: Size> Pair<W> {
+    /// Room for rows of `pitch` vectors.
+    fn new(#[comptime] pitch: usize, #[comptime] config: TileConfig) -> Pair<W> {
+        Pair::<W> {
+            scored: Rows::<W>::new_slice(comptime!(config.rows * pitch)),
+            valued: Rows::<W>::new_slice(comptime!(config.rows * pitch)),
         }
-        rows[item / vectors * pitch + item % vectors] = value;
-        item += CUBE_DIM as usize;
+    }
+
+    /// The queries that were asked, scaled, and their results' gradients; zeros where there is none.
+    fn load_queries<N: Float>(
+        &mut self,
+        operands: &Operands<N, W>,
+        geometry: &Geometry,
+        part: &Part,
+        asked: &Queries,
+        #[comptime] pitch: usize,
+        #[comptime] config: TileConfig,
+    ) {
+        let vectors = comptime!(config.vectors());
+        let place = contiguous(geometry, false, config);
+        let mut item = UNIT_POS as usize;
+        while item < comptime!(config.rows * config.vectors()) {
+            let query = asked.get(geometry, item / vectors);
+            let c = item % vectors;
+            let mut q = zero::<W>();
+            let mut g = zero::<W>();
+            // Padding is not read: it may hold anything.
+            if query.i < part.q_len {
+                let at = query_at(&geometry.q, part, &query) + c;
+                q = widened::<N, W, W>(&operands.q, at, config) * Vector::new(geometry.scale);
+                let at = query_at(&place, part, &query) + c;
+                g = widened::<N, W, W>(&operands.g, at, config);
+            }
+            self.scored[item / vectors * pitch + c] = q;
+            self.valued[item / vectors * pitch + c] = g;
+            item += CUBE_DIM as usize;
+        }
+    }
+
+    /// Keys and values from key `first` on; zeros behind the last.
+    fn load_keys<N: Float>(
+        &mut self,
+        operands: &Operands<N, W>,
+        geometry: &Geometry,
+        part: &Part,
+        first: usize,
+        #[comptime] pitch: usize,
+        #[comptime] config: TileConfig,
+    ) {
+        let vectors = comptime!(config.vectors());
+        let mut item = UNIT_POS as usize;
+        while item < comptime!(config.rows * config.vectors()) {
+            let slot = Slot { outer: part.batch, token: first + item / vectors };
+            let c = item % vectors;
+            let mut k = zero::<W>();
+            let mut v = zero::<W>();
+            if slot.token < part.kv_len {
+                let at = key_at(&geometry.k, part, &slot) + c;
+                k = widened::<N, W, W>(&operands.k, at, config);
+                let at = key_at(&geometry.v, part, &slot) + c;
+                v = widened::<N, W, W>(&operands.v, at, config);
+            }
+            self.scored[item / vectors * pitch + c] = k;
+            self.valued[item / vectors * pitch + c] = v;
+            item += CUBE_DIM as usize;
+        }
     }
 }
 
@@ -194,6 +222,86 @@ impl Known {
     }
 }
 
+/// The weights of a tile's rows and columns and the gradients of the products they came from, a unit a block.
+#[derive(CubeType)]
+struct Weights {
+    weight: Shared<[f32]>,
+    gradient: Shared<[f32]>,
+}
+
+#[cube]
+impl Weights {
+    fn new(#[comptime] config: TileConfig) -> Weights {
+        Weights {
+            weight: Shared::<[f32]>::new_slice(comptime!(config.rows * config.keys)),
+            gradient: Shared::<[f32]>::new_slice(comptime!(config.rows * config.keys)),
+        }
+    }
+
+    /// Of rows that are keys from key `first_key` on and columns that are queries, or the other way round.
+    fn fill<W: Size>(
+        &mut self,
+        rows: &Pair<W>,
+        columns: &Pair<W>,
+        known: &Known,
+        geometry: &Geometry,
+        first_key: usize,
+        #[comptime] rows_are_keys: bool,
+        #[comptime] config: TileConfig,
+    ) {
+        let mut item = UNIT_POS as usize;
+        while item < comptime!(config.blocks()) {
+            let block = block(item, config);
+            let product = products::<W>(&rows.scored, &columns.scored, &block, config);
+            let by_value = products::<W>(&rows.valued, &columns.valued, &block, config);
+            #[unroll]
+            for at in 0..comptime!(config.together() * config.across) {
+                let row = block.first + comptime!(at % config.together());
+                let column =
+                    block.other + comptime!(at / config.together() * config.keys / config.across);
+                let place = row * comptime!(config.keys) + column;
+                if comptime!(rows_are_keys) {
+                    let key = first_key + row;
+                    let found = known.weight(geometry, column, key, product[at], by_value[at]);
+                    self.weight[place] = found.weight;
+                    self.gradient[place] = found.gradient;
+                } else {
+                    let key = first_key + column;
+                    let found = known.weight(geometry, row, key, product[at], by_value[at]);
+                    self.gradient[place] = found.gradient;
+                }
+            }
+            item += CUBE_DIM as usize;
+        }
+    }
+}
+
+/// The tiles that a launch goes over: those that begin at `first` or behind it, and before `end`. What earlier
+/// launches have found stands in the result.
+#[derive(CubeType, CubeLaunch)]
+pub(super) struct Range {
+    pub(super) first: usize,
+    pub(super) end: usize,
+}
+
+#[cube]
+impl Range {
+    /// `sum` with what stands at `at` of a result.
+    fn added<N: Float, W: Size>(
+        &self,
+        sum: Vector<f32, W>,
+        result: &[Vector<N, W>],
+        at: usize,
+        #[comptime] config: TileConfig,
+    ) -> Vector<N, W> {
+        let mut total = sum;
+        if self.first > 0 {
+            total += widened::<N, W, W>(result, at, config);
+        }
+        narrowed::<N, W>(total, config)
+    }
+}
+
 /// Ones, to add to sums without shrinking them.
 #[cube]
 fn ones(#[comptime] config: TileConfig) -> Shared<[f32]> {
@@ -221,100 +329,48 @@ pub(super) fn by_queries<N: Float, W: Size>(
     operands: &Operands<N, W>,
     gradient: &mut [Vector<N, W>],
     geometry: &Geometry,
+    range: &Range,
     row_tiles: usize,
     #[comptime] config: TileConfig,
     #[define(N)] _dtype: ElemType,
 ) {
     let vectors = comptime!(config.vectors());
-    let width = comptime!(config.keys);
+    let pitch = comptime!(config.pitch());
     let first_row = CUBE_POS % row_tiles * comptime!(config.rows);
     let head = CUBE_POS / row_tiles;
     if head < geometry.batch * geometry.kv_heads {
         let part = part(geometry, &operands.index, head);
-        let mut queries = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
-        let mut results = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
+        let mut queries = Pair::<W>::new(vectors, config);
+        let mut keys = Pair::<W>::new(pitch, config);
         let mut sums = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
-        let mut keys = Rows::<W>::new_slice(comptime!(config.keys * config.pitch()));
-        let mut values = Rows::<W>::new_slice(comptime!(config.keys * config.pitch()));
-        let mut weights = Shared::<[f32]>::new_slice(comptime!(config.rows * config.keys));
+        let mut weights = Weights::new(config);
         let ones = ones(config);
-        let place = contiguous(geometry, false, config);
         let mut known = Known::new(config);
         known.fill::<N, W>(operands, geometry, &part, first_row, config);
         sync_cube();
-        load_queries::<N, W>(
-            &mut queries,
-            &operands.q,
-            &geometry.q,
-            geometry.scale,
-            geometry,
-            &part,
-            &known.asked,
-            vectors,
-            config,
-        );
-        load_queries::<N, W>(
-            &mut results,
-            &operands.g,
-            &place,
-            1.0f32,
-            geometry,
-            &part,
-            &known.asked,
-            vectors,
-            config,
-        );
+        queries.load_queries::<N>(operands, geometry, &part, &known.asked, vectors, config);
         clear::<W>(&mut sums, config);
         let (begin, end) = seen_keys(geometry, &part, first_row, config);
-        let mut tile = begin;
+        let mut tile = max(begin, range.first);
+        let end = min(end, range.end);
         while tile < end {
-            load_keys::<N, W>(
-                &mut keys,
-                &operands.k,
-                &geometry.k,
-                &part,
-                tile,
-                comptime!(config.pitch()),
-                config,
-            );
-            load_keys::<N, W>(
-                &mut values,
-                &operands.v,
-                &geometry.v,
-                &part,
-                tile,
-                comptime!(config.pitch()),
-                config,
-            );
+            keys.load_keys::<N>(operands, geometry, &part, tile, pitch, config);
             sync_cube();
-            let mut item = UNIT_POS as usize;
-            while item < comptime!(config.blocks()) {
-                let block = block(item, config);
-                let by_key = products::<W>(&queries, &keys, &block, config);
-                let by_value = products::<W>(&results, &values, &block, config);
-                #[unroll]
-                for at in 0..comptime!(config.together() * config.across) {
-                    let row = block.first + comptime!(at % config.together());
-                    let t = block.other
-                        + comptime!(at / config.together() * config.keys / config.across);
-                    let found = known.weight(geometry, row, tile + t, by_key[at], by_value[at]);
-                    weights[row * width + t] = found.gradient;
-                }
-                item += CUBE_DIM as usize;
-            }
+            weights.fill::<W>(&queries, &keys, &known, geometry, tile, false, config);
             sync_cube();
-            accumulate::<W>(&mut sums, &ones, &weights, &keys, config);
+            accumulate::<W>(&mut sums, &ones, &weights.gradient, &keys.scored, config);
             sync_cube();
-            tile += width;
+            tile += comptime!(config.keys);
         }
         sync_cube();
+        let place = contiguous(geometry, false, config);
         let mut item = UNIT_POS as usize;
         while item < comptime!(config.rows * config.vectors()) {
             let query = known.asked.get(geometry, item / vectors);
             if query.exists {
                 let value = sums[item] * Vector::new(geometry.scale);
                 let at = query_at(&place, &part, &query) + item % vectors;
-                gradient[at] = narrowed::<N, W>(value, config);
+                gradient[at] = range.added::<N, W>(value, &*gradient, at, config);
             }
             item += CUBE_DIM as usize;
         }
@@ -328,30 +384,27 @@ pub(super) fn by_keys<N: Float, W: Size>(
     k_gradient: &mut [Vector<N, W>],
     v_gradient: &mut [Vector<N, W>],
     geometry: &Geometry,
+    range: &Range,
     key_tiles: usize,
     #[comptime] config: TileConfig,
     #[define(N)] _dtype: ElemType,
 ) {
     let vectors = comptime!(config.vectors());
+    let pitch = comptime!(config.pitch());
     let width = comptime!(config.keys);
     let first_key = CUBE_POS % key_tiles * comptime!(config.rows);
     let head = CUBE_POS / key_tiles;
     if head < geometry.batch * geometry.kv_heads {
         let part = part(geometry, &operands.index, head);
-        let mut keys = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
-        let mut values = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
+        let mut keys = Pair::<W>::new(vectors, config);
+        let mut queries = Pair::<W>::new(pitch, config);
         let mut k_sums = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
         let mut v_sums = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
-        let mut queries = Rows::<W>::new_slice(comptime!(config.keys * config.pitch()));
-        let mut results = Rows::<W>::new_slice(comptime!(config.keys * config.pitch()));
-        let mut weights = Shared::<[f32]>::new_slice(comptime!(config.rows * config.keys));
-        let mut slopes = Shared::<[f32]>::new_slice(comptime!(config.rows * config.keys));
+        let mut weights = Weights::new(config);
         let ones = ones(config);
-        load_keys::<N, W>(&mut keys, &operands.k, &geometry.k, &part, first_key, vectors, config);
-        load_keys::<N, W>(&mut values, &operands.v, &geometry.v, &part, first_key, vectors, config);
+        keys.load_keys::<N>(operands, geometry, &part, first_key, vectors, config);
         clear::<W>(&mut k_sums, config);
         clear::<W>(&mut v_sums, config);
-        let place = contiguous(geometry, false, config);
         let group = geometry.q_heads / geometry.kv_heads;
         // The queries that see any of these keys: from the first that looks back as far as it has to.
         let ahead = part.q_len as i32 - part.kv_len as i32;
@@ -359,55 +412,19 @@ pub(super) fn by_keys<N: Float, W: Size>(
         let high = ahead + first_key as i32 + comptime!(config.rows as i32) + geometry.left;
         let first = max(low, 0i32) as usize * group;
         let end = min(max(high, 0i32) as usize, part.q_len) * group;
-        let mut tile = first / width * width;
+        let mut tile = max(first / width * width, range.first);
+        let end = min(end, range.end);
         let mut known = Known::new(config);
         known.fill::<N, W>(operands, geometry, &part, tile, config);
         sync_cube();
         while tile < end {
-            load_queries::<N, W>(
-                &mut queries,
-                &operands.q,
-                &geometry.q,
-                geometry.scale,
-                geometry,
-                &part,
-                &known.asked,
-                comptime!(config.pitch()),
-                config,
-            );
-            load_queries::<N, W>(
-                &mut results,
-                &operands.g,
-                &place,
-                1.0f32,
-                geometry,
-                &part,
-                &known.asked,
-                comptime!(config.pitch()),
-                config,
-            );
+            queries.load_queries::<N>(operands, geometry, &part, &known.asked, pitch, config);
             sync_cube();
-            let mut item = UNIT_POS as usize;
-            while item < comptime!(config.blocks()) {
-                let block = block(item, config);
-                let by_key = products::<W>(&keys, &queries, &block, config);
-                let by_value = products::<W>(&values, &results, &block, config);
-                #[unroll]
-                for at in 0..comptime!(config.together() * config.across) {
-                    let row = block.first + comptime!(at % config.together());
-                    let t = block.other
-                        + comptime!(at / config.together() * config.keys / config.across);
-                    let key = first_key + row;
-                    let found = known.weight(geometry, t, key, by_key[at], by_value[at]);
-                    weights[row * width + t] = found.weight;
-                    slopes[row * width + t] = found.gradient;
-                }
-                item += CUBE_DIM as usize;
-            }
+            weights.fill::<W>(&keys, &queries, &known, geometry, first_key, true, config);
             sync_cube();
             known.fill::<N, W>(operands, geometry, &part, tile + width, config);
-            accumulate::<W>(&mut k_sums, &ones, &slopes, &queries, config);
-            accumulate::<W>(&mut v_sums, &ones, &weights, &results, config);
+            accumulate::<W>(&mut k_sums, &ones, &weights.gradient, &queries.scored, config);
+            accumulate::<W>(&mut v_sums, &ones, &weights.weight, &queries.valued, config);
             sync_cube();
             tile += width;
         }
@@ -415,12 +432,11 @@ pub(super) fn by_keys<N: Float, W: Size>(
         let place = contiguous(geometry, true, config);
         let mut item = UNIT_POS as usize;
         while item < comptime!(config.rows * config.vectors()) {
-            let key = first_key + item / vectors;
-            if key < geometry.kv_len {
-                let head = part.batch * place.outer + part.kv_head * place.head;
-                let at = head + key * place.token + item % vectors;
-                k_gradient[at] = narrowed::<N, W>(k_sums[item], config);
-                v_gradient[at] = narrowed::<N, W>(v_sums[item], config);
+            let slot = Slot { outer: part.batch, token: first_key + item / vectors };
+            if slot.token < geometry.kv_len {
+                let at = key_at(&place, &part, &slot) + item % vectors;
+                k_gradient[at] = range.added::<N, W>(k_sums[item], &*k_gradient, at, config);
+                v_gradient[at] = range.added::<N, W>(v_sums[item], &*v_gradient, at, config);
             }
             item += CUBE_DIM as usize;
         }

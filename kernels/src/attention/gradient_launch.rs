@@ -4,9 +4,9 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 use wavecube_core::{Dtype, Result};
 
 use super::{
-    gradient::{OperandsLaunch, by_keys, by_queries, inner_products},
+    gradient::{OperandsLaunch, RangeLaunch, by_keys, by_queries, inner_products},
     launch::{AttentionBindings, Enqueue},
-    plan::AttentionPlan,
+    plan::{AttentionPlan, GradientLaunch},
 };
 use crate::{
     elem_type,
@@ -41,7 +41,7 @@ pub fn attention_vjp_launch(
     gradients: &AttentionGradientBindings,
     plan: &AttentionPlan,
 ) -> Result<()> {
-    let (units, [row_cubes, key_cubes]) = plan.gradient()?;
+    let [of_queries, of_keys] = plan.gradient()?;
     let enqueue = Enqueue::new(client, bindings, plan)?;
     let AttentionGradientBindings { out, lse, g, by_q, by_k, by_v } = gradients;
     let (op, dtype, tile) = (plan.op, plan.dtype, plan.gradient_tile);
@@ -52,18 +52,18 @@ pub fn attention_vjp_launch(
     holds(op, "lse", lse, (Dtype::F32, 1), rows)?;
     holds(op, "gradient of k", by_k, (dtype, 1), keys * tile.dim)?;
     holds(op, "gradient of v", by_v, (dtype, 1), keys * tile.dim)?;
-    let flat = grid(op, rows.div_ceil(units[0]), &plan.limits)?;
-    let [row_dim, key_dim] = units.map(|units| CubeDim::new_1d(units as u32));
+    let flat = grid(op, rows.div_ceil(of_queries.units), &plan.limits)?;
     let inner = client.empty(4 * rows.max(1));
     let launch_type = elem_type(dtype);
     let tiles = |len: usize| len.div_ceil(tile.rows);
+    let units = |launch: &GradientLaunch| CubeDim::new_1d(launch.units as u32);
     if rows > 0 {
         // SAFETY: the lines above have compared the buffers with the rows, below which the kernel stays.
         unsafe {
             inner_products::launch_unchecked(
                 client,
                 count(flat),
-                row_dim,
+                units(&of_queries),
                 tile.lanes,
                 enqueue.vectors(out, dtype),
                 enqueue.vectors(g, dtype),
@@ -72,34 +72,44 @@ pub fn attention_vjp_launch(
                 tile,
                 launch_type,
             );
-            // SAFETY: `Enqueue::new` has compared the operands with the ends of the plan's layouts.
-            by_queries::launch_unchecked(
-                client,
-                count(row_cubes),
-                row_dim,
-                tile.lanes,
-                enqueue.operands(g, lse, &inner),
-                enqueue.vectors(by_q, dtype),
-                enqueue.geometry(&plan.steps[3], 0),
-                tiles(plan.q_len * (plan.q_heads / plan.kv_heads)),
-                tile,
-                launch_type,
-            );
+        }
+        for [first, end] in of_queries.ranges() {
+            // SAFETY: `Enqueue::new` has compared the operands with the ends of the plan's layouts, and keys
+            // stay below `kv_len`; the result is as above.
+            unsafe {
+                by_queries::launch_unchecked(
+                    client,
+                    count(of_queries.cubes),
+                    units(&of_queries),
+                    tile.lanes,
+                    enqueue.operands(g, lse, &inner),
+                    enqueue.vectors(by_q, dtype),
+                    enqueue.geometry(&plan.steps[3], 0),
+                    RangeLaunch::new(first, end),
+                    tiles(of_keys.others),
+                    tile,
+                    launch_type,
+                );
+            }
         }
     }
-    if keys > 0 {
+    if keys == 0 {
+        return Ok(());
+    }
+    for [first, end] in of_keys.ranges() {
         // SAFETY: as above, by `Enqueue::new`; keys stay below `kv_len`.
         unsafe {
             by_keys::launch_unchecked(
                 client,
-                count(key_cubes),
-                key_dim,
+                count(of_keys.cubes),
+                units(&of_keys),
                 tile.lanes,
                 enqueue.operands(g, lse, &inner),
                 enqueue.vectors(by_k, dtype),
                 enqueue.vectors(by_v, dtype),
                 enqueue.geometry(&plan.steps[3], 0),
-                tiles(plan.kv_len),
+                RangeLaunch::new(first, end),
+                tiles(of_queries.others),
                 tile,
                 launch_type,
             );

@@ -15,9 +15,9 @@ use super::{
         Geometry, Part, Queries, Slots, UNSEEN, is_seen, key_at, part, query, query_at, score,
         seen_keys, slot,
     },
-    plan::Storage,
+    plan::{GROUP, Storage},
     rotate::hadamard,
-    tile::{Rows, accumulate, block, products, stored, widened, zero},
+    tile::{Rows, accumulate, block, products, run, unpack, widened, zero},
     tiles::TileConfig,
 };
 
@@ -171,23 +171,49 @@ fn load<E: Numeric, W: Size, WE: Size>(
     tile: usize,
     #[comptime] config: TileConfig,
 ) {
-    let vectors = comptime!(config.vectors());
-    let mut item = UNIT_POS as usize;
-    while item < comptime!(config.keys * config.vectors()) {
-        let t = item / vectors;
-        let c = item % vectors;
-        let mut k = zero::<W>();
-        let mut v = zero::<W>();
-        if tile + t < part.kv_len {
-            let slot = slots.get(t);
-            let at = key_at(&geometry.k, part, &slot) + c;
-            k = stored::<E, WE, W>(&cache.k, &cache.k_scales, at, config);
-            let at = key_at(&geometry.v, part, &slot) + c;
-            v = stored::<E, WE, W>(&cache.v, &cache.v_scales, at, config);
+    if comptime!(config.storage == Storage::Float) {
+        let vectors = comptime!(config.vectors());
+        let mut item = UNIT_POS as usize;
+        while item < comptime!(config.keys * config.vectors()) {
+            let t = item / vectors;
+            let c = item % vectors;
+            let mut k = zero::<W>();
+            let mut v = zero::<W>();
+            if tile + t < part.kv_len {
+                let slot = slots.get(t);
+                k = widened::<E, WE, W>(&cache.k, key_at(&geometry.k, part, &slot) + c, config);
+                v = widened::<E, WE, W>(&cache.v, key_at(&geometry.v, part, &slot) + c, config);
+            }
+            keys[t * comptime!(config.pitch()) + c] = k;
+            values[t * comptime!(config.pitch()) + c] = v;
+            item += CUBE_DIM as usize;
         }
-        keys[t * comptime!(config.pitch()) + c] = k;
-        values[t * comptime!(config.pitch()) + c] = v;
-        item += CUBE_DIM as usize;
+    } else {
+        let vectors = comptime!(run(config.storage) / config.lanes);
+        let runs = comptime!(config.dim / run(config.storage));
+        let shared = comptime!(GROUP / run(config.storage));
+        let mut item = UNIT_POS as usize;
+        while item < comptime!(config.keys * config.dim / run(config.storage)) {
+            let t = item / runs;
+            let r = item % runs;
+            let mut k = Vector::<u32, WE>::new(0u32);
+            let mut v = Vector::<u32, WE>::new(0u32);
+            let mut k_scale = f32::new(0.0);
+            let mut v_scale = f32::new(0.0);
+            if tile + t < part.kv_len {
+                let slot = slots.get(t);
+                let at = key_at(&geometry.k, part, &slot) / vectors + r;
+                k = Vector::cast_from(cache.k[at]);
+                k_scale = cache.k_scales[at / shared];
+                let at = key_at(&geometry.v, part, &slot) / vectors + r;
+                v = Vector::cast_from(cache.v[at]);
+                v_scale = cache.v_scales[at / shared];
+            }
+            let at = t * comptime!(config.pitch()) + r * vectors;
+            unpack::<W, WE>(keys, at, k, k_scale, config);
+            unpack::<W, WE>(values, at, v, v_scale, config);
+            item += CUBE_DIM as usize;
+        }
     }
 }
 

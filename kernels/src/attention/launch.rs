@@ -147,7 +147,7 @@ impl<'a> Enqueue<'a> {
         let AttentionBindings { k, v, scales, shift, .. } = self.bindings;
         let keys = |handle: &Handle| match self.plan.tile.storage {
             Storage::Float => self.vectors(handle, self.plan.dtype),
-            _ => buffer(handle, Dtype::F32, 1),
+            _ => buffer(handle, Dtype::F32, 4),
         };
         let scale = |which: usize| self.numbers(scales.as_ref().map(|scales| &scales[which]));
         StoredLaunch::new(keys(k), keys(v), scale(0), scale(1), self.numbers(shift.as_ref()))
@@ -157,7 +157,7 @@ impl<'a> Enqueue<'a> {
     fn stored_type(&self) -> (ElemType, usize) {
         match self.plan.tile.storage {
             Storage::Float => (elem_type(self.plan.dtype), self.plan.tile.lanes),
-            _ => (ElemType::UInt(UIntKind::U32), 1),
+            _ => (ElemType::UInt(UIntKind::U32), 4),
         }
     }
 

@@ -43,7 +43,8 @@
 //! A single query a sequence has its keys in splits of 512, joined in their order by a second launch; where units are
 //! emulated, long prefills are split too, since their loops have a limit. [`Strategy::Naive`] is the definition, a
 //! unit for four numbers of a result. The gradient has a launch for the `D_i`, one over tiles of queries and one over
-//! tiles of keys: every sum is one unit's, in order. A write into a cache turns, shifts, rotates, quantises and
+//! tiles of keys: every sum is one unit's, in order. Where units are emulated, long sequences take a launch for every
+//! stretch of keys or queries, which adds to the last's sums as they were stored. A write into a cache turns, shifts, rotates, quantises and
 //! stores in one launch each for keys and values.
 //!
 //! # Cost
@@ -77,5 +78,7 @@ pub use append_launch::{
 };
 pub use gradient_launch::{AttentionGradientBindings, attention_vjp_launch};
 pub use launch::{AttentionBindings, attention_launch};
-pub use plan::{AttentionPlan, AttentionProblem, GROUP, Mask, Steps, Storage, Strategy};
+pub use plan::{
+    AttentionPlan, AttentionProblem, GROUP, GradientLaunch, Mask, Steps, Storage, Strategy,
+};
 pub use tiles::TileConfig;

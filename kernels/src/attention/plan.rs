@@ -398,13 +398,12 @@ impl AttentionPlan {
         self.batch * self.q_heads * self.q_len
     }
 
-    /// Accepts the plan for the gradient's two launches, and returns their units and grids: over tiles of
-    /// queries, and over tiles of keys.
+    /// Accepts the plan for the gradient's launches over tiles of queries, and over tiles of keys.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for the pages of a cache, [`Error::Limit`] if the grid, shared memory or a
-    /// loop exceeds the device.
-    pub fn gradient(&self) -> Result<([usize; 2], [[usize; 3]; 2])> {
+    /// [`Error::Unsupported`] for the pages of a cache, [`Error::Limit`] if the grid or shared memory exceeds the
+    /// device.
+    pub fn gradient(&self) -> Result<[GradientLaunch; 2]> {
         let (op, tile, limits) = (self.op, self.gradient_tile, &self.limits);
         if self.table > 0 {
             let reason = "gradients are those of tensors, not of a cache";
@@ -417,17 +416,41 @@ impl AttentionPlan {
         }
         let most = if limits.serial { 1 } else { limits.units_per_cube };
         let row_units = if limits.emulated { EMULATED_UNITS } else { UNITS };
-        let units = [row_units, KEY_UNITS].map(|units| tile.units(units.min(most)));
         let rows = self.q_len.saturating_mul(self.q_heads / self.kv_heads);
-        let tiles = rows.max(self.kv_len).div_ceil(tile.keys);
-        let turns = tiles.saturating_mul(2 * tile.turns(units[1].min(units[0])));
-        if limits.emulated && !limits.serial && turns > TURNS {
-            let (available, required) = (TURNS as u64, turns as u64);
-            let resource = "turns of the loops of an emulated unit";
-            return Err(Error::Limit { op, resource, available, required });
-        }
         let heads = self.batch.saturating_mul(self.kv_heads);
-        let cubes = |tiles: usize| grid(op, heads.saturating_mul(tiles), limits);
-        Ok((units, [cubes(rows.div_ceil(tile.rows))?, cubes(self.kv_len.div_ceil(tile.rows))?]))
+        let launch = |own: usize, others: usize, units: usize| -> Result<GradientLaunch> {
+            let units = tile.units(units.min(most));
+            let reach = if limits.emulated && !limits.serial {
+                (TURNS / (2 * tile.turns(units))).max(1) * tile.keys
+            } else {
+                usize::MAX
+            };
+            let cubes = grid(op, heads.saturating_mul(own.div_ceil(tile.rows)), limits)?;
+            Ok(GradientLaunch { units, cubes, others, reach })
+        };
+        Ok([launch(rows, self.kv_len, row_units)?, launch(self.kv_len, rows, KEY_UNITS)?])
+    }
+}
+
+/// How one of the gradient's two sums is enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GradientLaunch {
+    /// Units of a cube.
+    pub units: usize,
+    /// The grid.
+    pub cubes: [usize; 3],
+    /// Keys or rows that every cube goes over.
+    pub others: usize,
+    /// How many of them in a launch: the loops of emulated units have a limit.
+    pub reach: usize,
+}
+
+impl GradientLaunch {
+    /// The first and the end of every launch's keys or rows; one launch at least, which writes zeros.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = [usize; 2]> {
+        let Self { others, reach, .. } = *self;
+        (0..others.max(1))
+            .step_by(reach)
+            .map(move |first| [first, others.min(first.saturating_add(reach))])
     }
 }

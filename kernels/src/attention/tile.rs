@@ -8,10 +8,7 @@
 
 use cubecl::prelude::*;
 
-use super::{
-    plan::{GROUP, Storage},
-    tiles::TileConfig,
-};
+use super::{plan::Storage, tiles::TileConfig};
 
 /// Rows of vectors in shared memory.
 pub(super) type Rows<W> = Shared<[Vector<f32, W>]>;
@@ -36,35 +33,35 @@ pub(super) fn widened<E: Numeric, WE: Size, W: Size>(
     wide
 }
 
-/// Vector `at` of keys or values, however they are stored. Codes lie in words, the first in the lowest
-/// bits, and stand for the middles of equal cells.
+/// Numbers of a quantised cache that are read at once, as four words.
+pub(super) fn run(storage: Storage) -> usize {
+    128 / storage.bits(wavecube_core::Dtype::F32)
+}
+
+/// Writes a run to a row from vector `at` on. Codes stand for the middles of equal cells; the first of a word lies in
+/// its lowest bits.
 #[cube]
-pub(super) fn stored<E: Numeric, WE: Size, W: Size>(
-    source: &[Vector<E, WE>],
-    scales: &[f32],
+pub(super) fn unpack<W: Size, WE: Size>(
+    rows: &mut Rows<W>,
     at: usize,
+    codes: Vector<u32, WE>,
+    scale: f32,
     #[comptime] config: TileConfig,
-) -> Vector<f32, W> {
-    if comptime!(config.storage == Storage::Float) {
-        widened::<E, WE, W>(source, at, config)
-    } else {
-        let bits = comptime!(config.storage.bits(wavecube_core::Dtype::F32));
-        let lanes = comptime!(config.lanes);
-        let codes = comptime!(32 / bits);
-        let first = at * lanes;
-        let word = u32::cast_from(source[first / codes].extract(0usize));
-        let begin = (first % codes * bits) as u32;
-        let scale = scales[first / comptime!(GROUP)];
+) {
+    let lanes = comptime!(config.lanes);
+    let bits = comptime!(config.storage.bits(wavecube_core::Dtype::F32));
+    let middle = f32::new(comptime!((1u32 << (bits - 1)) as f32 - 0.5)) * scale;
+    #[unroll]
+    for v in 0..comptime!(run(config.storage) / config.lanes) {
+        let word = codes.extract(comptime!(v * lanes * bits / 32));
         let mut wide = Vector::<f32, W>::empty();
         #[unroll]
         for lane in 0..lanes {
-            let shift = begin + comptime!((lane * bits) as u32);
-            let code = (word >> shift) & comptime!((1u32 << bits) - 1);
-            let middle = f32::new(comptime!((1u32 << (bits - 1)) as f32 - 0.5));
-            let centred = f32::cast_from(code) - middle;
-            wide.insert(lane, centred * scale);
+            let shift = comptime!(((v * lanes + lane) * bits % 32) as u32);
+            let code = i32::cast_from((word >> shift) & comptime!((1u32 << bits) - 1));
+            wide.insert(lane, f32::cast_from(code) * scale - middle);
         }
-        wide
+        rows[at + v] = wide;
     }
 }
 

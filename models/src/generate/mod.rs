@@ -3,6 +3,9 @@
 //! A [`Session`] is one text that grows. It keeps what the model has made of the text so far, where the model
 //! can go on from that ([`Model::advance`]), and otherwise runs the model over the text again. Sessions know
 //! nothing of each other: many side by side give what each gives alone.
+//!
+//! Prompts and texts may be of any length. Once a text is longer than the model's context, the model sees its last
+//! bytes alone, as many as the context, and runs over them for every byte.
 
 mod sampling;
 mod utf8;

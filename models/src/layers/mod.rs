@@ -28,7 +28,7 @@ pub use linear::Linear;
 pub(crate) use linear::linear;
 pub use mlp::{Glu, Mlp};
 pub use norm::{Norm, NormKind};
-pub use resolvent::{Hopping, ResolventConfig, ResolventForm, ResolventMixer, blended};
+pub use resolvent::{Hopping, LastValues, ResolventConfig, ResolventForm, ResolventMixer, blended};
 pub use scales::Resample;
 pub use spectral::{SpectralConfig, SpectralMixer};
 pub use stream::CausalStream;

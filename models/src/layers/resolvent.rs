@@ -127,6 +127,11 @@ pub struct ResolventMixer {
     config: ResolventConfig,
 }
 
+/// What the left form keeps of the positions so far: the last value of every operator, `[batch, width, 1, 2]`;
+/// nothing at the begin.
+#[derive(Debug, Clone, Default)]
+pub struct LastValues(Option<Tensor<4>>);
+
 /// Widths at the start: from a memory of about ten positions to next to none.
 const WIDTHS: [f64; 2] = [0.1, 1.0];
 /// `softplus` of this is 1.
@@ -170,18 +175,41 @@ impl ResolventMixer {
     ///
     /// Those of [`resolvent`].
     pub fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>> {
+        self.advance(x, None)
+    }
+
+    /// The same for positions that follow those of `past`, which then has these too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward); [`Error::Unsupported`] for a past of another form than
+    /// [`ResolventForm::Left`].
+    pub fn advance(&self, x: Tensor<3>, past: Option<&mut LastValues>) -> Result<Tensor<3>> {
+        if past.is_some() && self.config.form != ResolventForm::Left {
+            let reason = "only the left form goes on from its last values";
+            return Err(Error::Unsupported { op: OP, argument: "past", reason });
+        }
         let [batch, time, _] = x.dims();
         let width = self.energy.dims()[0];
         let column = |x: &Param<Tensor<1>>| x.val().reshape([1, width, 1]);
         let rows = |linear: &Linear, x: Tensor<3>| linear.forward(x).swap_dims(1, 2);
         let re = rows(&self.potential, x.clone()) - column(&self.energy);
         let im = column(&self.log_width).exp().neg().expand([batch, width, time]);
-        let d: Tensor<4> = Tensor::stack(vec![re, im], 3);
+        let mut d: Tensor<4> = Tensor::stack(vec![re, im], 3);
         let p = match &self.hopping {
             Some(hopping) => softplus(rows(hopping, x).add_scalar(ONE), 1.0),
             None => Tensor::ones([batch, width, time], &x.device()),
         };
+        if let Some(LastValues(Some(last))) = &past {
+            // The recursion's next step, `d − p y`, as if the sequence began with it.
+            let tied = p.clone().narrow(2, 0, 1).unsqueeze_dim(3) * last.clone();
+            let first = d.clone().narrow(2, 0, 1) - tied;
+            d = d.slice_assign([0..batch, 0..width, 0..1, 0..2], first);
+        }
         let y = self.mix(d, p)?;
+        if let Some(past) = past {
+            past.0 = Some(y.clone().narrow(2, time - 1, 1));
+        }
         let features = y.permute([0, 2, 1, 3]).reshape([batch, time, 2 * width]);
         Ok(self.out.forward(features))
     }

@@ -55,7 +55,8 @@ impl Block {
     }
 
     fn once(&self, x: Tensor<3>, pass: &mut Pass<'_>) -> Result<Tensor<3>> {
-        let x = x.clone() + self.mixer.forward(self.mixer_norm.forward(x))?;
+        let mixed = self.mixer.advance(self.mixer_norm.forward(x.clone()), pass.past.next())?;
+        let x = x + mixed;
         let y = self.network_norm.forward(x.clone());
         let y = match &self.network {
             Network::Dense(mlp) => mlp.forward(y),

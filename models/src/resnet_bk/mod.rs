@@ -21,7 +21,7 @@ use burn::{
 use wavecube_core::{DeviceFault, Error, Result};
 
 use crate::{
-    layers::{Linear, Norm, Resample, Routing, linear, normal_matrix},
+    layers::{LastValues, Linear, Norm, Resample, ResolventForm, Routing, linear, normal_matrix},
     lct_gpt::VOCABULARY,
     model::{Losses, Statistic, cross_entropy},
     random::Random,
@@ -47,6 +47,27 @@ struct Pass<'a> {
     routings: Vec<Routing>,
     /// Ponder cost and steps, a halting block each.
     ponder: Vec<[Tensor<1>; 2]>,
+    /// What mixers keep, one for every time that one runs; nothing where there is no past.
+    past: std::slice::IterMut<'a, LastValues>,
+}
+
+/// What the model has seen: what its mixers keep, in the order in which they run.
+#[derive(Debug, Clone)]
+pub struct Past {
+    mixers: Vec<LastValues>,
+    len: usize,
+}
+
+impl Past {
+    /// How many bytes it has seen.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has seen nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
 }
 
 /// The model: bytes in, logits of the next byte out.
@@ -116,6 +137,30 @@ impl ResNetBk {
             Some(logits) => logits,
             None => self.read_out(last.narrow(1, time - 1, 1)),
         })
+    }
+
+    /// An empty past, or nothing where the model cannot go on from one: where scales join positions, and in the
+    /// blocked form.
+    pub fn begin(&self) -> Option<Past> {
+        let advances = self.config.scales == 0 && self.config.mixer.form == ResolventForm::Left;
+        let runs = self.config.layers * self.config.halting.steps;
+        advances.then(|| Past { mixers: vec![LastValues::default(); runs], len: 0 })
+    }
+
+    /// Logits `[batch, 1, 256]` of the byte after `bytes`, which follow those that `past` has seen; `past` then has
+    /// seen these too. What [`forward`](Self::forward) gives there for all bytes together: every block runs, so
+    /// that all have their past, and a sure exit is taken afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward), for all bytes together.
+    pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
+        let time = bytes.dims()[1];
+        self.check_length(time, past.len)?;
+        past.len += time;
+        let mut pass = Pass { past: past.mixers.iter_mut(), ..Pass::default() };
+        let last = self.run(bytes, &mut pass)?;
+        Ok(self.first_sure(last, &pass).0.narrow(1, time - 1, 1))
     }
 
     /// The loss of `targets` (`[batch, time]`), `targets[t]` following `bytes[t]`, with the losses that
@@ -205,17 +250,19 @@ impl ResNetBk {
         (logits, shares)
     }
 
+    fn check_length(&self, time: usize, before: usize) -> Result<()> {
+        let found = before + time;
+        if time == 0 || found > self.config.context {
+            let expected = "between 1 and the model's context";
+            return Err(Error::Length { op: OP, argument: "bytes", expected, found });
+        }
+        Ok(())
+    }
+
     /// The state after the last block.
     fn run(&self, bytes: Tensor<2, Int>, pass: &mut Pass<'_>) -> Result<Tensor<3>> {
         let [batch, time] = bytes.dims();
-        if time == 0 || time > self.config.context {
-            return Err(Error::Length {
-                op: OP,
-                argument: "bytes",
-                expected: "between 1 and the model's context",
-                found: time,
-            });
-        }
+        self.check_length(time, 0)?;
         let x = self.embedding.val().select(0, bytes.reshape([batch * time]));
         self.descend(x.reshape([batch, time, self.config.d_model]), 0, 0..self.config.layers, pass)
     }

@@ -37,6 +37,18 @@ fn gradients_of_every_operand() {
     }
 }
 
+/// More keys, and more queries, than the loops of an emulated unit have turns for.
+#[test]
+fn gradients_of_long_sequences() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        for len in [[5, 4000], [4000, 5]] {
+            let both = Attention { right: None, ..Attention::causal(1, [2, 1], len, 33) };
+            check(&Operands::new(device, &mut rng, both, Dtype::F32, 1.0));
+        }
+    }
+}
+
 fn check(operands: &Operands) {
     let [q, k, v, g] = &operands.exact;
     let expected = operands.problem.gradients([q, k, v, g]);

@@ -3,10 +3,8 @@
 use std::{
     io::{BufRead as _, Write as _},
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -28,7 +26,9 @@ Examples:
   wavecube generate --prompt 'pub fn ' --temperature 0.6 --top-p 0.9 --seed 7
   wavecube generate --temperature 0 --length 100     # always the likeliest byte
   wavecube generate --prompts prompts.txt            # one prompt a line, one text after the other
-  wavecube generate --interactive --stop '\n\n'      # a prompt a line, until the input ends")]
+  wavecube generate --interactive --stop '\n\n'      # a prompt a line, until the input ends
+Ctrl-C ends the text that is being written; the program then ends with status 130, or with --interactive waits for the
+next prompt, where Ctrl-C ends it. A text longer than the model's context goes on from its last bytes.")]
 pub(crate) struct GenerateArgs {
     /// The checkpoint of a run
     #[arg(long, default_value = "runs/latest/checkpoint.safetensors", value_name = "FILE")]
@@ -86,7 +86,27 @@ impl GenerateArgs {
     }
 }
 
-pub(crate) fn main(args: &GenerateArgs) -> Result<()> {
+/// What a shell expects of a program that Ctrl-C has ended: 128, and the number of the signal.
+const INTERRUPTED: u8 = 130;
+/// Whether a text is being written, which Ctrl-C ends at the next byte.
+static WRITING: AtomicBool = AtomicBool::new(false);
+/// Whether it is to end.
+static ENDS: AtomicBool = AtomicBool::new(false);
+
+/// Ctrl-C while a text is written ends that; before, after, and again, the program.
+fn listen_for_interrupts() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if WRITING.load(Ordering::SeqCst) && !ENDS.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        // The terminal's cursor may stand behind a prompt. The other stream is another thread's.
+        eprintln!();
+        std::process::exit(i32::from(INTERRUPTED));
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+pub(crate) fn main(args: &GenerateArgs) -> Result<ExitCode> {
     let checkpoint = Checkpoint::read(&args.checkpoint)?;
     let selected = args.device.select()?;
     let model = checkpoint.model(&selected.device)?.valid();
@@ -100,39 +120,34 @@ pub(crate) fn main(args: &GenerateArgs) -> Result<()> {
         for (prompt, text) in prompts.iter().zip(generate_all(&model, &prompts, &sampling)?) {
             writeln!(out, "{prompt}{text}\n").context("cannot write the text")?;
         }
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
-        .context("cannot listen for Ctrl-C")?;
+    listen_for_interrupts()?;
     if !args.interactive {
-        return stream(&model, &args.prompt, &sampling, &interrupted);
+        let ended = stream(&model, &args.prompt, &sampling)?;
+        return Ok(if ended { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) });
     }
     for line in std::io::stdin().lock().lines() {
-        stream(&model, &line.context("cannot read the prompt")?, &sampling, &interrupted)?;
-        // Ctrl-C ends a text, not the program: that is the end of the input.
-        interrupted.store(false, Ordering::Relaxed);
+        stream(&model, &line.context("cannot read the prompt")?, &sampling)?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the prompt and its text as it comes, up to its end or Ctrl-C.
-fn stream(
-    model: &Model,
-    prompt: &str,
-    sampling: &Sampling,
-    interrupted: &AtomicBool,
-) -> Result<()> {
+/// Writes the prompt and its text as it comes; returns whether it came to its end, before Ctrl-C.
+fn stream(model: &Model, prompt: &str, sampling: &Sampling) -> Result<bool> {
+    ENDS.store(false, Ordering::SeqCst);
+    WRITING.store(true, Ordering::SeqCst);
     let mut out = std::io::stdout().lock();
     let mut session = Session::new(model, prompt, sampling)?;
     let mut piece = Some(prompt.to_owned());
     while let Some(text) = piece {
         write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")?;
-        if interrupted.load(Ordering::Relaxed) {
+        if ENDS.load(Ordering::SeqCst) {
             break;
         }
         piece = session.step(model)?;
     }
-    writeln!(out).context("cannot write the text")
+    WRITING.store(false, Ordering::SeqCst);
+    writeln!(out).context("cannot write the text")?;
+    Ok(!ENDS.load(Ordering::SeqCst))
 }

@@ -67,15 +67,19 @@ impl DeviceArgs {
 
 fn main() -> ExitCode {
     provide_runtime_directory();
+    let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
-        Command::Train(args) => train::main(&args),
+        Command::Train(args) => train::main(&args).map(done),
         Command::Generate(args) => generate::main(&args),
-        Command::Quantize(args) => quantize::main(&args),
-        Command::Ablate(args) => ablate::main(&args),
-        Command::Demo(args) => demo::main(&args),
-        Command::Speed(args) => speed::main(&args),
+        Command::Quantize(args) => quantize::main(&args).map(done),
+        Command::Ablate(args) => ablate::main(&args).map(done),
+        Command::Demo(args) => demo::main(&args).map(done),
+        Command::Speed(args) => speed::main(&args).map(done),
     };
-    let Err(error) = result else { return ExitCode::SUCCESS };
+    let error = match result {
+        Ok(code) => return code,
+        Err(error) => error,
+    };
     // What went wrong, and why; a backtrace would bury both, whatever RUST_BACKTRACE says.
     eprintln!("error: {error}");
     for cause in error.chain().skip(1) {

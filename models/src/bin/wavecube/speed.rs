@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
+use serde::Serialize;
 use wavecube_models::{
     checkpoint::write_atomically,
     speed::{self, SpeedOptions},
@@ -11,18 +12,23 @@ use wavecube_models::{
 
 use crate::DeviceArgs;
 
-/// Time mixers of positions beside attention as sequences grow
+/// Time mixers of positions beside attention as sequences grow, or generation
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   wavecube speed --device wgpu
+  wavecube speed --generation --lengths 256,512,1024
   wavecube speed --lengths 1024,8192 --width 256 --heads 4 --device cuda --json speed.json
 All lengths are timed in one run: milliseconds, the median of the calls after one that is not counted, forward / forward
-and backward, and how many times as long attention takes.")]
+and backward, and how many times as long attention takes. With --generation: bytes a second of models of two blocks, from a
+state and by running over the text again, of texts of these lengths.")]
 pub(crate) struct SpeedArgs {
     /// Positions of a sequence
     #[arg(long, value_delimiter = ',', default_value = "128,256,512,1024,2048,4096")]
     lengths: Vec<usize>,
+    /// Time generation instead
+    #[arg(long)]
+    generation: bool,
     /// Channels
     #[arg(long, default_value_t = 64)]
     width: usize,
@@ -51,13 +57,26 @@ pub(crate) fn main(args: &SpeedArgs) -> Result<()> {
         batch: args.batch,
         calls: args.calls,
     };
+    if args.generation {
+        let rows = speed::measure_generation(&options, &selected.device, |row| {
+            let (model, length) = (row.model, row.length);
+            eprintln!("{length}: {model} {:.0} and {:.0} bytes/s", row.kept, row.recomputed);
+        })?;
+        return args.report(&speed::generation_markdown(&rows), &rows);
+    }
     let rows = speed::measure(&options, &selected.device, |row| {
         let times = row.times.iter().map(|time| format!("{} {:.2} ms", time.mixer, time.both));
         eprintln!("{}: {}", row.length, times.collect::<Vec<_>>().join(", "));
     })?;
-    print!("{}", speed::markdown(&rows));
-    if let Some(path) = &args.json {
-        write_atomically(path, &serde_json::to_vec_pretty(&rows)?)?;
+    args.report(&speed::markdown(&rows), &rows)
+}
+
+impl SpeedArgs {
+    fn report(&self, table: &str, rows: &impl Serialize) -> Result<()> {
+        print!("{table}");
+        if let Some(path) = &self.json {
+            write_atomically(path, &serde_json::to_vec_pretty(rows)?)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
