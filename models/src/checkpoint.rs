@@ -19,7 +19,10 @@ use burn::{
 };
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View, tensor::TensorView};
 use serde::{Deserialize, Serialize};
-use wavecube_core::quant::{self, PackedWeight};
+use wavecube_core::{
+    polar::{self, ComplexCodes},
+    quant::{self, PackedWeight},
+};
 
 use crate::{
     bridge::{self, PackedTensor},
@@ -213,7 +216,7 @@ pub fn claim_directory(directory: &Path) -> Result<()> {
 }
 
 impl Checkpoint {
-    /// Writes a checkpoint of the same model to `path`, its matrices packed, without what training needs.
+    /// Writes a checkpoint of the same model to `path`, its matrices packed and its filters coded, without what training needs.
     /// Returns the bytes of the model before, and of the file.
     ///
     /// # Errors
@@ -233,14 +236,20 @@ impl Checkpoint {
             let values = data.as_slice::<f32>().unwrap_or_default();
             (name.as_str(), data.shape().as_slice(), values)
         });
-        let packed = quantize::pack(slices, options)
+        let packed = quantize::pack(slices.clone(), options)
             .with_context(|| format!("in the checkpoint {}", self.path.display()))?;
-        let packed_bytes = quant::to_bytes(&packed)?;
+        let filters = quantize::code_filters(slices, options.filter_bits)
+            .with_context(|| format!("in the checkpoint {}", self.path.display()))?;
+        let (packed_bytes, filter_bytes) = (quant::to_bytes(&packed)?, polar::to_bytes(&filters)?);
         let packed_tensors = SafeTensors::deserialize(&packed_bytes)?;
+        let filter_tensors = SafeTensors::deserialize(&filter_bytes)?;
+        let filters = filters.into_iter().collect();
         let kept = tensors.tensors().into_iter().filter(|(name, _)| {
-            name.starts_with("model.") && packed.iter().all(|(other, _)| other != name)
+            name.starts_with("model.")
+                && packed.iter().all(|(other, _)| other != name)
+                && quantize::coded_filter(name, &filters).is_none()
         });
-        let all = kept.chain(packed_tensors.tensors());
+        let all = kept.chain(packed_tensors.tensors()).chain(filter_tensors.tensors());
         let (_, header) = SafeTensors::read_metadata(&self.bytes)?;
         let mut metadata = header.metadata().clone().unwrap_or_default();
         metadata.insert(QUANTIZED.to_owned(), "1".to_owned());
@@ -361,9 +370,13 @@ impl Checkpoint {
         let tensors = SafeTensors::deserialize(&self.bytes)?;
         let model = Model::new(&self.config, &mut Random::new(0), device)?;
         let packed = if self.quantized { quant::from_bytes(&self.bytes)? } else { Vec::new() };
-        let packed = packed.into_iter().collect();
-        let keeps_packed = bridge::multiplies_packed(device);
-        let mut loader = Loader { tensors: &tensors, packed, keeps_packed, failure: None };
+        let mut loader = Loader {
+            tensors: &tensors,
+            packed: packed.into_iter().collect(),
+            filters: polar::from_bytes(&self.bytes)?.into_iter().collect(),
+            keeps_packed: bridge::multiplies_packed(device),
+            failure: None,
+        };
         let model = model.apply_reparameterization(&mut loader);
         match loader.failure {
             Some(failure) => {
@@ -432,6 +445,7 @@ fn floats(name: &str, view: &TensorView<'_>) -> Result<TensorData> {
 struct Loader<'a> {
     tensors: &'a SafeTensors<'a>,
     packed: HashMap<String, PackedWeight>,
+    filters: HashMap<String, ComplexCodes>,
     keeps_packed: bool,
     failure: Option<anyhow::Error>,
 }
@@ -441,6 +455,9 @@ impl Loader<'_> {
     fn read(&self, name: &str, shape: &[usize]) -> Result<TensorData> {
         if let Some(weight) = self.packed.get(name) {
             return Ok(TensorData::new(quantize::unpack(name, weight, shape)?, shape));
+        }
+        if let Some(codes) = quantize::coded_filter(name, &self.filters) {
+            return Ok(TensorData::new(quantize::filter_part(name, codes, shape)?, shape));
         }
         let view = self.tensors.tensor(name).map_err(|_| anyhow::anyhow!("`{name}` is missing"))?;
         ensure!(

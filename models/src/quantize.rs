@@ -1,14 +1,21 @@
 //! Trained models in fewer bits: a checkpoint whose matrices are packed as [`wavecube_core::quant`] has them.
 //!
-//! Maps, stacks of them and the embedding are rounded, in groups along their inputs; vectors, filters and other parameters
-//! stay as they are. The result is a checkpoint that generates; what training needs is left out.
+//! Maps, stacks of them and the embedding are rounded, in groups along their inputs; complex filters are coded by
+//! magnitude and phase, as [`wavecube_core::polar`] has them; vectors and other parameters stay as they are. The result
+//! is a checkpoint that generates; what training needs is left out.
+
+use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
 use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::{Int, Tensor},
 };
-use wavecube_core::quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme};
+use wavecube_core::{
+    Complex64,
+    polar::{Coding, ComplexCodes},
+    quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme},
+};
 
 /// How many bits a matrix gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +35,17 @@ pub struct QuantizeOptions {
     pub group: Group,
     /// Whether zero is in the middle of the codes.
     pub symmetric: bool,
+    /// The bits of a complex number of a filter, 4 to 20; 0 leaves filters as they are.
+    pub filter_bits: u32,
 }
+
+/// The complex numbers of a filter that share a scale.
+const FILTER_GROUP: usize = 64;
 
 impl Default for QuantizeOptions {
     fn default() -> Self {
-        Self { precision: Precision::Uniform(Bits::Four), group: Group::Of32, symmetric: false }
+        let precision = Precision::Uniform(Bits::Four);
+        Self { precision, group: Group::Of32, symmetric: false, filter_bits: 12 }
     }
 }
 
@@ -101,6 +114,70 @@ pub fn pack<'a>(
         }
     }
     Ok(packed)
+}
+
+/// What a filter's magnitudes and phases are named behind the filter's own name.
+const PARTS: [&str; 2] = ["radius", "phase"];
+
+/// The filters among `parameters`, coded by magnitude and phase, by their names: those whose magnitudes are the
+/// parameter `NAME.radius` and whose phases are `NAME.phase`.
+///
+/// # Errors
+///
+/// When a number is not finite, or the bits are not between 4 and 20.
+pub fn code_filters<'a>(
+    parameters: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])> + Clone,
+    bits: u32,
+) -> Result<Vec<(String, ComplexCodes)>> {
+    let mut coded = Vec::new();
+    if bits == 0 {
+        return Ok(coded);
+    }
+    for (name, _, radii) in parameters.clone() {
+        let Some(filter) = filter_of(name, PARTS[0]) else { continue };
+        let beside = |other: &str| filter_of(other, PARTS[1]) == Some(filter);
+        let phases = parameters.clone().into_iter().find(|(other, ..)| beside(other));
+        if let Some((_, _, phases)) = phases {
+            let numbers: Vec<Complex64> = radii
+                .iter()
+                .zip(phases)
+                .map(|(&radius, &phase)| Complex64::from_polar(radius.into(), phase.into()))
+                .collect();
+            let codes = ComplexCodes::quantize(&numbers, Coding::Polar, bits, FILTER_GROUP)?;
+            coded.push((filter.to_owned(), codes));
+        }
+    }
+    Ok(coded)
+}
+
+/// The name of the filter whose part is the parameter `name`.
+fn filter_of<'a>(name: &'a str, part: &str) -> Option<&'a str> {
+    name.strip_suffix(part)?.strip_suffix('.')
+}
+
+/// The coded filter that a parameter is a part of.
+pub(crate) fn coded_filter<'a>(
+    name: &str,
+    filters: &'a HashMap<String, ComplexCodes>,
+) -> Option<&'a ComplexCodes> {
+    PARTS.iter().find_map(|part| filters.get(filter_of(name, part)?))
+}
+
+/// The magnitudes or the phases, as `name` says, of a coded filter.
+///
+/// # Errors
+///
+/// When the filter has another size than `shape`.
+pub(crate) fn filter_part(name: &str, codes: &ComplexCodes, shape: &[usize]) -> Result<Vec<f32>> {
+    let numbers = codes.dequantize();
+    let wanted: usize = shape.iter().product();
+    ensure!(
+        numbers.len() == wanted,
+        "`{name}` has {} numbers, the model needs {wanted}",
+        numbers.len()
+    );
+    let part = |z: &Complex64| if filter_of(name, PARTS[0]).is_some() { z.norm() } else { z.arg() };
+    Ok(numbers.iter().map(|z| part(z) as f32).collect())
 }
 
 /// Whether a packed parameter of a shape is a linear map, `[inputs, outputs]`, whose products read its codes.

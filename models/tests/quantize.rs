@@ -6,6 +6,7 @@ use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::Tensor,
 };
+use num_complex::Complex64;
 use wavecube_core::quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme};
 use wavecube_models::{
     checkpoint::Checkpoint,
@@ -105,6 +106,47 @@ fn numbers(model: &Model) -> HashMap<String, Vec<f64>> {
     let mut visitor = Visitor::default();
     model.visit(&mut visitor);
     visitor.1
+}
+
+#[test]
+fn filters_are_coded_by_magnitude_and_phase() {
+    let out = tempfile::tempdir().unwrap();
+    let checkpoint = trained(&configured(Preset::SpectralFull), out.path());
+    let path = out.path().join("small.safetensors");
+    let filters = |checkpoint: &Checkpoint| {
+        let all = numbers(&checkpoint.model(&flex()).unwrap().valid());
+        let mut names: Vec<_> =
+            all.keys().filter_map(|name| name.strip_suffix(".radius")).map(str::to_owned).collect();
+        names.sort();
+        assert!(!names.is_empty());
+        let of = |name: &String, part: &str| all[&format!("{name}.{part}")].clone();
+        names
+            .iter()
+            .flat_map(|name| of(name, "radius").into_iter().zip(of(name, "phase")))
+            .map(|(radius, phase)| Complex64::from_polar(radius, phase))
+            .collect::<Vec<_>>()
+    };
+    let exact = filters(&checkpoint);
+    let norm = |numbers: &[Complex64]| numbers.iter().map(|z| z.norm_sqr()).sum::<f64>().sqrt();
+    let mut sizes = Vec::new();
+    // The errors of normal numbers; filters spread further, and have more of a group's magnitude in a few.
+    for (filter_bits, error) in [(8, 0.11), (12, 0.03), (16, 0.008), (0, 0.0)] {
+        let options = QuantizeOptions { filter_bits, ..QuantizeOptions::default() };
+        let [_, bytes] = checkpoint.quantize(&path, &options).unwrap();
+        sizes.push(bytes);
+        let found = filters(&Checkpoint::read(&path).unwrap());
+        let lost: Vec<_> = found.iter().zip(&exact).map(|(a, b)| a - b).collect();
+        let lost = norm(&lost) / norm(&exact);
+        println!("{filter_bits} bits: {bytes} bytes, {lost:.4}");
+        assert!(
+            lost <= error && (filter_bits == 0 || lost > error / 10.0),
+            "{filter_bits}: {lost}"
+        );
+    }
+    assert!(sizes.is_sorted());
+    let saved = sizes[3] - sizes[1];
+    // Of 8 bytes 6.5 are saved; names and levels take their part of so few numbers.
+    assert!(saved > exact.len() * 4, "{sizes:?} for {} numbers", exact.len());
 }
 
 #[test]

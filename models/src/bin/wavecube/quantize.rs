@@ -39,6 +39,9 @@ pub(crate) struct QuantizeArgs {
     /// Zero in the middle of the codes, and no zero points
     #[arg(long)]
     symmetric: bool,
+    /// Bits of a complex number of a filter, 4 to 20, by magnitude and phase; 0 leaves filters as they are
+    #[arg(long, default_value_t = QuantizeOptions::default().filter_bits, value_name = "BITS")]
+    filter_bits: u32,
     /// Windows of the held-out text
     #[arg(long, default_value_t = 256)]
     sequences: usize,
@@ -63,7 +66,11 @@ impl QuantizeArgs {
             "channel" => Group::Channel,
             other => bail!("--group is 32, 64, 128 or channel, not {other}"),
         };
-        Ok(QuantizeOptions { precision, group, symmetric: self.symmetric })
+        if !matches!(self.filter_bits, 0 | 4..=20) {
+            bail!("--filter-bits is 0, or from 4 to 20, not {}", self.filter_bits);
+        }
+        let Self { symmetric, filter_bits, .. } = *self;
+        Ok(QuantizeOptions { precision, group, symmetric, filter_bits })
     }
 }
 
