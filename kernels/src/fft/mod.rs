@@ -53,10 +53,12 @@
 //! # References
 //! Cooley and Tukey 1965; Stockham 1966 (autosort); Rader 1968; Bluestein 1970 (chirp); Bailey 1990 (four
 //! steps); Van Loan, *Computational Frameworks for the Fast Fourier Transform*, 1992.
-//!
+
 mod butterfly;
 mod chain;
+mod convolution;
 mod ends;
+mod exchange;
 mod kernel;
 mod launch;
 mod pass;
