@@ -345,7 +345,7 @@ pub fn phase_mix_vjp_launch(
     if plan.lines.rows == 0 {
         return Ok(());
     }
-    // SAFETY: as in `phase_mix_launch`, and for `g` and the gradients likewise.
+    // SAFETY: as in `phase_mix_launch`, by `PhaseMixPlan::new` and `check`, and for `g` and the gradients likewise.
     unsafe {
         phase_mix_slopes::launch_unchecked(
             client,
@@ -362,6 +362,9 @@ pub fn phase_mix_vjp_launch(
             scalar(plan.epsilon, dtype),
             elem_type(dtype),
         );
+    }
+    // SAFETY: as above, by `PhaseMixPlan::new` and `check`; inputs stay below `n`.
+    unsafe {
         phase_mix_adjoint::launch_unchecked(
             client,
             count(plan.cubes[1]),
