@@ -142,7 +142,8 @@ fn check(device: &Device, dtype: Dtype, map: Map, shape: &[usize], of: &Operands
     if weighted {
         // The compute type: only the operands were rounded to the storage type.
         let tolerance = tolerance(dtype.compute());
-        assert_close(&format!("{what}, by w"), &read(&by_w), &of_w, tolerance);
+        let what = format!("{what}, by w");
+        assert_close(&what, &beside(&read(&by_w)), &beside(&of_w), tolerance);
     }
 }
 
@@ -335,8 +336,17 @@ fn norms_and_gradients_are_those_of_the_definition() {
                 assert_close(&what, &read(&y), &values, tolerance);
                 // The differences of the reference, of a sum over a line, are good to some 1e-11.
                 let tolerance = tolerance.max(1e-9);
-                assert_close(&format!("{what}, by z"), &read(&by_z), &of_z, tolerance);
-                assert_close(&format!("{what}, by w"), &read(&by_w), &of_w, tolerance);
+                let beside = |values: &[Complex64]| [values, &of.g.1].concat();
+                let close = |by: &str, found: &[Complex64], expected: &[Complex64]| {
+                    assert_close(
+                        &format!("{what}, by {by}"),
+                        &beside(found),
+                        &beside(expected),
+                        tolerance,
+                    );
+                };
+                close("z", &read(&by_z), &of_z);
+                close("w", &read(&by_w), &of_w);
             }
             let again = complex_rms_norm_vjp(z, w, EPSILON, g).unwrap();
             let once_more = complex_rms_norm_vjp(z, w, EPSILON, g).unwrap();
