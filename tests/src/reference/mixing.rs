@@ -59,13 +59,16 @@ pub fn rms_norm_gradients(
         let y = rms_norm(z, w, epsilon);
         Complex64::new(g.iter().zip(y).map(|(g, y)| dot(*g, y)).sum(), 0.0)
     };
+    // Small beside the root, which is what the norm changes over.
+    let mean = z.iter().map(Complex64::norm_sqr).sum::<f64>() / z.len() as f64;
+    let step = 1e-3 * (mean + epsilon).sqrt().min(1.0);
     let by_z = |j: usize, unit: Complex64| {
         let moved = |h: f64| {
             let mut z = z.to_vec();
             z[j] += unit * h;
             loss(&z, w)
         };
-        slope(moved, 1e-3).re
+        slope(moved, step).re
     };
     let by_w = |j: usize| {
         let moved = |h: f64| {
