@@ -1,11 +1,8 @@
 //! Checkpoints in fewer bits: what they keep, what they cost, what they refuse.
 
-use std::{collections::HashMap, fs, path::Path, sync::atomic::AtomicBool};
+use std::{fs, path::Path, sync::atomic::AtomicBool};
 
-use burn::{
-    module::{Module, ModuleVisitor, Param},
-    tensor::Tensor,
-};
+use burn::module::Module as _;
 use num_complex::Complex64;
 use wavecube_core::quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme};
 use wavecube_models::{
@@ -14,13 +11,12 @@ use wavecube_models::{
     data::Corpus,
     generate::{Sampling, generate},
     lct_gpt::ModelConfig,
-    model::Model,
     presets::Preset,
     quantize::{Precision, QuantizeOptions, pack, parameter_bytes, unpack},
     train::{RunOptions, Trainer, bits_per_byte, checkpoint_path, run},
 };
 
-use crate::support::{flex, read, values, wgpu};
+use crate::support::{flex, values, weights, wgpu};
 
 pub(crate) fn corpus() -> Corpus {
     let line = "the same words in the same order, again and again; ";
@@ -88,26 +84,6 @@ fn models_of_every_kind_in_fewer_bits() {
     }
 }
 
-/// The numbers of all parameters, by their paths.
-fn numbers(model: &Model) -> HashMap<String, Vec<f64>> {
-    #[derive(Default)]
-    struct Visitor(Vec<String>, HashMap<String, Vec<f64>>);
-    impl ModuleVisitor for Visitor {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.0.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.0.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.1.insert(self.0.join("."), read(param.val()));
-        }
-    }
-    let mut visitor = Visitor::default();
-    model.visit(&mut visitor);
-    visitor.1
-}
-
 #[test]
 fn filters_are_coded_by_magnitude_and_phase() {
     let out = tempfile::tempdir().unwrap();
@@ -164,7 +140,7 @@ fn a_device_with_kernels_keeps_maps_packed() {
     let embedding = 4 * 256 * 32;
     assert!((after - embedding) * 5 < before - embedding, "{before} {after}");
     // What the maps stand for is exactly what flex has.
-    let (expected, found) = (numbers(&floats), numbers(&packed.clone().materialize()));
+    let (expected, found) = (weights(&floats), weights(&packed.clone().materialize()));
     assert_eq!(found.len(), expected.len());
     for (name, values) in &expected {
         assert!(found[name] == *values, "{name}");

@@ -1,9 +1,7 @@
 //! ResNet-BK: causality of every switch, what each switch computes, gradients, and wgpu against flex.
 
-use std::collections::HashMap;
-
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, Param},
     tensor::{DType, Device, Tensor, TensorData},
 };
 use wavecube_models::{
@@ -18,7 +16,7 @@ use wavecube_models::{
     resnet_bk::{ModelConfig, ResNetBk},
 };
 
-use crate::support::{bytes, close, flex, gradients, read, tensor, text, values, wgpu};
+use crate::support::{bytes, close, flex, gradients, read, tensor, text, values, weights, wgpu};
 
 const CONTEXT: usize = 24;
 
@@ -112,26 +110,6 @@ fn the_two_sided_mixer_sees_the_future_and_the_others_do_not() {
     config.mixer.form = ResolventForm::TwoSided;
     let refused = ResNetBk::new(&config, &mut Random::new(1), &flex()).unwrap_err();
     assert!(refused.to_string().contains("sees the future"), "{refused}");
-}
-
-/// Every weight by its path.
-fn weights<M: Module>(module: &M) -> HashMap<String, TensorData> {
-    #[derive(Default)]
-    struct Visitor(Vec<String>, HashMap<String, TensorData>);
-    impl ModuleVisitor for Visitor {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.0.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.0.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.1.insert(self.0.join("."), param.val().into_data());
-        }
-    }
-    let mut visitor = Visitor::default();
-    module.visit(&mut visitor);
-    visitor.1
 }
 
 /// `module` with the weights that `of` finds for their paths.

@@ -99,3 +99,23 @@ pub(crate) fn gradients<M: Module>(module: &M, gradients: &Gradients) -> HashMap
     module.visit(&mut visitor);
     visitor.2
 }
+
+/// Every weight by its path.
+pub(crate) fn weights<M: Module>(module: &M) -> HashMap<String, TensorData> {
+    #[derive(Default)]
+    struct Visitor(Vec<String>, HashMap<String, TensorData>);
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.0.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.0.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1.insert(self.0.join("."), param.val().into_data());
+        }
+    }
+    let mut visitor = Visitor::default();
+    module.visit(&mut visitor);
+    visitor.1
+}

@@ -32,6 +32,7 @@ struct Inner {
     plans: Mutex<HashMap<FftProblem, Arc<FftPlan>>>,
     tables: Mutex<HashMap<(Table, Dtype), Handle>>,
     lct: crate::lct::Kept,
+    qmatmul: crate::qmatmul::Measured,
 }
 
 impl Device {
@@ -131,6 +132,7 @@ impl Device {
                 plans: Mutex::default(),
                 tables: Mutex::default(),
                 lct: crate::lct::Kept::default(),
+                qmatmul: Mutex::default(),
             }),
         }
     }
@@ -155,6 +157,7 @@ impl Device {
         self.inner.plans.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.inner.tables.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.inner.lct.clear();
+        self.inner.qmatmul.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// How many transforms took another factorisation than the kernel's own because `|b|` was next to
@@ -165,6 +168,10 @@ impl Device {
 
     pub(crate) fn lct(&self) -> &crate::lct::Kept {
         &self.inner.lct
+    }
+
+    pub(crate) fn measured(&self) -> &crate::qmatmul::Measured {
+        &self.inner.qmatmul
     }
 
     /// The plan of `problem`, made once and kept.

@@ -3,10 +3,12 @@
 
 mod complex;
 mod product;
+mod quickest;
 mod weight;
 
 pub use complex::{QuantizedComplexWeight, qmatmul_complex, qmatmul_complex_vjp};
 pub use product::{QmatmulOptions, qmatmul, qmatmul_into, qmatmul_vjp, qmatmul_with};
+pub(crate) use quickest::Measured;
 pub use wavecube_kernels::qmatmul::{
     Number, QmatmulPlan, Strategy as QmatmulStrategy, WeightBindings,
 };

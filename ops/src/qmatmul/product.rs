@@ -166,6 +166,18 @@ impl QuantizedWeight {
         self.plan_of(OP, Task::Forward(options.number), x, options)
     }
 
+    pub(super) fn problem(
+        &self,
+        op: &'static str,
+        task: Task,
+        x: &Tensor,
+        strategy: Strategy,
+    ) -> QmatmulProblem {
+        let (x, dtype) = (x.layout().clone(), x.dtype());
+        let (weight, scheme) = (self.shape(), self.scheme());
+        QmatmulProblem { op, task, x, weight, scheme, dtype, strategy }
+    }
+
     fn plan_of(
         &self,
         op: &'static str,
@@ -177,15 +189,7 @@ impl QuantizedWeight {
         if !self.device().same(x.device()) {
             return Err(Error::Device { op, reason: DeviceFault::Mixed });
         }
-        let problem = QmatmulProblem {
-            op,
-            task,
-            x: x.layout().clone(),
-            weight: self.shape(),
-            scheme: self.scheme(),
-            dtype: x.dtype(),
-            strategy: options.strategy,
-        };
+        let problem = self.problem(op, task, x, options.strategy);
         let plan = QmatmulPlan::new(&problem, x.device().limits())?;
         let results = row_shape(x, plan.results());
         let n = [plan.results()];
