@@ -58,6 +58,8 @@ pub enum Peer {
     Whole,
     /// The same decoding from a cache that holds numbers as they are.
     Unquantised,
+    /// Attention of so many queries by another library, whose heads do not share keys.
+    Attention(usize),
     /// The product with a square weight in floats, by another library.
     FloatMatmul,
 }
