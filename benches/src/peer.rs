@@ -1,15 +1,28 @@
-//! What the same work takes otherwise: cubek-fft on the same device, rustfft on the same cores, our own
+//! What the same work takes otherwise: cubek's transforms, products and attention on the same device, rustfft on the same cores, our own
 //! transforms where an operation replaces them, the serial recursion where a scan does.
 
 use std::{hint::black_box, time::Instant};
 
-use cubecl::{prelude::*, std::tensor::TensorHandle, zspace::Shape};
+use cubecl::{
+    ir::{ElemType, FloatKind},
+    prelude::*,
+    std::tensor::TensorHandle,
+    zspace::Shape,
+};
+use cubek_attention::forward::{
+    definition::{AttentionGlobalTypes, AttentionOptions},
+    launch::{
+        BlueprintStrategy as AttentionBlueprint, Strategy as AttentionStrategy,
+        launch_ref as launch_attention,
+    },
+};
 use cubek_fft::{CfftBindings, FftMode, cfft_launch_any_size};
 use rustfft::{FftPlanner, num_complex::Complex32};
-use wavecube::{CacheStorage, Device, Dtype, Normalization, Tensor, Tridiagonal};
+use wavecube::{Attention, CacheStorage, Device, Dtype, Normalization, Tensor, Tridiagonal};
 use wavecube_testing::{
     Rng,
     catalogue::{self, Case, Peer, tridiag::Task},
+    read, relative_l2,
 };
 
 use crate::{matmul, median_seconds};
@@ -42,6 +55,7 @@ fn one(device: &Device, case: &Case) -> Option<(String, f64)> {
             let seconds = median_seconds(|| prepared.call().expect("as the case"));
             Some(("our own decoding from a cache of the same type".into(), seconds))
         }
+        Peer::Attention(queries) => attention_seconds(device, case, queries),
         Peer::Fft if device.limits().serial => {
             Some(("rustfft, one core".into(), rustfft_seconds(rows, n)))
         }
@@ -124,6 +138,49 @@ fn cubek_seconds(device: &Device, rows: usize, n: usize) -> f64 {
     let written = last.read::<f32>().expect("the peer ran");
     assert!(written.iter().all(|v| v.is_finite()), "the peer wrote every element");
     seconds
+}
+
+/// cubek's attention of `queries` at the end of `n` keys, in its kernel for any device. Its heads do not share keys,
+/// so every head of the queries has keys of its own.
+fn attention_seconds(device: &Device, case: &Case, queries: usize) -> Option<(String, f64)> {
+    let Case { dtype, rows: heads, n, .. } = *case;
+    let shape = |len| [1, heads, len, catalogue::attention::DIM];
+    let mut rng = Rng::fresh();
+    let mut operand = |len| -> Option<Tensor> {
+        let values = rng.real(shape(len).iter().product());
+        Some(wavecube_testing::tensor(device, &values, dtype, false, &shape(len)).ok()?.0)
+    };
+    let [q, k, v] = [operand(queries)?, operand(n)?, operand(n)?];
+    let out = wavecube_testing::nan_filled(device, dtype, false, &shape(queries)).ok()?;
+    let kind = if dtype == Dtype::F16 { FloatKind::F16 } else { FloatKind::F32 };
+    let element = ElemType::Float(kind);
+    let bound = |x: &Tensor| {
+        let shape = Shape::from(x.shape().to_vec());
+        TensorHandle::new_contiguous(shape, x.handle().clone(), element).binding()
+    };
+    let client = device.client();
+    let mask = AttentionGlobalTypes::mask_dtype(client);
+    let types = AttentionGlobalTypes::from_single_float_dtype(element, mask);
+    let launch = || {
+        // A single query at the end sees all keys.
+        let options = AttentionOptions { causal: queries > 1, ..AttentionOptions::default() };
+        let [q, k, v, out] = [&q, &k, &v, &out].map(bound);
+        let inferred = AttentionBlueprint::Inferred(());
+        let strategy = AttentionStrategy::Unit(inferred);
+        launch_attention(strategy, client, q, k, v, None, out, &types, options).ok()
+    };
+    launch()?;
+    let ours = wavecube::attention(&q, &k, &v, &Attention::causal()).ok()?.out;
+    let error = relative_l2(&read(&out), &read(&ours));
+    if error > 1e-2 || error.is_nan() {
+        println!("{}: cubek-attention is off by {error:e}, and not timed", case.id());
+        return None;
+    }
+    let run = || {
+        launch();
+        out.clone()
+    };
+    Some(("cubek-attention, keys for every head".into(), median_seconds(run)))
 }
 
 /// Another of our recursions: one unit a sequence is what the published kernel of the model does.

@@ -14,8 +14,8 @@ use wavecube_core::{Error, Result};
 use crate::{
     flops::{Flops, Part},
     layers::{
-        Axis, CausalSelfAttention, KeysAndValues, LctConfig, LctLayer, Linear, Mlp, Norm, NormKind,
-        SequenceContext, linear, normal_matrix,
+        self, Axis, CausalSelfAttention, KeysAndValues, LctConfig, LctLayer, Linear, Mlp, Norm,
+        NormKind, SequenceContext, linear, normal_matrix,
     },
     model::cross_entropy,
     random::Random,
@@ -274,23 +274,7 @@ impl Block {
 }
 
 /// What the model has seen: keys and values of every block.
-#[derive(Debug, Clone, Default)]
-pub struct Past {
-    layers: Vec<KeysAndValues>,
-    len: usize,
-}
-
-impl Past {
-    /// How many bytes it has seen.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether it has seen nothing.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
+pub type Past = layers::Past<KeysAndValues>;
 
 /// The model: bytes in, logits of the next byte out.
 #[derive(Module, Debug)]
@@ -398,11 +382,11 @@ impl LctGpt {
         let positions = start..start + time;
         let context = SequenceContext::at(positions, d / self.config.heads, rope, &device);
         if let Some(past) = &mut past {
-            past.layers.resize_with(self.blocks.len(), KeysAndValues::default);
+            past.states.resize_with(self.blocks.len(), KeysAndValues::default);
             past.len += time;
         }
         for (layer, block) in self.blocks.iter().enumerate() {
-            let past = past.as_mut().and_then(|past| past.layers.get_mut(layer));
+            let past = past.as_mut().and_then(|past| past.states.get_mut(layer));
             x = block.forward(x, &context, past)?;
         }
         Ok(self.head.forward(self.norm.forward(x)))

@@ -90,12 +90,14 @@ fn filters_are_coded_by_magnitude_and_phase() {
     let checkpoint = trained(&configured(Preset::SpectralFull), out.path());
     let path = out.path().join("small.safetensors");
     let filters = |checkpoint: &Checkpoint| {
-        let all = numbers(&checkpoint.model(&flex()).unwrap().valid());
+        let all = weights(&checkpoint.model(&flex()).unwrap().valid());
         let mut names: Vec<_> =
             all.keys().filter_map(|name| name.strip_suffix(".radius")).map(str::to_owned).collect();
         names.sort();
         assert!(!names.is_empty());
-        let of = |name: &String, part: &str| all[&format!("{name}.{part}")].clone();
+        let of = |name: &String, part: &str| {
+            all[&format!("{name}.{part}")].iter::<f64>().collect::<Vec<_>>()
+        };
         names
             .iter()
             .flat_map(|name| of(name, "radius").into_iter().zip(of(name, "phase")))

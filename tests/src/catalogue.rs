@@ -66,6 +66,8 @@ pub enum Peer {
         /// Bits of a code.
         bits: u32,
     },
+    /// Attention of so many queries by another library, whose heads do not share keys.
+    Attention(usize),
 }
 
 type Prepare = dyn Fn(&Device, &mut Rng) -> Result<Prepared> + Send + Sync;

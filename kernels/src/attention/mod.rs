@@ -37,15 +37,16 @@
 //! A cube takes up to 32 rows, queries times the heads that share keys, and walks over tiles of up to 32 keys that no
 //! mask hides from all rows: loads keys and values, products of 4 rows with a key a unit, weights a unit a row, sums
 //! of 4 rows and a vector of channels a unit; four barriers a tile. Shared memory: queries, sums, keys, values and
-//! weights, in `f32`, as many rows and keys as fit, down to 32 KiB for every head. The tile of keys depends on head and device alone, so a sequence
-//! gives the same bits in any batch.
+//! weights, in `f32`, as many rows and keys as fit, down to 32 KiB for every head. The tile of keys depends on head
+//! and device alone, so a sequence gives the same bits in any batch. Of a quantised cache a unit reads four words of
+//! codes at once, and their scale.
 //!
 //! A single query a sequence has its keys in splits of 512, joined in their order by a second launch; where units are
 //! emulated, long prefills are split too, since their loops have a limit. [`Strategy::Naive`] is the definition, a
 //! unit for four numbers of a result. The gradient has a launch for the `D_i`, one over tiles of queries and one over
 //! tiles of keys: every sum is one unit's, in order. Where units are emulated, long sequences take a launch for every
-//! stretch of keys or queries, which adds to the last's sums as they were stored. A write into a cache turns, shifts, rotates, quantises and
-//! stores in one launch each for keys and values.
+//! stretch of keys or queries, which adds to the last's sums as they were stored. A write into a cache turns, shifts,
+//! rotates, quantises and stores in one launch each for keys and values.
 //!
 //! # Cost
 //! `4 · n_q · n_k · dim` flop a head of queries, half when causal; gradients 2.5 times that. Decoding reads keys and

@@ -21,7 +21,9 @@ use burn::{
 use wavecube_core::{DeviceFault, Error, Result};
 
 use crate::{
-    layers::{LastValues, Linear, Norm, Resample, ResolventForm, Routing, linear, normal_matrix},
+    layers::{
+        self, LastValues, Linear, Norm, Resample, ResolventForm, Routing, linear, normal_matrix,
+    },
     lct_gpt::VOCABULARY,
     model::{Losses, Statistic, cross_entropy},
     random::Random,
@@ -51,24 +53,8 @@ struct Pass<'a> {
     past: std::slice::IterMut<'a, LastValues>,
 }
 
-/// What the model has seen: what its mixers keep, in the order in which they run.
-#[derive(Debug, Clone)]
-pub struct Past {
-    mixers: Vec<LastValues>,
-    len: usize,
-}
-
-impl Past {
-    /// How many bytes it has seen.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether it has seen nothing.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
+/// What the model has seen: what its mixers keep, a block's as often as it is repeated.
+pub type Past = layers::Past<LastValues>;
 
 /// The model: bytes in, logits of the next byte out.
 #[derive(Module, Debug)]
@@ -144,7 +130,7 @@ impl ResNetBk {
     pub fn begin(&self) -> Option<Past> {
         let advances = self.config.scales == 0 && self.config.mixer.form == ResolventForm::Left;
         let runs = self.config.layers * self.config.halting.steps;
-        advances.then(|| Past { mixers: vec![LastValues::default(); runs], len: 0 })
+        advances.then(|| Past { states: vec![LastValues::default(); runs], len: 0 })
     }
 
     /// Logits `[batch, 1, 256]` of the byte after `bytes`, which follow those that `past` has seen; `past` then has
@@ -158,7 +144,7 @@ impl ResNetBk {
         let time = bytes.dims()[1];
         self.check_length(time, past.len)?;
         past.len += time;
-        let mut pass = Pass { past: past.mixers.iter_mut(), ..Pass::default() };
+        let mut pass = Pass { past: past.states.iter_mut(), ..Pass::default() };
         let last = self.run(bytes, &mut pass)?;
         Ok(self.first_sure(last, &pass).0.narrow(1, time - 1, 1))
     }

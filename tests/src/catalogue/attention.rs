@@ -12,7 +12,8 @@ use crate::{Rng, reference, tensor};
 
 /// Heads of queries, and of keys and values.
 const HEADS: [usize; 2] = [8, 2];
-const DIM: usize = 64;
+/// Numbers of a head.
+pub const DIM: usize = 64;
 /// Tokens of a page.
 const PAGE: usize = 64;
 
@@ -70,7 +71,7 @@ fn prefill(dtype: Dtype, n: usize) -> Case {
         n,
         bytes: bytes(2 * (HEADS[0] + HEADS[1]) * n, dtype),
         gate: gate(dtype),
-        peer: Peer::Nothing,
+        peer: Peer::Attention(n),
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {
             let (q, q_exact) = operand(device, rng, dtype, HEADS[0], n)?;
             let (k, k_exact) = operand(device, rng, dtype, HEADS[1], n)?;
@@ -149,7 +150,10 @@ pub fn decode(dtype: Dtype, storage: CacheStorage, n: usize) -> Case {
         n,
         bytes: stored + bytes(2 * HEADS[0], dtype),
         gate,
-        peer: if storage == CacheStorage::Float { Peer::Nothing } else { Peer::Unquantised },
+        peer: match storage {
+            CacheStorage::Float => Peer::Attention(1),
+            CacheStorage::Int8 | CacheStorage::Int4 => Peer::Unquantised,
+        },
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {
             let (q, q_exact) = operand(device, rng, dtype, HEADS[0], 1)?;
             let (k, k_exact) = operand(device, rng, dtype, HEADS[1], n)?;

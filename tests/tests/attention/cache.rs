@@ -186,7 +186,7 @@ fn errors_of_every_cut(device: &Device, config: KvCacheConfig, rng: &mut Rng) ->
     let [of_q, of_k, of_v] =
         [(&q, HEADS[0]), (&k, HEADS[1]), (&v, HEADS[1])].map(|(x, heads)| by_head(x, heads, dim));
     let expected = problem.forward(&of_q, &of_k, &of_v).0;
-    let mut errors = vec![0.0; TEXT + 2];
+    let mut errors = [0.0; TEXT + 2];
     let mut step = |parts: &[(usize, core::ops::Range<usize>)]| {
         let call: Vec<_> = parts.iter().map(|(at, part)| (beside.ids[*at], part.len())).collect();
         let step = beside.cache.append(&call).unwrap();
