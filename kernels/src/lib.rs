@@ -2,6 +2,7 @@
 
 mod constants;
 mod device;
+mod grid;
 mod launch;
 mod lines;
 

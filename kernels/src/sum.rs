@@ -11,7 +11,7 @@ use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 
 use crate::{
     elem_type,
-    fft::grid,
+    grid::grid,
     launch::{buffer, count, holds, sequence},
 };
 

@@ -236,9 +236,10 @@ impl Checkpoint {
             let values = data.as_slice::<f32>().unwrap_or_default();
             (name.as_str(), data.shape().as_slice(), values)
         });
-        let packed = quantize::pack(slices.clone(), options)
+        let slices: Vec<_> = slices.collect();
+        let packed = quantize::pack(slices.iter().copied(), options)
             .with_context(|| format!("in the checkpoint {}", self.path.display()))?;
-        let filters = quantize::code_filters(slices, options.filter_bits)
+        let filters = quantize::code_filters(&slices, options.filter_bits)
             .with_context(|| format!("in the checkpoint {}", self.path.display()))?;
         let (packed_bytes, filter_bytes) = (quant::to_bytes(&packed)?, polar::to_bytes(&filters)?);
         let packed_tensors = SafeTensors::deserialize(&packed_bytes)?;

@@ -125,22 +125,21 @@ const PARTS: [&str; 2] = ["radius", "phase"];
 /// # Errors
 ///
 /// When a number is not finite, or the bits are not between 4 and 20.
-pub fn code_filters<'a>(
-    parameters: impl IntoIterator<Item = (&'a str, &'a [usize], &'a [f32])> + Clone,
+pub fn code_filters(
+    parameters: &[(&str, &[usize], &[f32])],
     bits: u32,
 ) -> Result<Vec<(String, ComplexCodes)>> {
     let mut coded = Vec::new();
     if bits == 0 {
         return Ok(coded);
     }
-    for (name, _, radii) in parameters.clone() {
+    for &(name, _, radii) in parameters {
         let Some(filter) = filter_of(name, PARTS[0]) else { continue };
         let beside = |other: &str| filter_of(other, PARTS[1]) == Some(filter);
-        let phases = parameters.clone().into_iter().find(|(other, ..)| beside(other));
-        if let Some((_, _, phases)) = phases {
+        if let Some((_, _, phases)) = parameters.iter().find(|(other, ..)| beside(other)) {
             let numbers: Vec<Complex64> = radii
                 .iter()
-                .zip(phases)
+                .zip(*phases)
                 .map(|(&radius, &phase)| Complex64::from_polar(radius.into(), phase.into()))
                 .collect();
             let codes = ComplexCodes::quantize(&numbers, Coding::Polar, bits, FILTER_GROUP)?;

@@ -105,7 +105,7 @@ fn filters_are_coded_by_magnitude_and_phase() {
             .collect::<Vec<_>>()
     };
     let exact = filters(&checkpoint);
-    let norm = |numbers: &[Complex64]| numbers.iter().map(|z| z.norm_sqr()).sum::<f64>().sqrt();
+    let norm = |numbers: &[Complex64]| numbers.iter().map(Complex64::norm_sqr).sum::<f64>().sqrt();
     let mut sizes = Vec::new();
     // The errors of normal numbers; filters spread further, and have more of a group's magnitude in a few.
     for (filter_bits, error) in [(8, 0.11), (12, 0.03), (16, 0.008), (0, 0.0)] {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     elem_type,
-    fft::grid,
+    grid::grid,
     launch::{count, holds},
 };
 

@@ -3,7 +3,7 @@
 use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 
 use super::tiles::TileConfig;
-use crate::fft::grid;
+use crate::grid::grid;
 
 /// Keys of a split of decoding. It depends on nothing, so that a sequence gives the same bits whoever
 /// shares its batch.

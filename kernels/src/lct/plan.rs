@@ -7,7 +7,8 @@ use super::{
     program::{Stage, Transform},
 };
 use crate::{
-    fft::{BatchAxis, Chain, End, FftPlan, Hook, Load, Store, Strategy, Table, grid},
+    fft::{BatchAxis, Chain, End, FftPlan, Hook, Load, Store, Strategy, Table},
+    grid::grid,
     lines::{LinesOf, merged},
 };
 

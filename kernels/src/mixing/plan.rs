@@ -2,7 +2,7 @@
 
 use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 
-use crate::{fft::grid, lines::LinesOf};
+use crate::{grid::grid, lines::LinesOf};
 
 /// Units of a cube, where the device allows.
 const UNITS: usize = 256;

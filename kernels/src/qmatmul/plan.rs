@@ -6,7 +6,7 @@ use wavecube_core::{
     quant::{BLOCK, Scheme},
 };
 
-use crate::fft::grid;
+use crate::grid::grid;
 
 /// The most rows of activations that a unit carries: so many results are worth one read of a weight.
 const ROWS: usize = 8;

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     elem_type,
-    fft::grid,
+    grid::grid,
     launch::{buffer, count, holds},
     lines::{LinesOf, line},
 };

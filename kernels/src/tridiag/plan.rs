@@ -6,7 +6,7 @@ use core::fmt::Write as _;
 use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 
 use crate::{
-    fft::grid,
+    grid::grid,
     lines::{LinesOf, merged},
 };
 

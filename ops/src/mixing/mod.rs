@@ -84,8 +84,8 @@ fn weighted_vjp(op: &'static str, kind: Map, [z, w, g]: [&Tensor; 3]) -> Result<
 /// stays zero. `f16` is computed in `f32`.
 ///
 /// # Errors
-/// [`Error::Dtype`] for a real `z`, a complex `w` or types that differ, [`Error::Shape`] if the shapes do
-/// not belong together, [`Error::Axis`] for a `z` without an axis, [`Error::Limit`] if the device has no room.
+/// [`Error::Dtype`](crate::Error::Dtype) for a real `z`, a complex `w` or types that differ, [`Error::Shape`](crate::Error::Shape) if the shapes do
+/// not belong together, [`Error::Axis`](crate::Error::Axis) for a `z` without an axis, [`Error::Limit`](crate::Error::Limit) if the device has no room.
 ///
 /// ```
 /// use wavecube::{Complex32, Device, Tensor, mod_relu};
@@ -140,7 +140,7 @@ pub fn cardioid_vjp(z: &Tensor, g: &Tensor) -> Result<Tensor> {
 /// `w` as in [`mod_relu`]. Its sine and cosine are to a few `ε` for `|w| ≤ 10⁴`, whatever the driver's are.
 ///
 /// # Errors
-/// As [`mod_relu`]; [`Error::Dtype`] for `f64`.
+/// As [`mod_relu`]; [`Error::Dtype`](crate::Error::Dtype) for `f64`.
 ///
 /// ```
 /// use wavecube::{Complex32, Device, Tensor, phase_rotate};
@@ -168,7 +168,7 @@ pub fn phase_rotate_vjp(z: &Tensor, w: &Tensor, g: &Tensor) -> Result<[Tensor; 2
 /// `z/(1 + e^{−w})` for every element: a gate for frequencies or channels. `w` as in [`mod_relu`].
 ///
 /// # Errors
-/// As [`mod_relu`]; [`Error::Dtype`] for `f64`.
+/// As [`mod_relu`]; [`Error::Dtype`](crate::Error::Dtype) for `f64`.
 ///
 /// ```
 /// use wavecube::{Complex32, Device, Tensor, sigmoid_gate};
@@ -195,7 +195,7 @@ pub fn sigmoid_gate_vjp(z: &Tensor, w: &Tensor, g: &Tensor) -> Result<[Tensor; 2
 /// The pairs `(|z|, arg z)`, the angle in `(−π, π]` and 0 for zero, in the places of real and imaginary part.
 ///
 /// # Errors
-/// As [`mod_relu`]; [`Error::Dtype`] for `f64`.
+/// As [`mod_relu`]; [`Error::Dtype`](crate::Error::Dtype) for `f64`.
 ///
 /// ```
 /// use wavecube::{Complex32, Device, Tensor, from_polar, to_polar};
@@ -251,7 +251,7 @@ pub fn from_polar_vjp(pairs: &Tensor, g: &Tensor) -> Result<Tensor> {
 /// fixed order: the same input on the same device gives the same bits.
 ///
 /// # Errors
-/// As [`mod_relu`]; [`Error::Length`] for lines of no elements, [`Error::Value`] for an `epsilon` that is not
+/// As [`mod_relu`]; [`Error::Length`](crate::Error::Length) for lines of no elements, [`Error::Value`](crate::Error::Value) for an `epsilon` that is not
 /// positive.
 ///
 /// ```
