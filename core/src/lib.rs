@@ -10,6 +10,7 @@ mod limits;
 
 pub mod cache;
 pub mod fft;
+pub mod file;
 pub mod lct;
 pub mod polar;
 pub mod quant;

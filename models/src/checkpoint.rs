@@ -20,6 +20,7 @@ use burn::{
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use wavecube_core::{
+    file,
     polar::{self, ComplexCodes},
     quant::{self, PackedWeight},
 };
@@ -173,20 +174,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::create_dir_all(parent).with_context(describe)?;
     }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".partial");
-    let beside = PathBuf::from(beside);
-    let write = || {
-        let mut file = fs::File::create(&beside)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().with_context(describe).inspect_err(|_| {
-        // On a full disk the half that was written would stay in the way; if it cannot be removed, the
-        // first error still says more.
-        let _ = fs::remove_file(&beside);
-    })
+    file::replace(path, bytes).with_context(describe)
 }
 
 /// Makes a directory and shows that a file can be written there, before anything is spent on what will be

@@ -4,16 +4,12 @@
 //! inputs of a group, 0 for all of them; `k`. `NAME.words`, `U32`, and `NAME.zeros`, `U8`, the latter of
 //! asymmetric schemes alone, are rows of `n`, and so is `NAME.scales`, in the type that the scheme has.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::{BLOCK, Bits, Group, PackedWeight, ScaleType, Scheme};
-use crate::{Error, FileFault, Result};
+use crate::{Error, FileFault, Result, file};
 
 const SAVE: &str = "quant::save";
 const LOAD: &str = "quant::load";
@@ -99,21 +95,8 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Vec<(String, PackedWeight)>> {
 /// ```
 pub fn save(path: &Path, weights: &[(String, PackedWeight)]) -> Result<()> {
     let bytes = to_bytes(weights)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.new", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let written = write(&beside, &bytes).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| {
-        // What is left of a write that failed is of no use; that it failed is what the caller hears of.
-        let _ = fs::remove_file(&beside);
-        Error::File { op: SAVE, fault: FileFault::Io(error.kind()) }
-    })
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = fs::File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    file::replace(path, &bytes)
+        .map_err(|error| Error::File { op: SAVE, fault: FileFault::Io(error.kind()) })
 }
 
 /// Reads the weights of a file.

@@ -90,7 +90,7 @@ impl CachePlan {
         limits.check_buffer(op, bytes.map_or(u64::MAX, |bytes| bytes as u64))?;
         let lanes = if dim.is_multiple_of(4) { 4 } else { 1 };
         let rows = (limits.shared_bytes / (4 * dim)).clamp(1, ROWS);
-        let tile = TileConfig { dim, lanes, rows, keys: 1, across: 1, storage };
+        let tile = TileConfig { dim, lanes, rows, keys: 1, together: 1, across: 1, storage };
         Ok(Self { problem: *problem, tile, numbers: numbers.unwrap_or(0), limits: *limits })
     }
 

@@ -255,10 +255,10 @@ impl Weights {
             let product = products::<W>(&rows.scored, &columns.scored, &block, config);
             let by_value = products::<W>(&rows.valued, &columns.valued, &block, config);
             #[unroll]
-            for at in 0..comptime!(config.together() * config.across) {
-                let row = block.first + comptime!(at % config.together());
+            for at in 0..comptime!(config.together * config.across) {
+                let row = block.first + comptime!(at % config.together);
                 let column =
-                    block.other + comptime!(at / config.together() * config.keys / config.across);
+                    block.other + comptime!(at / config.together * config.keys / config.across);
                 let place = row * comptime!(config.keys) + column;
                 if comptime!(rows_are_keys) {
                     let key = first_key + row;

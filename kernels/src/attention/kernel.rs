@@ -229,7 +229,7 @@ fn scores<W: Size>(
     tile: usize,
     #[comptime] config: TileConfig,
 ) {
-    let together = comptime!(config.together());
+    let together = comptime!(config.together);
     let width = comptime!(config.keys);
     let mut item = UNIT_POS as usize;
     while item < comptime!(config.blocks()) {

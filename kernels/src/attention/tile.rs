@@ -78,7 +78,7 @@ pub(super) struct Block {
 #[cube]
 pub(super) fn block(item: usize, #[comptime] config: TileConfig) -> Block {
     let width = comptime!(config.keys / config.across);
-    Block { first: item / width * comptime!(config.together()), other: item % width }
+    Block { first: item / width * comptime!(config.together), other: item % width }
 }
 
 /// The products of a block's rows of `a` with its rows of `b`: all of the first row of `b`, then the next.
@@ -89,7 +89,7 @@ pub(super) fn products<W: Size>(
     block: &Block,
     #[comptime] config: TileConfig,
 ) -> Array<f32> {
-    let together = comptime!(config.together());
+    let together = comptime!(config.together);
     let across = comptime!(config.across);
     let vectors = comptime!(config.vectors());
     let stride = comptime!(config.keys / config.across * config.pitch());
@@ -136,11 +136,11 @@ pub(super) fn accumulate<W: Size>(
     b: &Rows<W>,
     #[comptime] config: TileConfig,
 ) {
-    let together = comptime!(config.together());
+    let together = comptime!(config.together);
     let vectors = comptime!(config.vectors());
     let keys = comptime!(config.keys);
     let mut item = UNIT_POS as usize;
-    while item < comptime!(config.rows / config.together() * config.vectors()) {
+    while item < comptime!(config.rows / config.together * config.vectors()) {
         let first = item / vectors * together;
         let c = item % vectors;
         let mut added = Array::<Vector<f32, W>>::new(together);

@@ -6,8 +6,11 @@ use super::plan::Storage;
 
 /// Rows and keys of a tile at most.
 const MOST: usize = 32;
-/// Rows whose products with a key one unit makes, so that a key is read once for all of them.
-const TOGETHER: usize = 4;
+/// Rows whose products with keys one unit makes, and the keys of each: what is read once serves them all.
+const BLOCK: [usize; 2] = [4, 2];
+/// The same where units are emulated: their registers are a processor's cache, and every read of a tile is one read
+/// for each of them.
+const EMULATED_BLOCK: [usize; 2] = [8, 4];
 
 /// What is compiled into the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +23,8 @@ pub struct TileConfig {
     pub rows: usize,
     /// Keys of a tile, a power of two.
     pub keys: usize,
+    /// Rows whose products one unit makes at once.
+    pub together: usize,
     /// Keys whose products with the rows of a block one unit makes at once.
     pub across: usize,
     /// How keys and values are stored.
@@ -35,6 +40,13 @@ fn largest(most: usize, fits: impl Fn(usize) -> bool) -> usize {
     size
 }
 
+/// The rows of a block and its keys: several where enough rows share the work.
+fn block([rows, keys]: [usize; 2], limits: &Limits) -> [usize; 2] {
+    let emulated = limits.emulated && !limits.serial;
+    let [together, across] = if emulated { EMULATED_BLOCK } else { BLOCK };
+    [rows.min(together), if rows > together { keys.min(across) } else { 1 }]
+}
+
 impl TileConfig {
     /// Tiles of the forward kernel for `rows` rows. The keys of a tile depend on the head and the device
     /// alone: they decide how results are rounded.
@@ -46,10 +58,9 @@ impl TileConfig {
         storage: Storage,
         limits: &Limits,
     ) -> Result<Self> {
-        // A row is read once for two keys, where enough rows share the work.
         let of = |rows: usize, keys: usize| {
-            let across = if rows > TOGETHER { keys.min(2) } else { 1 };
-            Self { dim, lanes, rows, keys, across, storage }
+            let [together, across] = block([rows, keys], limits);
+            Self { dim, lanes, rows, keys, together, across, storage }
         };
         let keys = largest(MOST, |keys| of(4, keys).forward_bytes() <= limits.shared_bytes);
         let keys = if keys == 0 { 1 } else { keys };
@@ -67,8 +78,8 @@ impl TileConfig {
     pub(super) fn gradient(dim: usize, lanes: usize, limits: &Limits) -> Self {
         let storage = Storage::Float;
         let of = |size: usize| {
-            let across = if size > TOGETHER { 2 } else { 1 };
-            Self { dim, lanes, rows: size, keys: size, across, storage }
+            let [together, across] = block([size; 2], limits);
+            Self { dim, lanes, rows: size, keys: size, together, across, storage }
         };
         of(largest(MOST, |size| of(size).gradient_bytes() <= limits.shared_bytes))
     }
@@ -84,19 +95,14 @@ impl TileConfig {
         self.vectors() + 1
     }
 
-    /// Rows whose products one unit makes at once.
-    pub fn together(&self) -> usize {
-        self.rows.min(TOGETHER)
-    }
-
-    /// Rows and keys that units share out by [`together`](Self::together) and `across`.
+    /// Rows and keys that units share out by `together` and `across`.
     pub fn blocks(&self) -> usize {
-        self.rows / self.together() * self.keys / self.across
+        self.rows / self.together * self.keys / self.across
     }
 
     /// Units that have work, of `most`.
     pub(super) fn units(&self, most: usize) -> usize {
-        let groups = self.rows / self.together();
+        let groups = self.rows / self.together;
         let work = self.blocks().max(groups * self.vectors());
         work.next_power_of_two().min(most).max(1)
     }
@@ -104,7 +110,7 @@ impl TileConfig {
     /// Turns of a unit's loops for one tile of keys.
     pub(super) fn turns(&self, units: usize) -> usize {
         let each = |work: usize| work.div_ceil(units);
-        let groups = self.rows / self.together();
+        let groups = self.rows / self.together;
         let loads = 2 * each(self.keys * self.vectors());
         let scores = each(self.blocks()) * (1 + self.vectors());
         let weights = each(self.rows) * (1 + 2 * self.keys);
