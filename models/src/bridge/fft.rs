@@ -4,12 +4,16 @@ use burn::{
     backend::{Backend, Dispatch, TensorMetadata, backend_extension, tensor::FloatTensor},
     tensor::Tensor,
 };
+use rustfft::FftPlanner;
 use wavecube_core::{
     Error, Result,
     fft::{Direction, Normalization},
 };
 
-use super::{matrix, plain};
+use super::{
+    host::{interleaved, pairs, upload},
+    matrix, plain,
+};
 
 /// Fourier transforms that a backend can run. `inverse` flips the sign of the exponent only: the
 /// normalisation says where the factor goes.
@@ -62,11 +66,15 @@ pub(super) fn plain_fft<B: Backend>(
     inverse: bool,
     normalization: Normalization,
 ) -> FloatTensor<B> {
-    let shape = x.shape().to_vec();
-    let n = shape[shape.len() - 2];
+    let shape = x.shape();
+    let n = shape[shape.rank() - 2];
     let direction = if inverse { Direction::Inverse } else { Direction::Forward };
-    let table = matrix::dft(n, inverse, normalization.scale(direction, n)).interleaved();
-    plain::apply::<B>(x, table, [2 * n, 2 * n], false, shape)
+    let mut planner = FftPlanner::new();
+    let transform = if inverse { planner.plan_fft_inverse(n) } else { planner.plan_fft_forward(n) };
+    let mut lines = pairs::<B>(x.clone());
+    transform.process(&mut lines);
+    let scale = normalization.scale(direction, n);
+    upload::<B>(&x, interleaved(lines.into_iter().map(|value| value * scale)))
 }
 
 pub(super) fn plain_rfft<B: Backend>(
