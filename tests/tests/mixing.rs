@@ -282,7 +282,7 @@ fn maps_by_magnitude_turn_with_their_operand() {
         let turn = Complex64::new(rng.uniform(-3.0, 3.0), 0.0);
         let turn = tensor(device, &[turn], Dtype::F32, false, &[1, 1]).unwrap().0;
         let rotate = |z: &Tensor| phase_rotate(z, &turn).unwrap();
-        let mixed = Mixed::new(device, Dtype::F32, [6, 20, 9], 0.01, &mut rng);
+        let mixed = Mixed::new(device, Dtype::F32, [6, 20, 9], 0.3, &mut rng);
         let maps: [&dyn Fn(&Tensor) -> Tensor; 3] =
             [&|z| mod_relu(z, w).unwrap(), &|z| complex_rms_norm(z, w, EPSILON).unwrap(), &|z| {
                 phase_mix(z, &mixed.a, &mixed.c, 0.01).unwrap()

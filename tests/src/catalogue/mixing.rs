@@ -182,8 +182,9 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Below which magnitudes of mixed channels fade.
-const FADING: f64 = 0.1;
+/// Below which magnitudes of mixed channels fade: well above the rounding of a sum, by which directions of small
+/// sums are off, and the gradient by them as often as a magnitude is larger.
+const FADING: f64 = 1.0;
 
 /// Channels mixed by magnitude and by phase, or the gradient by them.
 fn phase_mix(gradient: bool) -> Case {
