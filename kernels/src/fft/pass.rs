@@ -234,10 +234,10 @@ pub(super) fn points_per_unit(n: usize, radix: usize, units: usize, lanes: usize
     (n / radix / lanes).div_ceil(units) * radix * lanes
 }
 
-/// The numbers that a unit on its own takes for one part of a transform of `n` points: a line of a cache more, so
-/// that parts a power of two apart do not fall onto the same lines.
+/// The numbers that a unit on its own takes for one part of a transform of `n` points: where parts are far apart, a line
+/// of a cache more, so that parts a power of two apart do not fall onto the same lines.
 pub(super) fn serial_pitch(n: usize) -> usize {
-    n.saturating_add(SPARE)
+    if n < FAR { n } else { n.saturating_add(SPARE) }
 }
 
 /// The numbers of the work space of a unit on its own: two halves of two parts each.
@@ -247,6 +247,8 @@ pub(super) fn serial_room(n: usize) -> usize {
 
 /// A line of a processor's cache, in `f32`.
 const SPARE: usize = 16;
+/// Points from which parts of a work space share lines with each other.
+const FAR: usize = 256;
 
 /// The room of `cells` cells with a free one after every `pad`. An odd number then, so that
 /// neighbouring transforms begin in different banks.
