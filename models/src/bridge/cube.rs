@@ -91,7 +91,7 @@ impl FftBackend for CubeBackend {
     fn fft(x: FloatTensor<Self>, inverse: bool, norm: Normalization) -> FloatTensor<Self> {
         let op = if inverse { wavecube::ifft } else { wavecube::fft };
         run(x, true, |x| op(x, -1, norm))
-            .unwrap_or_else(|x| fft::plain_fft::<Self>(x, inverse, norm))
+            .unwrap_or_else(|x| fft::plain_fft::<Self>(&x, inverse, norm))
     }
 
     fn rfft(x: FloatTensor<Self>, norm: Normalization) -> FloatTensor<Self> {

@@ -27,7 +27,7 @@ pub trait FftBackend: Backend {
     /// Complex to complex, `[.., n, 2]` to the same shape.
     #[cfg_attr(feature = "fusion", fusion(dtype = x, shape = x))]
     fn fft(x: FloatTensor<Self>, inverse: bool, normalization: Normalization) -> FloatTensor<Self> {
-        plain_fft::<Self>(x, inverse, normalization)
+        plain_fft::<Self>(&x, inverse, normalization)
     }
 
     /// Real to complex, `[.., n]` to `[.., n/2 + 1, 2]`.
@@ -62,7 +62,7 @@ pub trait FftBackend: Backend {
 }
 
 pub(super) fn plain_fft<B: Backend>(
-    x: FloatTensor<B>,
+    x: &FloatTensor<B>,
     inverse: bool,
     normalization: Normalization,
 ) -> FloatTensor<B> {
@@ -74,7 +74,7 @@ pub(super) fn plain_fft<B: Backend>(
     let mut lines = pairs::<B>(x.clone());
     transform.process(&mut lines);
     let scale = normalization.scale(direction, n);
-    upload::<B>(&x, interleaved(lines.into_iter().map(|value| value * scale)))
+    upload::<B>(x, interleaved(lines.into_iter().map(|value| value * scale)))
 }
 
 pub(super) fn plain_rfft<B: Backend>(
