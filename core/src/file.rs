@@ -17,7 +17,8 @@ use std::{
 /// let path = std::env::temp_dir().join(format!("wavecube-{}.txt", std::process::id()));
 /// replace(&path, b"whole")?;
 /// assert_eq!(std::fs::read(&path)?, b"whole");
-/// # std::fs::remove_file(&path)
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
