@@ -17,7 +17,7 @@ use crate::{
         self, Axis, CausalSelfAttention, KeysAndValues, LctConfig, LctLayer, Linear, Mlp, Norm,
         NormKind, SequenceContext, linear, normal_matrix,
     },
-    model::cross_entropy,
+    model::{check_length, cross_entropy},
     random::Random,
 };
 
@@ -364,14 +364,7 @@ impl LctGpt {
         let [batch, time] = bytes.dims();
         let d = self.config.d_model;
         let start = past.as_ref().map_or(0, |past| past.len);
-        if time == 0 || start + time > self.config.context {
-            return Err(Error::Length {
-                op: OP,
-                argument: "bytes",
-                expected: "between 1 and the model's context",
-                found: start + time,
-            });
-        }
+        check_length(OP, [start, time], self.config.context)?;
         let device = self.embedding.device();
         let mut x =
             self.embedding.val().select(0, bytes.reshape([batch * time])).reshape([batch, time, d]);

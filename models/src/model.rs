@@ -241,6 +241,20 @@ impl Model {
     }
 }
 
+/// Accepts so many bytes `[before, time]`, those that a model has seen and those that come, in a context.
+pub(crate) fn check_length(
+    op: &'static str,
+    [before, time]: [usize; 2],
+    context: usize,
+) -> Result<()> {
+    let found = before + time;
+    if time > 0 && found <= context {
+        return Ok(());
+    }
+    let expected = "between 1 and the model's context";
+    Err(Error::Length { op, argument: "bytes", expected, found })
+}
+
 /// Mean cross-entropy in nats of `targets` (`[batch, time]`) by `logits` (`[batch, time, 256]`).
 pub(crate) fn cross_entropy(logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
     let [batch, time, vocabulary] = logits.dims();

@@ -16,6 +16,7 @@ use wavecube_core::{Error, Result};
 use crate::{
     layers::{CausalStream, Glu, Linear, Norm, SpectralMixer, linear, normal_matrix},
     lct_gpt::VOCABULARY,
+    model::check_length,
     random::Random,
 };
 
@@ -166,10 +167,7 @@ impl ByteSpectral {
 
     fn embed(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
         let [batch, time] = bytes.dims();
-        if time == 0 || time > self.config.context {
-            let expected = "between 1 and the model's context";
-            return Err(Error::Length { op: OP, argument: "bytes", expected, found: time });
-        }
+        check_length(OP, [0, time], self.config.context)?;
         let x = self.embedding.val().select(0, bytes.reshape([batch * time]));
         Ok(x.reshape([batch, time, self.config.d_model]))
     }

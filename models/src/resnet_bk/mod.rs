@@ -25,7 +25,7 @@ use crate::{
         self, LastValues, Linear, Norm, Resample, ResolventForm, Routing, linear, normal_matrix,
     },
     lct_gpt::VOCABULARY,
-    model::{Losses, Statistic, cross_entropy},
+    model::{Losses, Statistic, check_length, cross_entropy},
     random::Random,
 };
 use block::Block;
@@ -142,7 +142,7 @@ impl ResNetBk {
     /// Those of [`forward`](Self::forward), for all bytes together.
     pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
         let time = bytes.dims()[1];
-        self.check_length(time, past.len)?;
+        check_length(OP, [past.len, time], self.config.context)?;
         past.len += time;
         let mut pass = Pass { past: past.states.iter_mut(), ..Pass::default() };
         let last = self.run(bytes, &mut pass)?;
@@ -236,19 +236,10 @@ impl ResNetBk {
         (logits, shares)
     }
 
-    fn check_length(&self, time: usize, before: usize) -> Result<()> {
-        let found = before + time;
-        if time == 0 || found > self.config.context {
-            let expected = "between 1 and the model's context";
-            return Err(Error::Length { op: OP, argument: "bytes", expected, found });
-        }
-        Ok(())
-    }
-
     /// The state after the last block.
     fn run(&self, bytes: Tensor<2, Int>, pass: &mut Pass<'_>) -> Result<Tensor<3>> {
         let [batch, time] = bytes.dims();
-        self.check_length(time, 0)?;
+        check_length(OP, [0, time], self.config.context)?;
         let x = self.embedding.val().select(0, bytes.reshape([batch * time]));
         self.descend(x.reshape([batch, time, self.config.d_model]), 0, 0..self.config.layers, pass)
     }
