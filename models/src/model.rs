@@ -65,6 +65,30 @@ impl Past {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Keeps these of its sequences, in this order.
+    pub(crate) fn select(&mut self, sequences: &[usize], device: &Device) {
+        match self {
+            Self::LctGpt(past) => past.select(sequences, device),
+            Self::ResnetBk(past) => past.select(sequences, device),
+            Self::ByteSpectral(past) => past.select(sequences, device),
+        }
+    }
+
+    /// Adds the sequences of `other`, of the same model and with as many bytes.
+    pub(crate) fn join(&mut self, other: Self) -> Result<()> {
+        let refused = |reason| Error::Unsupported { op: "Past::join", argument: "other", reason };
+        match (self, other) {
+            (past, other) if past.len() != other.len() => {
+                return Err(refused("it has seen more or fewer bytes"));
+            }
+            (Self::LctGpt(past), Self::LctGpt(other)) => past.join(other),
+            (Self::ResnetBk(past), Self::ResnetBk(other)) => past.join(other),
+            (Self::ByteSpectral(past), Self::ByteSpectral(other)) => past.join(other),
+            _ => return Err(refused("it is that of another model")),
+        }
+        Ok(())
+    }
 }
 
 /// What a step trains by, and what it reports.
@@ -158,22 +182,22 @@ impl Model {
         Ok(logits.narrow(1, time - 1, 1))
     }
 
-    /// An empty past for one sequence, or nothing where the model keeps no state and has to see the whole text: with
+    /// An empty past for `batch` sequences, or nothing where the model keeps no state and has to see the whole text: with
     /// a transform along the sequence, with several scales, and with the blocked form of the resolvent.
     ///
     /// # Errors
     ///
     /// Those of the model.
-    pub fn begin(&self) -> Result<Option<Past>> {
+    pub fn begin(&self, batch: usize) -> Result<Option<Past>> {
         Ok(match self {
             Self::LctGpt(model) => model.advances().then(|| Past::LctGpt(lct_gpt::Past::default())),
             Self::ResnetBk(model) => model.begin().map(Past::ResnetBk),
-            Self::ByteSpectral(model) => Some(Past::ByteSpectral(model.begin(1)?)),
+            Self::ByteSpectral(model) => Some(Past::ByteSpectral(model.begin(batch)?)),
         })
     }
 
-    /// Logits `[1, 1, 256]` of the byte after `bytes` (`[1, time]`), which follow those that `past` has seen; `past`
-    /// then has seen these too.
+    /// Logits `[batch, 1, 256]` of the byte after `bytes` (`[batch, time]`), which follow those that `past` has seen;
+    /// `past` then has seen these too.
     ///
     /// # Errors
     ///

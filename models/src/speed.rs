@@ -118,7 +118,7 @@ fn bytes_a_second(config: &Config, device: &Device, keeps: bool) -> Result<f64> 
     let text: Vec<i32> = (0..length as i32).map(|t| t * 7 % 256).collect();
     let pass = |length: usize| -> Result<f64> {
         let start = Instant::now();
-        let mut past = if keeps { model.begin()? } else { None };
+        let mut past = if keeps { model.begin(1)? } else { None };
         for t in 0..length {
             let from = if past.is_some() { t } else { 0 };
             let seen = TensorData::new(text[from..=t].to_vec(), [1, t + 1 - from]);

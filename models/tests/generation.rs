@@ -87,7 +87,7 @@ fn a_state_gives_what_the_whole_text_gives() {
         let model = Model::new(&config, &mut Random::new(4), &flex()).unwrap().valid();
         let text = text(3, CONTEXT);
         let whole = read(model.forward(bytes(&text, &flex())).unwrap());
-        let begin = || model.begin().unwrap().unwrap();
+        let begin = || model.begin(1).unwrap().unwrap();
         for cut in 1..CONTEXT {
             let mut past = begin();
             for part in [&text[..cut], &text[cut..]] {
@@ -104,7 +104,7 @@ fn a_state_gives_what_the_whole_text_gives() {
     }
     for (name, config) in forgetting {
         let model = Model::new(&config, &mut Random::new(4), &flex()).unwrap().valid();
-        assert!(model.begin().unwrap().is_none(), "{name}");
+        assert!(model.begin(1).unwrap().is_none(), "{name}");
     }
 }
 
@@ -119,7 +119,7 @@ fn a_state_gives_the_same_on_a_device_with_kernels() {
         let text = text(3, CONTEXT);
         let whole = read(model.forward(bytes(&text, &device)).unwrap());
         for cut in [1, 7] {
-            let mut past = model.begin().unwrap().unwrap();
+            let mut past = model.begin(1).unwrap().unwrap();
             for part in text.chunks(cut) {
                 goes_on(&model, &mut past, part, &whole, &device);
             }
@@ -163,17 +163,40 @@ fn wild(seed: u64, length: usize) -> Sampling {
     Sampling { temperature: 2.0, top_k: 0, seed, length, ..Sampling::default() }
 }
 
-/// Sixty-four texts of mixed prompts, longer than the context, each as it is alone.
+/// Sixty-four texts of mixed prompts, some longer than the context, each as it is alone.
 #[test]
 fn texts_side_by_side_are_those_alone() {
     let model = model(Positions::Rope, &flex());
     let prompts: Vec<String> = (0..64).map(|i| "prompt ".repeat(i % 9)).collect();
-    let sampling = wild(7, 12);
-    let together = generate_all(&model, &prompts, &sampling).unwrap();
+    alone_as_together(&model, &prompts, &wild(7, 12));
+}
+
+/// Every kind of model, whatever it keeps and wherever its positions leave; texts that join, that end by their
+/// length or by a stop, and that outgrow the context meanwhile.
+#[test]
+fn texts_of_every_model_are_those_alone() {
+    let (keeping, forgetting) = configurations();
+    let mut spectral = Preset::Spectral.of(&config(Positions::Rope));
+    (spectral.byte_spectral.context, spectral.byte_spectral.d_model) = (CONTEXT, 16);
+    let spectral = ("Spectral".to_owned(), spectral);
+    let prompts =
+        ["", "a", "bc", "bd", "a prompt of 20 bytes", "one of more than the context's 24"];
+    for (name, config) in keeping.iter().chain(&forgetting).chain([&spectral]) {
+        eprintln!("{name}");
+        let model = Model::new(config, &mut Random::new(4), &flex()).unwrap().valid();
+        let stop = (b'a'..=b'p').map(|byte| vec![byte]).collect();
+        alone_as_together(&model, &prompts.map(str::to_owned), &Sampling { stop, ..wild(5, 9) });
+    }
+}
+
+#[track_caller]
+fn alone_as_together(model: &Model, prompts: &[String], sampling: &Sampling) {
+    let together = generate_all(model, prompts, sampling).unwrap();
     for (i, (prompt, text)) in prompts.iter().zip(together).enumerate() {
-        let alone = generate(&model, prompt, &wild(7 + i as u64, 12), |_| {}).unwrap();
-        assert_eq!(alone, text, "prompt {i}");
-        assert_eq!(text.len(), 12);
+        let seed = sampling.seed + i as u64;
+        let alone = generate(model, prompt, &Sampling { seed, ..sampling.clone() }, |_| {});
+        assert_eq!(alone.unwrap(), text, "prompt {i}");
+        assert!(text.len() == sampling.length || !sampling.stop.is_empty());
     }
 }
 
@@ -204,9 +227,14 @@ fn a_text_ends_before_a_stop_string() {
 #[test]
 fn a_session_says_when_it_has_ended() {
     let model = model(Positions::Rope, &flex());
-    let mut session = Session::new(&model, "ab", &wild(1, 3)).unwrap();
-    let pieces = std::iter::from_fn(|| session.step(&model).unwrap()).count();
-    assert_eq!(pieces, 3);
+    let mut session = Session::new(&model, &["ab", "c"], &wild(1, 3)).unwrap();
+    // The shorter begins, then both grow, then the longer has one byte to go.
+    let grown = std::iter::from_fn(|| session.step(&model).unwrap());
+    let grown: Vec<Vec<usize>> =
+        grown.map(|pieces| pieces.into_iter().map(|(index, _)| index).collect()).collect();
+    assert_eq!(grown, [vec![1], vec![0, 1], vec![0, 1], vec![0]]);
     assert_eq!(session.step(&model).unwrap(), None);
-    assert!(Session::new(&model, "", &Sampling { top_p: 2.0, ..wild(1, 3) }).is_err());
+    assert!(Session::new(&model, &[""], &Sampling { top_p: 2.0, ..wild(1, 3) }).is_err());
+    let mut empty = Session::new(&model, &["ab"], &wild(1, 0)).unwrap();
+    assert_eq!(empty.step(&model).unwrap(), None);
 }

@@ -109,6 +109,27 @@ fn an_interrupted_text_is_not_the_end_of_the_prompts() {
     assert!(child.wait().unwrap().success());
 }
 
+/// Six hundred texts, of which sixty-four grow together: those that have ended are written, then those that were
+/// growing, as far as they were.
+#[test]
+#[cfg(unix)]
+fn interrupted_texts_of_a_file_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("prompts.txt");
+    let prompts: Vec<String> = (0..600).map(|i| format!("the prompt of number {i}")).collect();
+    std::fs::write(&file, prompts.join("\n")).unwrap();
+    let arguments = ["--prompts", file.to_str().unwrap()];
+    let (mut child, mut out) = generates(&checkpoint(directory.path()), 100, &arguments);
+    let mut text = Vec::new();
+    read_until(&mut out, &mut text, |text| text.ends_with(prompts[63].as_bytes()));
+    interrupt(&child);
+    let text = rest(&mut out, text);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let written = prompts.iter().take_while(|prompt| text.contains(prompt.as_str())).count();
+    assert!((64..600).contains(&written) && written.is_multiple_of(64), "{written}");
+    assert!(text.starts_with(&prompts[0]) && text.ends_with("\n\n"), "{text:?}");
+}
+
 #[test]
 #[cfg(unix)]
 fn between_texts_an_interrupt_ends_the_program() {

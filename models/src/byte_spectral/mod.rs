@@ -11,10 +11,10 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Int, Tensor},
 };
-use wavecube_core::{Error, Result};
+use wavecube_core::Result;
 
 use crate::{
-    layers::{CausalStream, Glu, Linear, Norm, SpectralMixer, linear, normal_matrix},
+    layers::{self, CausalStream, Glu, Linear, Norm, SpectralMixer, linear, normal_matrix},
     lct_gpt::VOCABULARY,
     model::check_length,
     random::Random,
@@ -68,23 +68,8 @@ pub struct ByteSpectral {
     config: ModelConfig,
 }
 
-/// What a [`ByteSpectral`] keeps of the bytes that it has seen.
-#[derive(Debug, Clone)]
-pub struct Past {
-    streams: Vec<CausalStream>,
-}
-
-impl Past {
-    /// How many bytes it has seen.
-    pub fn len(&self) -> usize {
-        self.streams.first().map_or(0, CausalStream::position)
-    }
-
-    /// Whether it has seen nothing.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
+/// What the model has seen: the stream of every block.
+pub type Past = layers::Past<CausalStream>;
 
 impl ByteSpectral {
     /// A fresh model; the same `random` gives the same parameters on every device.
@@ -116,7 +101,7 @@ impl ByteSpectral {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] when `time` is 0 or exceeds the context.
+    /// [`Error::Length`](wavecube_core::Error::Length) when `time` is 0 or exceeds the context.
     pub fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
         let mut x = self.embed(bytes)?;
         for block in &self.blocks {
@@ -132,7 +117,7 @@ impl ByteSpectral {
     /// Those of [`SpectralMixer::begin`].
     pub fn begin(&self, batch: usize) -> Result<Past> {
         let begin = |block: &Block| block.mixer.begin(batch, self.config.context);
-        Ok(Past { streams: self.blocks.iter().map(begin).collect::<Result<_>>()? })
+        Ok(Past { states: self.blocks.iter().map(begin).collect::<Result<_>>()?, len: 0 })
     }
 
     /// Logits `[batch, 1, 256]` of the byte after `bytes` (`[batch, time]`), which follow those that `past` has
@@ -141,14 +126,11 @@ impl ByteSpectral {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] for no bytes or more than there is room for in the context; then the past is as it was.
+    /// [`Error::Length`](wavecube_core::Error::Length) for no bytes or more than there is room for in the context;
+    /// then the past is as it was.
     pub fn advance(&self, bytes: &Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
         let time = bytes.dims()[1];
-        let room = self.config.context - past.len();
-        if time == 0 || time > room {
-            let expected = "between 1 and what is left of the model's context";
-            return Err(Error::Length { op: OP, argument: "bytes", expected, found: time });
-        }
+        check_length(OP, [past.len, time], self.config.context)?;
         let byte = |t: usize| bytes.clone().narrow(1, t, 1);
         for t in 0..time - 1 {
             self.step(byte(t), past)?;
@@ -159,9 +141,10 @@ impl ByteSpectral {
 
     fn step(&self, byte: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
         let mut x = self.embed(byte)?;
-        for (block, stream) in self.blocks.iter().zip(&mut past.streams) {
+        for (block, stream) in self.blocks.iter().zip(&mut past.states) {
             x = block.forward(x, |mixer, x| mixer.step(x, stream))?;
         }
+        past.len += 1;
         Ok(x)
     }
 

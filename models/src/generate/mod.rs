@@ -1,13 +1,15 @@
 //! Generation: one byte after the other, always valid UTF-8.
 //!
-//! A [`Session`] is one text that grows. It keeps what the model has made of the text so far, where the model
-//! can go on from that ([`Model::advance`]), and otherwise runs the model over the text again. Sessions know
-//! nothing of each other: many side by side give what each gives alone.
+//! A [`Session`] is texts that grow. It keeps what the model has made of them so far, where the model can go on
+//! from that ([`Model::advance`]), and otherwise runs the model over them again. Texts of the same length go
+//! through the model together, and the shortest are continued first, so that they catch up with the others and
+//! join them: no text is padded, and each is what it is alone, to the rounding of the products of matrices.
 //!
 //! Prompts and texts may be of any length. Once a text is longer than the model's context, the model sees its last
 //! bytes alone, as many as the context, and runs over them for every byte.
 
 mod sampling;
+mod text;
 mod utf8;
 
 pub use sampling::Sampling;
@@ -15,58 +17,71 @@ pub use sampling::Sampling;
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::{
-    model::{Model, Past},
-    random::Random,
-};
-use utf8::Utf8;
+use crate::model::{Model, Past};
+use text::Text;
 
-/// A text that grows byte by byte.
+/// How many texts [`generate_all`] continues at a time.
+pub const TOGETHER: usize = 64;
+
+/// Texts that grow byte by byte.
 #[derive(Debug)]
 pub struct Session {
     sampling: Sampling,
     device: Device,
-    random: Random,
-    /// Prompt and text.
-    bytes: Vec<u8>,
-    /// Where the text begins.
-    prompt: usize,
-    /// How much of the text has been handed out.
-    released: usize,
-    /// What the model keeps, where it keeps anything.
+    texts: Vec<Text>,
+    /// Those that have not ended, the shortest last.
+    groups: Vec<Group>,
+}
+
+/// Texts that go through the model together: of the same length, or all longer than the context.
+#[derive(Debug)]
+struct Group {
+    /// Their indices.
+    texts: Vec<usize>,
+    /// As many bytes as each has, or one more than the context.
+    length: usize,
+    /// What the model keeps, where it keeps anything, a row for each, of all bytes but the last.
     past: Option<Past>,
-    utf8: Utf8,
-    ended: bool,
 }
 
 impl Session {
-    /// A text that goes on from `prompt`. The model must not track gradients (`valid()`).
+    /// Texts that go on from `prompts`, which go through the model here, text `i` with the seed `i` above that of
+    /// `sampling`. The model must not track gradients (`valid()`).
     ///
     /// # Errors
     ///
-    /// When a number of `sampling` makes no sense.
-    pub fn new(model: &Model, prompt: &str, sampling: &Sampling) -> Result<Self> {
+    /// When a number of `sampling` makes no sense, and those of the model.
+    pub fn new(model: &Model, prompts: &[impl AsRef<str>], sampling: &Sampling) -> Result<Self> {
         sampling.validate()?;
         let device = burn::module::Module::devices(model)
             .into_iter()
             .next()
             .context("the model has no parameters")?;
-        // A text begins after a line break; an empty prompt has to begin somewhere.
-        let bytes = if prompt.is_empty() { b"\n".to_vec() } else { prompt.as_bytes().to_vec() };
-        Ok(Self {
-            random: Random::new(sampling.seed),
-            sampling: sampling.clone(),
-            device,
-            prompt: bytes.len(),
-            released: bytes.len(),
-            bytes,
-            past: model.begin()?,
-            utf8: Utf8::default(),
-            ended: false,
-        })
+        let seeds = (0..).map(|i| sampling.seed.wrapping_add(i));
+        let texts =
+            prompts.iter().zip(seeds).map(|(prompt, seed)| Text::new(prompt.as_ref(), seed));
+        let mut session =
+            Self { sampling: sampling.clone(), device, texts: texts.collect(), groups: Vec::new() };
+        if sampling.length > 0 {
+            for index in 0..session.texts.len() {
+                let length = session.length(index, model);
+                session.join(Group { texts: vec![index], length, past: None })?;
+            }
+            let Self { groups, texts, device, .. } = &mut session;
+            for group in groups.iter_mut().filter(|group| group.length <= model.context()) {
+                let mut past = model.begin(group.texts.len())?;
+                if let (Some(past), 2..) = (&mut past, group.length) {
+                    let seen = input(group, texts, device, |bytes| &bytes[..bytes.len() - 1]);
+                    model.advance(seen, past)?;
+                }
+                group.past = past;
+            }
+        }
+        Ok(session)
     }
 
-    /// One more byte; returns the text that has become certain, which may be nothing, or `None` after the end.
+    /// One more byte for the shortest texts. Returns, with the index of each, what has become certain of it, which
+    /// may be nothing; or `None` after the end of all.
     ///
     /// Bytes that could not continue valid UTF-8 are never drawn, and no character is begun that the length has
     /// no room for. What may be the begin of a stop string is held back until it is known not to be.
@@ -74,70 +89,82 @@ impl Session {
     /// # Errors
     ///
     /// When the device fails.
-    pub fn step(&mut self, model: &Model) -> Result<Option<String>> {
-        let done = self.bytes.len() - self.prompt;
-        if self.ended || done >= self.sampling.length {
-            return Ok(None);
+    pub fn step(&mut self, model: &Model) -> Result<Option<Vec<(usize, String)>>> {
+        let Some(mut group) = self.groups.pop() else { return Ok(None) };
+        let logits = self.logits(model, &mut group)?;
+        let mut pieces = Vec::with_capacity(group.texts.len());
+        let mut growing = Vec::new();
+        let logits = logits.chunks_exact(logits.len() / group.texts.len());
+        for (row, (&index, logits)) in group.texts.iter().zip(logits).enumerate() {
+            let text = &mut self.texts[index];
+            pieces.push((index, text.grow(logits, &self.sampling)));
+            if !text.ended() {
+                growing.push(row);
+            }
         }
-        let logits = self.logits(model)?;
-        let room = self.sampling.length - done;
-        let allowed = |byte: u8| self.utf8.allows(byte, room);
-        let byte = self.sampling.draw(&logits, &self.bytes, allowed, &mut self.random);
-        self.utf8.push(byte);
-        self.bytes.push(byte);
-        let text = &self.bytes[self.prompt..];
-        let stop =
-            self.sampling.stop.iter().filter(|stop| text.ends_with(stop)).map(Vec::len).max();
-        let certain = if let Some(stop) = stop {
-            self.ended = true;
-            self.bytes.len() - stop
-        } else if room == 1 {
-            self.bytes.len()
-        } else {
-            self.bytes.len() - self.held_back()
-        };
-        Ok(Some(self.release(certain)))
+        if growing.is_empty() {
+            return Ok(Some(pieces));
+        }
+        if growing.len() < group.texts.len()
+            && let Some(past) = &mut group.past
+        {
+            past.select(&growing, &self.device);
+        }
+        group.texts = growing.iter().map(|&row| group.texts[row]).collect();
+        group.length = self.length(group.texts[0], model);
+        if group.length > model.context() {
+            group.past = None;
+        }
+        self.join(group)?;
+        Ok(Some(pieces))
     }
 
-    /// Hands out whole characters of the text up to `end`.
-    fn release(&mut self, end: usize) -> String {
-        let waiting = &self.bytes[self.released.min(end)..end];
-        let whole = match std::str::from_utf8(waiting) {
-            Ok(text) => text.len(),
-            Err(error) => error.valid_up_to(),
-        };
-        self.released += whole;
-        String::from_utf8_lossy(&waiting[..whole]).into_owned()
+    /// By what the texts of a group are alike.
+    fn length(&self, text: usize, model: &Model) -> usize {
+        self.texts[text].bytes().len().min(model.context() + 1)
     }
 
-    /// The bytes at the end of the text that may be the begin of a stop string.
-    fn held_back(&self) -> usize {
-        let text = &self.bytes[self.prompt..];
-        let begins = |stop: &Vec<u8>| {
-            (1..stop.len().min(text.len() + 1)).rev().find(|&n| text.ends_with(&stop[..n]))
-        };
-        self.sampling.stop.iter().filter_map(begins).max().unwrap_or(0)
+    /// Adds a group where its length belongs, or to the one that has it.
+    fn join(&mut self, group: Group) -> Result<()> {
+        match self.groups.binary_search_by(|other| group.length.cmp(&other.length)) {
+            Ok(at) => {
+                let other = &mut self.groups[at];
+                if let (Some(past), Some(more)) = (&mut other.past, group.past) {
+                    past.join(more)?;
+                }
+                other.texts.extend(group.texts);
+            }
+            Err(at) => self.groups.insert(at, group),
+        }
+        Ok(())
     }
 
-    /// The logits of the next byte: from the state where it can go on, otherwise from as much of the text as
-    /// the model sees.
-    fn logits(&mut self, model: &Model) -> Result<Vec<f32>> {
-        let past = self.past.as_mut().filter(|_| self.bytes.len() <= model.context());
-        let first = match &past {
-            Some(past) => past.len(),
-            None => self.bytes.len().saturating_sub(model.context()),
-        };
-        let values: Vec<i32> = self.bytes[first..].iter().map(|&byte| i32::from(byte)).collect();
-        let time = values.len();
-        let input = Tensor::<2, Int>::from_data(TensorData::new(values, [1, time]), &self.device);
-        let logits = match past {
-            Some(past) => model.advance(input, past)?,
-            None => model.next_logits(input)?,
+    /// The logits of the next byte of every text, one after the other: from the state and the last byte, or from as
+    /// much of the texts as the model sees.
+    fn logits(&self, model: &Model, group: &mut Group) -> Result<Vec<f32>> {
+        let length = if group.past.is_some() { 1 } else { group.length.min(model.context()) };
+        let last = input(group, &self.texts, &self.device, |bytes| &bytes[bytes.len() - length..]);
+        let logits = match &mut group.past {
+            Some(past) => model.advance(last, past)?,
+            None => model.next_logits(last)?,
         };
         let logits = logits.try_into_data_as::<f32>().context("the device failed")?;
         let logits = logits.as_slice::<f32>().map_err(|error| anyhow::anyhow!("{error:?}"))?;
         Ok(logits.to_vec())
     }
+}
+
+/// A part of every text of a group.
+fn input(
+    group: &Group,
+    texts: &[Text],
+    device: &Device,
+    part: impl Fn(&[u8]) -> &[u8],
+) -> Tensor<2, Int> {
+    let bytes = group.texts.iter().flat_map(|&index| part(texts[index].bytes()));
+    let values: Vec<i32> = bytes.map(|&byte| i32::from(byte)).collect();
+    let shape = [group.texts.len(), values.len() / group.texts.len()];
+    Tensor::from_data(TensorData::new(values, shape), device)
 }
 
 /// Continues `prompt`; `on_text` is handed the text as soon as it is certain.
@@ -151,37 +178,33 @@ pub fn generate(
     sampling: &Sampling,
     mut on_text: impl FnMut(&str),
 ) -> Result<String> {
-    let mut session = Session::new(model, prompt, sampling)?;
+    let mut session = Session::new(model, &[prompt], sampling)?;
     let mut text = String::new();
-    while let Some(piece) = session.step(model)? {
-        if !piece.is_empty() {
-            on_text(&piece);
-            text.push_str(&piece);
+    while let Some(pieces) = session.step(model)? {
+        for (_, piece) in pieces.iter().filter(|(_, piece)| !piece.is_empty()) {
+            on_text(piece);
+            text.push_str(piece);
         }
     }
     Ok(text)
 }
 
-/// Continues many prompts of any lengths, a byte of each in turn. Text `i` is what its prompt gives alone with
+/// Continues many prompts of any lengths, [`TOGETHER`] at a time. Text `i` is what its prompt gives alone with
 /// the seed `i` above that of `sampling`.
 ///
 /// # Errors
 ///
 /// Those of [`generate`].
 pub fn generate_all(model: &Model, prompts: &[String], sampling: &Sampling) -> Result<Vec<String>> {
-    let mut sessions = Vec::with_capacity(prompts.len());
-    for (i, prompt) in prompts.iter().enumerate() {
-        let seed = sampling.seed.wrapping_add(i as u64);
-        sessions.push(Session::new(model, prompt, &Sampling { seed, ..sampling.clone() })?);
-    }
     let mut texts = vec![String::new(); prompts.len()];
-    let mut going = true;
-    while going {
-        going = false;
-        for (session, text) in sessions.iter_mut().zip(&mut texts) {
-            if let Some(piece) = session.step(model)? {
-                text.push_str(&piece);
-                going = true;
+    for (wave, (prompts, texts)) in
+        prompts.chunks(TOGETHER).zip(texts.chunks_mut(TOGETHER)).enumerate()
+    {
+        let seed = sampling.seed.wrapping_add((wave * TOGETHER) as u64);
+        let mut session = Session::new(model, prompts, &Sampling { seed, ..sampling.clone() })?;
+        while let Some(pieces) = session.step(model)? {
+            for (index, piece) in pieces {
+                texts[index].push_str(&piece);
             }
         }
     }

@@ -9,7 +9,7 @@ use burn::{
 
 use wavecube_core::Result;
 
-use super::{Linear, linear};
+use super::{Linear, State, linear};
 use crate::{bridge::attention, random::Random};
 
 /// What every block of a model shares in one pass: the rotary tables.
@@ -70,6 +70,12 @@ fn rotate(x: Tensor<4>, (cos, sin): &(Tensor<4>, Tensor<4>)) -> Tensor<4> {
 /// Keys and values of the positions so far, `[batch, head, time, d_head]` each; nothing at the begin.
 #[derive(Debug, Clone, Default)]
 pub struct KeysAndValues(Option<[Tensor<4>; 2]>);
+
+impl State for KeysAndValues {
+    fn rows(&mut self) -> Vec<&mut Tensor<4>> {
+        self.0.iter_mut().flatten().collect()
+    }
+}
 
 impl KeysAndValues {
     /// All of them, with those of the next positions.

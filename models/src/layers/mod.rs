@@ -29,7 +29,7 @@ pub use linear::Linear;
 pub(crate) use linear::linear;
 pub use mlp::{Glu, Mlp};
 pub use norm::{Norm, NormKind};
-pub use past::Past;
+pub use past::{Past, State};
 pub use resolvent::{Hopping, LastValues, ResolventConfig, ResolventForm, ResolventMixer, blended};
 pub use scales::Resample;
 pub use spectral::{SpectralConfig, SpectralMixer};

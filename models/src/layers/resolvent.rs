@@ -7,7 +7,7 @@ use burn::{
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
-use super::{Linear, linear, vector};
+use super::{Linear, State, linear, vector};
 use crate::{
     bridge::{Sides, resolvent},
     random::Random,
@@ -131,6 +131,12 @@ pub struct ResolventMixer {
 /// nothing at the begin.
 #[derive(Debug, Clone, Default)]
 pub struct LastValues(Option<Tensor<4>>);
+
+impl State for LastValues {
+    fn rows(&mut self) -> Vec<&mut Tensor<4>> {
+        self.0.iter_mut().collect()
+    }
+}
 
 /// Widths at the start: from a memory of about ten positions to next to none.
 const WIDTHS: [f64; 2] = [0.1, 1.0];

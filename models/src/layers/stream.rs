@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use wavecube_core::{Error, Result};
 
-use super::complex::Complex;
+use super::{State, complex::Complex};
 use crate::bridge::causal_convolution;
 
 /// Positions whose products are summed one by one.
@@ -28,6 +28,12 @@ pub struct CausalStream {
     /// What the positions of complete blocks add to those that follow.
     pending: Tensor<4>,
     position: usize,
+}
+
+impl State for CausalStream {
+    fn rows(&mut self) -> Vec<&mut Tensor<4>> {
+        vec![&mut self.taken, &mut self.pending]
+    }
 }
 
 impl CausalStream {

@@ -39,11 +39,13 @@ const OP: &str = "resnet-bk";
 struct Pass<'a> {
     /// Drawn from in training.
     noise: Option<&'a mut Random>,
-    /// Leave where the last position is sure.
+    /// Leave where the last position of every sequence is sure.
     leaves: bool,
-    /// The logits it left with.
-    left: Option<Tensor<3>>,
-    /// The states that exits read.
+    /// Whether it left.
+    left: bool,
+    /// Where it may leave, the sequences that were sure at some exit.
+    sure: Vec<bool>,
+    /// The states that exits read: of all positions, or of the last where it may leave.
     states: Vec<Tensor<3>>,
     /// Where tokens went, a mixture of experts each.
     routings: Vec<Routing>,
@@ -108,9 +110,8 @@ impl ResNetBk {
         Ok(self.first_sure(last, &pass).0)
     }
 
-    /// Logits `[batch, 1, 256]` of the byte after the last position, from the first exit where every
-    /// sequence is sure: what [`forward`](Self::forward) gives there for one sequence, with the blocks
-    /// behind that exit left out.
+    /// Logits `[batch, 1, 256]` of the byte after the last position: what [`forward`](Self::forward) gives there,
+    /// without the blocks behind the exit where the last sequence has become sure.
     ///
     /// # Errors
     ///
@@ -119,10 +120,7 @@ impl ResNetBk {
         let time = bytes.dims()[1];
         let mut pass = Pass { leaves: self.config.exits.weight > 0.0, ..Pass::default() };
         let last = self.run(bytes, &mut pass)?;
-        Ok(match pass.left {
-            Some(logits) => logits,
-            None => self.read_out(last.narrow(1, time - 1, 1)),
-        })
+        Ok(self.first_sure(last.narrow(1, time - 1, 1), &pass).0)
     }
 
     /// An empty past, or nothing where the model cannot go on from one: where scales join positions, and in the
@@ -255,7 +253,7 @@ impl ResNetBk {
         if level == self.config.scales {
             for index in blocks {
                 x = self.block(x, level, index, pass)?;
-                if pass.left.is_some() {
+                if pass.left {
                     break;
                 }
             }
@@ -263,7 +261,7 @@ impl ResNetBk {
         }
         let (first, last) = (blocks.start, blocks.end - 1);
         x = self.block(x, level, first, pass)?;
-        if pass.left.is_some() {
+        if pass.left {
             return Ok(x);
         }
         let scale = &self.scales[level];
@@ -285,11 +283,14 @@ impl ResNetBk {
         let x = self.blocks[index].forward(x, pass)?;
         if level == 0 && index + 1 < self.config.layers && self.config.exits.weight > 0.0 {
             if pass.leaves {
-                let logits = self.read_out(x.clone().narrow(1, x.dims()[1] - 1, 1));
-                let sure = softmax(logits.clone(), 2).max_dim(2).flatten(0, 2);
-                if to_host(sure)?.iter().all(|&sure| sure >= self.config.exits.confidence) {
-                    pass.left = Some(logits);
+                let state = x.clone().narrow(1, x.dims()[1] - 1, 1);
+                let likeliest = softmax(self.read_out(state.clone()), 2).max_dim(2).flatten(0, 2);
+                pass.states.push(state);
+                pass.sure.resize(x.dims()[0], false);
+                for (sure, likeliest) in pass.sure.iter_mut().zip(to_host(likeliest)?) {
+                    *sure |= likeliest >= self.config.exits.confidence;
                 }
+                pass.left = pass.sure.iter().all(|&sure| sure);
             } else {
                 pass.states.push(x.clone());
             }

@@ -10,9 +10,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use burn::module::Module as _;
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use wavecube_models::{
     checkpoint::Checkpoint,
-    generate::{Sampling, Session, generate_all},
+    generate::{Sampling, Session, TOGETHER},
     model::Model,
 };
 
@@ -25,9 +26,9 @@ Examples:
   wavecube generate --checkpoint runs/latest/checkpoint.safetensors
   wavecube generate --prompt 'pub fn ' --temperature 0.6 --top-p 0.9 --seed 7
   wavecube generate --temperature 0 --length 100     # always the likeliest byte
-  wavecube generate --prompts prompts.txt            # one prompt a line, one text after the other
+  wavecube generate --prompts prompts.txt            # one prompt a line, 64 of them together
   wavecube generate --interactive --stop '\n\n'      # a prompt a line, until the input ends
-Ctrl-C ends the text that is being written; the program then ends with status 130, or with --interactive waits for the
+Ctrl-C ends the texts that are being written; the program then ends with status 130, or with --interactive waits for the
 next prompt, where Ctrl-C ends it. A text longer than the model's context goes on from its last bytes.")]
 pub(crate) struct GenerateArgs {
     /// The checkpoint of a run
@@ -88,12 +89,12 @@ impl GenerateArgs {
 
 /// What a shell expects of a program that Ctrl-C has ended: 128, and the number of the signal.
 const INTERRUPTED: u8 = 130;
-/// Whether a text is being written, which Ctrl-C ends at the next byte.
+/// Whether texts are being written, which Ctrl-C ends at the next byte.
 static WRITING: AtomicBool = AtomicBool::new(false);
-/// Whether it is to end.
+/// Whether they are to end.
 static ENDS: AtomicBool = AtomicBool::new(false);
 
-/// Ctrl-C while a text is written ends that; before, after, and again, the program.
+/// Ctrl-C while texts are written ends those; before, after, and again, the program.
 fn listen_for_interrupts() -> Result<()> {
     ctrlc::set_handler(|| {
         if WRITING.load(Ordering::SeqCst) && !ENDS.swap(true, Ordering::SeqCst) {
@@ -111,43 +112,84 @@ pub(crate) fn main(args: &GenerateArgs) -> Result<ExitCode> {
     let selected = args.device.select()?;
     let model = checkpoint.model(&selected.device)?.valid();
     let sampling = args.sampling();
-    if let Some(file) = &args.prompts {
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("cannot read the prompts in {}", file.display()))?;
-        let prompts: Vec<String> = text.lines().map(str::to_owned).collect();
-        ensure!(!prompts.is_empty(), "{} has no prompts", file.display());
-        let mut out = std::io::stdout().lock();
-        for (prompt, text) in prompts.iter().zip(generate_all(&model, &prompts, &sampling)?) {
-            writeln!(out, "{prompt}{text}\n").context("cannot write the text")?;
+    listen_for_interrupts()?;
+    if args.interactive {
+        for line in std::io::stdin().lock().lines() {
+            stream(&model, &line.context("cannot read the prompt")?, &sampling)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
-    listen_for_interrupts()?;
-    if !args.interactive {
-        let ended = stream(&model, &args.prompt, &sampling)?;
-        return Ok(if ended { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) });
-    }
-    for line in std::io::stdin().lock().lines() {
-        stream(&model, &line.context("cannot read the prompt")?, &sampling)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    let ended = match &args.prompts {
+        Some(file) => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read the prompts in {}", file.display()))?;
+            let prompts: Vec<&str> = text.lines().collect();
+            ensure!(!prompts.is_empty(), "{} has no prompts", file.display());
+            write_all(&model, &prompts, &sampling)?
+        }
+        None => stream(&model, &args.prompt, &sampling)?,
+    };
+    Ok(if ended { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
 }
 
-/// Writes the prompt and its text as it comes; returns whether it came to its end, before Ctrl-C.
-fn stream(model: &Model, prompt: &str, sampling: &Sampling) -> Result<bool> {
+/// Grows texts byte by byte and hands what becomes certain to `on_pieces`; returns whether they came to their end,
+/// before Ctrl-C.
+fn grow(
+    model: &Model,
+    prompts: &[&str],
+    sampling: &Sampling,
+    mut on_pieces: impl FnMut(Vec<(usize, String)>) -> Result<()>,
+) -> Result<bool> {
     ENDS.store(false, Ordering::SeqCst);
     WRITING.store(true, Ordering::SeqCst);
-    let mut out = std::io::stdout().lock();
-    let mut session = Session::new(model, prompt, sampling)?;
-    let mut piece = Some(prompt.to_owned());
-    while let Some(text) = piece {
-        write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")?;
-        if ENDS.load(Ordering::SeqCst) {
-            break;
-        }
-        piece = session.step(model)?;
+    let mut session = Session::new(model, prompts, sampling)?;
+    while !ENDS.load(Ordering::SeqCst)
+        && let Some(pieces) = session.step(model)?
+    {
+        on_pieces(pieces)?;
     }
     WRITING.store(false, Ordering::SeqCst);
-    writeln!(out).context("cannot write the text")?;
     Ok(!ENDS.load(Ordering::SeqCst))
+}
+
+/// Writes a prompt and its text as it comes.
+fn stream(model: &Model, prompt: &str, sampling: &Sampling) -> Result<bool> {
+    let mut out = std::io::stdout().lock();
+    let mut write = |text: &str| {
+        write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")
+    };
+    write(prompt)?;
+    let ended = grow(model, &[prompt], sampling, |pieces| {
+        pieces.iter().try_for_each(|(_, piece)| write(piece))
+    })?;
+    write("\n")?;
+    Ok(ended)
+}
+
+/// Writes every prompt with its text, as soon as those that grow together have ended.
+fn write_all(model: &Model, prompts: &[&str], sampling: &Sampling) -> Result<bool> {
+    let style = "{bar:30} {pos}/{len} bytes {per_sec} eta {eta}";
+    let bar = ProgressBar::new((prompts.len() * sampling.length) as u64)
+        .with_style(ProgressStyle::with_template(style)?);
+    for (wave, prompts) in prompts.chunks(TOGETHER).enumerate() {
+        let seed = sampling.seed.wrapping_add((wave * TOGETHER) as u64);
+        let mut texts: Vec<String> = prompts.iter().map(|&prompt| prompt.to_owned()).collect();
+        let ended = grow(model, prompts, &Sampling { seed, ..sampling.clone() }, |pieces| {
+            bar.inc(pieces.len() as u64);
+            for (index, piece) in pieces {
+                texts[index].push_str(&piece);
+            }
+            Ok(())
+        })?;
+        bar.suspend(|| {
+            let mut out = std::io::stdout().lock();
+            texts.iter().try_for_each(|text| writeln!(out, "{text}\n"))
+        })
+        .context("cannot write the texts")?;
+        if !ended {
+            return Ok(false);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(true)
 }
