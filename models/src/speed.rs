@@ -1,5 +1,5 @@
-//! How long mixers of positions take, beside attention of the same width, as sequences grow; and what generation gains
-//! from a state.
+//! How long mixers of positions take, beside attention of the same width, as sequences grow; the same of whole models;
+//! and what generation gains from a state.
 
 use std::{fmt::Write as _, time::Instant};
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     config::Config,
+    data::Corpus,
     layers::{
         CausalSelfAttention, ResolventConfig, ResolventForm, ResolventMixer, SequenceContext,
         SpectralConfig, SpectralMixer,
@@ -19,6 +20,7 @@ use crate::{
     model::Model,
     presets::Preset,
     random::Random,
+    train::Trainer,
 };
 
 /// What is measured.
@@ -36,24 +38,24 @@ pub struct SpeedOptions {
     pub calls: usize,
 }
 
-/// How long one mixer takes.
+/// How long one mixer or model takes.
 #[derive(Debug, Clone, Serialize)]
-pub struct MixerTime {
+pub struct Timing {
     /// Which.
-    pub mixer: &'static str,
+    pub name: &'static str,
     /// Milliseconds forward.
     pub forward: f64,
-    /// Milliseconds forward and backward.
+    /// Milliseconds forward and backward; of a model a step of training.
     pub both: f64,
 }
 
-/// Every mixer at one length.
+/// Every mixer or model at one length.
 #[derive(Debug, Clone, Serialize)]
 pub struct SpeedRow {
     /// Positions of a sequence.
     pub length: usize,
     /// Attention first.
-    pub times: Vec<MixerTime>,
+    pub times: Vec<Timing>,
 }
 
 /// Generation of a text as long as a model's context, from its first byte to its last.
@@ -77,6 +79,40 @@ const GENERATING: [(&str, Preset); 4] = [
     ("byte-spectral", Preset::Spectral),
 ];
 
+/// The models that [`measure_models`] times.
+const TRAINING: [(&str, Preset); 5] = [
+    ("attention", Preset::Attention),
+    ("ResNet-BK", Preset::Bk),
+    ("spectral, no cure", Preset::SpectralPlain),
+    ("spectral", Preset::Spectral),
+    ("spectral, every cure", Preset::SpectralFull),
+];
+
+impl SpeedOptions {
+    fn validate(&self) -> Result<()> {
+        let Self { width, heads, batch, calls, .. } = *self;
+        ensure!(
+            width > 0 && heads > 0 && width.is_multiple_of(heads) && batch > 0 && calls > 0,
+            "width, heads, batch and calls must be at least 1, and width a multiple of heads"
+        );
+        ensure!(!self.lengths.contains(&0), "a length must be at least 1");
+        Ok(())
+    }
+
+    /// A model that sees so many bytes.
+    fn config(&self, preset: Preset, context: usize) -> Result<Config> {
+        let mut config = Config::default();
+        (config.lct_gpt.context, config.lct_gpt.d_model) = (context, self.width);
+        config.lct_gpt.heads = self.heads;
+        (config.resnet_bk.context, config.resnet_bk.d_model) = (context, self.width);
+        (config.byte_spectral.context, config.byte_spectral.d_model) = (context, self.width);
+        config.train.batch = self.batch;
+        let config = preset.of(&config);
+        config.validate()?;
+        Ok(config)
+    }
+}
+
 /// Times the generation of a text of every length, by untrained models of two blocks, each length the context of its
 /// models; `on_row` sees each row as it is ready. Batch and calls are not looked at.
 ///
@@ -88,16 +124,11 @@ pub fn measure_generation(
     device: &Device,
     mut on_row: impl FnMut(&GenerationRow),
 ) -> Result<Vec<GenerationRow>> {
+    options.validate()?;
     let mut rows = Vec::new();
     for &length in &options.lengths {
         for (model, preset) in GENERATING {
-            let mut config = Config::default();
-            (config.lct_gpt.context, config.lct_gpt.d_model) = (length, options.width);
-            config.lct_gpt.heads = options.heads;
-            (config.resnet_bk.context, config.resnet_bk.d_model) = (length, options.width);
-            (config.byte_spectral.context, config.byte_spectral.d_model) = (length, options.width);
-            let config = preset.of(&config);
-            config.validate()?;
+            let config = options.config(preset, length)?;
             let row = GenerationRow {
                 model,
                 length,
@@ -107,6 +138,51 @@ pub fn measure_generation(
             on_row(&row);
             rows.push(row);
         }
+    }
+    Ok(rows)
+}
+
+/// Times whole models of two blocks and of as many parameters as the first, forward and a step of training, each length
+/// the context of its models; `on_row` sees each row as it is ready.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn measure_models(
+    options: &SpeedOptions,
+    device: &Device,
+    mut on_row: impl FnMut(&SpeedRow),
+) -> Result<Vec<SpeedRow>> {
+    options.validate()?;
+    let mut rows = Vec::new();
+    for &length in &options.lengths {
+        let text: Vec<u8> = (0..4 * length + 4).map(|t| (t * t % 251) as u8).collect();
+        let corpus = Corpus::split(text.clone(), 0.5)?;
+        let seen: Vec<i32> = (0..options.batch)
+            .flat_map(|_| text[..length].iter().map(|&byte| i32::from(byte)))
+            .collect();
+        let seen = TensorData::new(seen, [options.batch, length]);
+        let time = |(name, preset)| {
+            let config = options.config(preset, length)?;
+            let mut trainer = Trainer::new(&config, corpus.clone(), device)?;
+            let model = trainer.model().valid();
+            let bytes = Tensor::<2, Int>::from_data(seen.clone(), device);
+            let forward = median(options.calls, || {
+                let logits = model.forward(bytes.clone())?;
+                logits.sum().try_into_scalar::<f64>().context("the device failed")
+            })?;
+            let both = median(options.calls, || {
+                let report = trainer.step(0.5)?;
+                let loss = report.loss.try_into_scalar::<f64>().context("the device failed")?;
+                let norm = report.gradient_norm.try_into_scalar::<f64>();
+                Ok(loss + norm.context("the device failed")?)
+            })?;
+            Ok(Timing { name, forward, both })
+        };
+        let row =
+            SpeedRow { length, times: TRAINING.into_iter().map(time).collect::<Result<_>>()? };
+        on_row(&row);
+        rows.push(row);
     }
     Ok(rows)
 }
@@ -146,11 +222,8 @@ pub fn measure(
     device: &Device,
     mut on_row: impl FnMut(&SpeedRow),
 ) -> Result<Vec<SpeedRow>> {
+    options.validate()?;
     let SpeedOptions { width, heads, batch, calls, .. } = *options;
-    ensure!(
-        width > 0 && heads > 0 && width.is_multiple_of(heads) && batch > 0 && calls > 0,
-        "width, heads, batch and calls must be at least 1, and width a multiple of heads"
-    );
     let device = device.clone().autodiff();
     let mut random = Random::new(1);
     let attention = CausalSelfAttention::new(width, heads, 1.0, &mut random, &device);
@@ -161,7 +234,6 @@ pub fn measure(
     let (left, blocked) = (mixer(ResolventForm::Left)?, mixer(ResolventForm::Blocked)?);
     let mut rows = Vec::new();
     for &length in &options.lengths {
-        ensure!(length > 0, "a length must be at least 1");
         let context = SequenceContext::new(length, width / heads, false, &device);
         // Filters as long as the sequence.
         let mut spectral = |config: SpectralConfig| {
@@ -169,9 +241,9 @@ pub fn measure(
         };
         let (plain, full) = (spectral(SpectralConfig::plain())?, spectral(SpectralConfig::full())?);
         let x = Tensor::<3>::random([batch, length, width], Distribution::Default, &device);
-        let time = |mixer, forward: &dyn Fn(Tensor<3>) -> Result<Tensor<3>>| {
+        let time = |name, forward: &dyn Fn(Tensor<3>) -> Result<Tensor<3>>| {
             let [forward, both] = timed(&x, calls, forward)?;
-            Ok(MixerTime { mixer, forward, both })
+            Ok(Timing { name, forward, both })
         };
         let times: Result<Vec<_>> = [
             time("attention", &|x| Ok(attention.forward(x, &context)?)),
@@ -189,45 +261,45 @@ pub fn measure(
     Ok(rows)
 }
 
-/// Median milliseconds forward, and forward and backward, each with one number read back, after one call
-/// that is not counted.
+/// Median milliseconds forward, and forward and backward.
 fn timed(
     x: &Tensor<3>,
     calls: usize,
     forward: &dyn Fn(Tensor<3>) -> Result<Tensor<3>>,
 ) -> Result<[f64; 2]> {
-    let mut times = [Vec::new(), Vec::new()];
-    for call in 0..=calls {
-        for (backward, times) in times.iter_mut().enumerate() {
-            let x = if backward == 1 { x.clone().require_grad() } else { x.clone().detach() };
-            let start = Instant::now();
-            let y = forward(x.clone())?.sum();
-            let value = if backward == 1 {
-                let gradients = y.backward();
-                // Blocks as long as the sequence leave nothing to read, and no gradient.
-                x.grad(&gradients).map_or_else(|| y.inner(), Tensor::sum)
-            } else {
-                y.inner()
-            };
-            let value = value.try_into_scalar::<f64>().context("the device failed")?;
-            let elapsed = start.elapsed().as_secs_f64() * 1e3;
-            ensure!(value.is_finite(), "the sum of the results is {value}");
-            if call > 0 {
-                times.push(elapsed);
-            }
+    let read = |value: Tensor<1>| value.try_into_scalar::<f64>().context("the device failed");
+    let one_way = median(calls, || read(forward(x.clone().detach())?.sum().inner()))?;
+    let both = median(calls, || {
+        let x = x.clone().detach().require_grad();
+        let y = forward(x.clone())?.sum();
+        let gradients = y.backward();
+        // Blocks as long as the sequence leave nothing to read, and no gradient.
+        read(x.grad(&gradients).map_or_else(|| y.inner(), Tensor::sum))
+    })?;
+    Ok([one_way, both])
+}
+
+/// Median milliseconds of calls that read one number back, after one that is not counted.
+fn median(calls: usize, mut call: impl FnMut() -> Result<f64>) -> Result<f64> {
+    let mut times = Vec::with_capacity(calls);
+    for index in 0..=calls {
+        let start = Instant::now();
+        let value = call()?;
+        let elapsed = start.elapsed().as_secs_f64() * 1e3;
+        ensure!(value.is_finite(), "a result is {value}");
+        if index > 0 {
+            times.push(elapsed);
         }
     }
-    Ok(times.map(|mut times| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    }))
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
 }
 
 /// The rows as a Markdown table: milliseconds forward and, after the stroke, forward and backward, and how many
 /// times as long attention takes.
 pub fn markdown(rows: &[SpeedRow]) -> String {
     let Some(first) = rows.first() else { return String::new() };
-    let names: Vec<_> = first.times.iter().map(|time| time.mixer).collect();
+    let names: Vec<_> = first.times.iter().map(|time| time.name).collect();
     let mut text = format!("| N | {} |\n|--:|{}\n", names.join(" | "), "--:|".repeat(names.len()));
     for row in rows {
         // Writing to a string cannot fail.

@@ -176,20 +176,23 @@ fn named_models_are_compared_in_one_table() {
 }
 
 #[test]
-fn mixers_are_timed_at_every_length() {
+fn mixers_and_models_are_timed_at_every_length() {
     let options = SpeedOptions { lengths: vec![1, 6], width: 8, heads: 2, batch: 2, calls: 1 };
-    let rows = speed::measure(&options, &flex(), |_| {}).unwrap();
-    assert_eq!(rows.iter().map(|row| row.length).collect::<Vec<_>>(), [1, 6]);
-    assert!(
-        rows.iter().all(|row| row.times.iter().all(|time| time.forward > 0.0 && time.both > 0.0))
-    );
-    assert!(speed::markdown(&rows).contains("| 6 |"));
+    let mixers = speed::measure(&options, &flex(), |_| {}).unwrap();
+    let models = speed::measure_models(&options, &flex(), |_| {}).unwrap();
+    for rows in [mixers, models] {
+        assert_eq!(rows.iter().map(|row| row.length).collect::<Vec<_>>(), [1, 6]);
+        let mut times = rows.iter().flat_map(|row| &row.times);
+        assert!(times.all(|time| time.forward > 0.0 && time.both > 0.0));
+        assert!(speed::markdown(&rows).contains("| 6 |"));
+    }
     let rows = speed::measure_generation(&options, &flex(), |_| {}).unwrap();
     assert_eq!(rows.len(), 2 * 4);
     assert!(rows.iter().all(|row| row.kept > 0.0 && row.recomputed > 0.0));
     assert!(speed::generation_markdown(&rows).contains("| 6 | ResNet-BK |"));
     let odd = SpeedOptions { heads: 3, ..options };
     assert!(speed::measure(&odd, &flex(), |_| {}).is_err());
+    assert!(speed::measure_models(&odd, &flex(), |_| {}).is_err());
     assert!(speed::measure_generation(&odd, &flex(), |_| {}).is_err());
 }
 

@@ -7,25 +7,30 @@ use clap::Args;
 use serde::Serialize;
 use wavecube_models::{
     checkpoint::write_atomically,
-    speed::{self, SpeedOptions},
+    speed::{self, SpeedOptions, SpeedRow},
 };
 
 use crate::DeviceArgs;
 
-/// Time mixers of positions beside attention as sequences grow, or generation
+/// Time mixers of positions beside attention as sequences grow, whole models, or generation
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   wavecube speed --device wgpu
+  wavecube speed --models --lengths 512,1024
   wavecube speed --generation --lengths 256,512,1024
   wavecube speed --lengths 1024,8192 --width 256 --heads 4 --device cuda --json speed.json
 All lengths are timed in one run: milliseconds, the median of the calls after one that is not counted, forward / forward
-and backward, and how many times as long attention takes. With --generation: bytes a second of models of two blocks, from a
-state and by running over the text again, of texts of these lengths.")]
+and backward, and how many times as long attention takes. With --models: the same of models of two blocks and equal numbers of
+parameters, forward / a step of training. With --generation: bytes a second of models of two blocks, from a state and by
+running over the text again, of texts of these lengths.")]
 pub(crate) struct SpeedArgs {
     /// Positions of a sequence
     #[arg(long, value_delimiter = ',', default_value = "128,256,512,1024,2048,4096")]
     lengths: Vec<usize>,
+    /// Time whole models instead
+    #[arg(long, conflicts_with = "generation")]
+    models: bool,
     /// Time generation instead
     #[arg(long)]
     generation: bool,
@@ -64,10 +69,15 @@ pub(crate) fn main(args: &SpeedArgs) -> Result<()> {
         })?;
         return args.report(&speed::generation_markdown(&rows), &rows);
     }
-    let rows = speed::measure(&options, &selected.device, |row| {
-        let times = row.times.iter().map(|time| format!("{} {:.2} ms", time.mixer, time.both));
+    let on_row = |row: &SpeedRow| {
+        let times = row.times.iter().map(|time| format!("{} {:.2} ms", time.name, time.both));
         eprintln!("{}: {}", row.length, times.collect::<Vec<_>>().join(", "));
-    })?;
+    };
+    let rows = if args.models {
+        speed::measure_models(&options, &selected.device, on_row)?
+    } else {
+        speed::measure(&options, &selected.device, on_row)?
+    };
     args.report(&speed::markdown(&rows), &rows)
 }
 
