@@ -25,10 +25,7 @@ const BLOCKS: [usize; 3] = [128, 64, 32];
 /// The quickest of its kernels that any device has, of `m` rows with a weight of `n` outputs and `k` inputs, of which
 /// each output's lie together, as in ours: for floats, then for codes, where the shape has whole blocks.
 pub(crate) fn seconds(device: &Device, [m, n, k]: [usize; 3], bits: u32) -> Vec<(String, f64)> {
-    let floats = quickest(device, [m, n, k], "in f32", || {
-        let weight = tensor(device, [n, k], f32::elem_type_native(), &vec![1.0f32; n * k]);
-        InputBinding::new(weight.binding(), f32::elem_type_native())
-    });
+    let floats = float_seconds(device, [m, n, k]);
     let block = BLOCKS.into_iter().find(|&block| k.is_multiple_of(block));
     let codes = block.and_then(|block| {
         quickest(device, [m, n, k], &format!("with {bits} bits"), || {
@@ -36,6 +33,14 @@ pub(crate) fn seconds(device: &Device, [m, n, k]: [usize; 3], bits: u32) -> Vec<
         })
     });
     floats.into_iter().chain(codes).collect()
+}
+
+/// The same, for floats.
+pub(crate) fn float_seconds(device: &Device, [m, n, k]: [usize; 3]) -> Option<(String, f64)> {
+    quickest(device, [m, n, k], "in f32", || {
+        let weight = tensor(device, [n, k], f32::elem_type_native(), &vec![1.0f32; n * k]);
+        InputBinding::new(weight.binding(), f32::elem_type_native())
+    })
 }
 
 fn tensor<T: CubeElement>(

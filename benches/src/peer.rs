@@ -40,6 +40,7 @@ fn one(device: &Device, case: &Case) -> Option<(String, f64)> {
     let Case { dtype, rows, n, peer, .. } = *case;
     match peer {
         Peer::Nothing | Peer::Matmul { .. } => None,
+        Peer::Product(sizes) => matmul::float_seconds(device, sizes),
         Peer::Serial => {
             let seconds = tridiag_seconds(device, case, Task::of(case.op)?, Tridiagonal::serially);
             Some(("serial, one unit a sequence".into(), seconds))

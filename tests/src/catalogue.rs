@@ -66,6 +66,8 @@ pub enum Peer {
         /// Bits of a code.
         bits: u32,
     },
+    /// The same product in real numbers by another library: rows, results and inputs.
+    Product([usize; 3]),
     /// Attention of so many queries by another library, whose heads do not share keys.
     Attention(usize),
 }

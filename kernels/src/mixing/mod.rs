@@ -57,7 +57,8 @@
 //! # Work mapping
 //! A unit an element. For the norm, `units` of a cube a line, which sum every `units`-th element and then a tree of
 //! fixed order in shared memory, a number a unit; one unit a line in software, without a barrier. For mixed channels a
-//! unit a result of four lines, which share what is read of the matrices.
+//! unit a result of four lines, which share what is read of the matrices. For `Σ g xᴴ` over lines, which gradients of
+//! matrices are, a unit a square of four by four results of a share of the lines; shares are then summed.
 //!
 //! # Cost
 //! In `f32` 16 bytes an element and 4 for `w`, 24 to 32 for the gradients; 10 to 40 flop. Memory is the limit. Mixed
@@ -75,6 +76,7 @@
 
 mod kernel;
 mod launch;
+mod outer;
 mod phase;
 mod phase_mix;
 mod plan;
@@ -83,4 +85,5 @@ pub use launch::{
     MapBindings, MapGradients, PhaseMixBindings, PhaseMixGradients, map_launch, map_vjp_launch,
     phase_mix_launch, phase_mix_vjp_launch, rms_norm_launch, rms_norm_vjp_launch,
 };
+pub use outer::{OuterPlan, outer_launch};
 pub use plan::{Map, MapPlan, NormConfig, PhaseMixPlan, PhaseMixProblem, RmsNormPlan};

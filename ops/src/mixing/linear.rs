@@ -1,9 +1,15 @@
 //! Linear maps of complex channels.
 
 use wavecube_core::{Error, Layout, Result};
-use wavecube_kernels::lct::{DenseBindings, DensePlan, DenseProblem, dense_launch, upload_real};
+use wavecube_kernels::{
+    lct::{DenseBindings, DensePlan, DenseProblem, dense_launch, upload_real},
+    mixing::{OuterPlan, outer_launch},
+};
 
-use crate::Tensor;
+use crate::{
+    Tensor,
+    sum::{sum_plan, summed},
+};
 
 /// A product with a dense matrix, as it is stored or conjugate-transposed, along `axis`.
 struct Product<'a> {
@@ -110,21 +116,18 @@ pub(super) fn outer(op: &'static str, x: &Tensor, g: &Tensor) -> Result<Tensor> 
     let length = |tensor: &Tensor| tensor.shape().last().copied().unwrap_or(1);
     let [outputs, inputs] = [length(g), length(x)];
     let lines = x.shape()[..x.shape().len() - 1].iter().product();
-    let device = x.device();
+    let (device, dtype) = (x.device(), x.dtype());
     if lines == 0 {
-        let zeros = upload_real(device.client(), &vec![0.0; 2 * outputs * inputs], x.dtype());
+        let zeros = upload_real(device.client(), &vec![0.0; 2 * outputs * inputs], dtype);
         let layout = Layout::contiguous(&[outputs, inputs]);
-        return Tensor::from_handle(device, zeros, x.dtype(), true, layout);
+        return Tensor::from_handle(device, zeros, dtype, true, layout);
     }
-    let table = |tensor: &Tensor| {
-        let layout = Layout::contiguous(&[lines, length(tensor)]);
-        let (handle, complex) = (tensor.handle().clone(), tensor.is_complex());
-        Tensor::from_handle(device, handle, tensor.dtype(), complex, layout)
-    };
-    // Down the lines: `Σ_r conj(x_{ri}) g_{ro}`, written where `[o, i]` lies.
-    let transposed = Layout::contiguous(&[outputs, inputs]).permuted(&[1, 0]);
-    let product = Product { op, matrix: &table(x)?, adjoint: true, axis: 0 };
-    product.run(&table(g)?, &transposed, &[outputs, inputs])
+    let sizes = [lines, inputs, outputs];
+    let plan = OuterPlan::new(op, sizes, x.is_complex(), dtype, device.limits())?;
+    let sums = Tensor::empty(device, dtype, true, &[plan.shares, outputs, inputs])?;
+    let total = sum_plan(op, &sums, &[1, outputs, inputs])?;
+    outer_launch(device.client(), [x.handle(), g.handle()], sums.handle(), &plan)?;
+    summed(&sums, total, &[outputs, inputs])
 }
 
 /// The gradients `[∂x, ∂w]` of [`complex_linear`] from the gradient `g` of its result:

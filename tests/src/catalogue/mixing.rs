@@ -154,14 +154,14 @@ pub(super) fn cases() -> Vec<Case> {
     }
     cases.extend([
         // The first positions are the matrix.
-        case(
+        product(case(
             "mixing/linear",
             f32,
             4,
             linear_gate(),
             |[z, ..]| wavecube::complex_linear(z, &z.narrowed(0, 0, CHANNELS)?),
             Box::new(|of, row| linear(line(&of.z, row), &of.z[..CHANNELS * CHANNELS], CHANNELS)),
-        ),
+        )),
         case(
             "mixing/linear_vjp",
             f32,
@@ -180,6 +180,11 @@ pub(super) fn cases() -> Vec<Case> {
     ]);
     cases.extend([false, true].map(phase_mix));
     cases
+}
+
+/// With the product by real and imaginary parts beside it.
+fn product(case: Case) -> Case {
+    Case { peer: Peer::Product([case.rows, 2 * CHANNELS, 2 * CHANNELS]), ..case }
 }
 
 /// Below which magnitudes of mixed channels fade: well above the rounding of a sum, by which directions of small

@@ -358,7 +358,9 @@ fn norms_and_gradients_are_those_of_the_definition() {
 fn linear_maps_and_their_adjoints() {
     for device in devices() {
         for dtype in [Dtype::F32, Dtype::F64].into_iter().filter(|&dtype| has(device, dtype)) {
-            for (shape, outputs) in [(vec![1], 1), (vec![3, 5, 7], 33), (vec![70, 20], 18)] {
+            let shapes =
+                [(vec![1], 1), (vec![3, 5, 7], 33), (vec![70, 20], 18), (vec![1003, 6], 5)];
+            for (shape, outputs) in shapes {
                 let mut rng = Rng::fresh();
                 let (lines, inputs) = shape.split_at(shape.len() - 1);
                 let (rows, inputs): (usize, usize) = (lines.iter().product(), inputs[0]);
