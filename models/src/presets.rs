@@ -25,6 +25,8 @@ pub enum Preset {
     BkFixed,
     /// With the blocked form of the resolvent.
     BkBlocked,
+    /// In blocks of 16, half of whose positions are left out.
+    BkSparse,
     /// With the shortcut as gradient.
     BkShortcut,
     /// With four experts, one a token.
@@ -57,12 +59,13 @@ pub enum Preset {
 
 impl Preset {
     /// All, in the order from baseline to full.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Attention,
         Self::LctGpt,
         Self::Bk,
         Self::BkFixed,
         Self::BkBlocked,
+        Self::BkSparse,
         Self::BkShortcut,
         Self::BkExperts,
         Self::BkDynamic,
@@ -121,6 +124,11 @@ impl Preset {
         match self {
             Self::BkFixed => bk.mixer.hopping = Hopping::Fixed,
             Self::BkBlocked => bk.mixer.form = ResolventForm::Blocked,
+            Self::BkSparse => {
+                bk.mixer.form = ResolventForm::Blocked;
+                bk.mixer.block = 16;
+                bk.mixer.sparsity.keep = 0.5;
+            }
             Self::BkShortcut => bk.mixer.grad_blend = 1.0,
             _ => {}
         }

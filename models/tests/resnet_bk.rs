@@ -1,7 +1,7 @@
 //! ResNet-BK: causality of every switch, what each switch computes, gradients, and wgpu against flex.
 
 use burn::{
-    module::{Module, ModuleMapper, Param},
+    module::Module as _,
     tensor::{DType, Device, Tensor, TensorData},
 };
 use wavecube_models::{
@@ -16,7 +16,9 @@ use wavecube_models::{
     resnet_bk::{ModelConfig, ResNetBk},
 };
 
-use crate::support::{bytes, close, flex, gradients, read, tensor, text, values, weights, wgpu};
+use crate::support::{
+    bytes, close, flex, gradients, read, tensor, text, values, weights, wgpu, with_weights,
+};
 
 const CONTEXT: usize = 24;
 
@@ -40,10 +42,18 @@ fn configurations() -> Vec<(String, ModelConfig)> {
     blocked.experts.top_k = 2;
     // Untrained, nothing is sure: an exit at the confidence of chance is taken by some.
     blocked.exits.confidence = 0.006;
+    let mut sparse = full.1.clone();
+    sparse.mixer.form = ResolventForm::Blocked;
+    sparse.mixer.block = 4;
+    sparse.mixer.sparsity.keep = 0.4;
     let mut shallow = full.1.clone();
     shallow.scales = 1;
     shallow.exits.confidence = 0.006;
-    all.extend([("full, blocked".to_owned(), blocked), ("full, one scale".to_owned(), shallow)]);
+    all.extend([
+        ("full, blocked".to_owned(), blocked),
+        ("full, sparse".to_owned(), sparse),
+        ("full, one scale".to_owned(), shallow),
+    ]);
     all
 }
 
@@ -110,24 +120,6 @@ fn the_two_sided_mixer_sees_the_future_and_the_others_do_not() {
     config.mixer.form = ResolventForm::TwoSided;
     let refused = ResNetBk::new(&config, &mut Random::new(1), &flex()).unwrap_err();
     assert!(refused.to_string().contains("sees the future"), "{refused}");
-}
-
-/// `module` with the weights that `of` finds for their paths.
-fn with_weights<M: Module>(module: M, of: &dyn Fn(&str) -> TensorData) -> M {
-    struct Mapper<'a>(Vec<String>, &'a dyn Fn(&str) -> TensorData);
-    impl ModuleMapper for Mapper<'_> {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.0.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.0.pop();
-        }
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let data = (self.1)(&self.0.join("."));
-            param.map(|old| Tensor::from_data(data, &old.device()))
-        }
-    }
-    module.map(&mut Mapper(Vec::new(), of))
 }
 
 #[test]

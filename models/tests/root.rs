@@ -14,6 +14,7 @@ mod qmatmul;
 mod quantize;
 mod quantize_aware;
 mod resnet_bk;
+mod sparsity;
 mod support;
 mod training;
 mod tridiag;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use burn::{
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::{DType, Device, Gradients, Int, Tensor, TensorData},
 };
 use wavecube_models::{
@@ -118,4 +118,25 @@ pub(crate) fn weights<M: Module>(module: &M) -> HashMap<String, TensorData> {
     let mut visitor = Visitor::default();
     module.visit(&mut visitor);
     visitor.1
+}
+
+/// `module` with the weights that `of` finds for their paths.
+pub(crate) fn with_weights<M: Module>(module: M, of: &dyn Fn(&str) -> TensorData) -> M {
+    struct Mapper<'a>(Vec<String>, &'a dyn Fn(&str) -> TensorData);
+    impl ModuleMapper for Mapper<'_> {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.0.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.0.pop();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let data = (self.1)(&self.0.join("."));
+            param.map(|old| {
+                let new = Tensor::from_data(data, &old.device());
+                new.set_require_grad(old.is_require_grad())
+            })
+        }
+    }
+    module.map(&mut Mapper(Vec::new(), of))
 }

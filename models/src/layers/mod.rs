@@ -14,6 +14,7 @@ mod norm;
 mod past;
 mod resolvent;
 mod scales;
+mod sparsity;
 mod spectral;
 mod stream;
 
@@ -32,6 +33,7 @@ pub use norm::{Norm, NormKind};
 pub use past::{Past, State};
 pub use resolvent::{Hopping, LastValues, ResolventConfig, ResolventForm, ResolventMixer, blended};
 pub use scales::Resample;
+pub use sparsity::{Kept, SparsityConfig};
 pub use spectral::{SpectralConfig, SpectralMixer};
 pub use stream::CausalStream;
 

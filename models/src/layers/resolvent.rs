@@ -7,7 +7,11 @@ use burn::{
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
-use super::{Linear, State, linear, vector};
+use super::{
+    Linear, State, linear,
+    sparsity::{Kept, Selection, SparsityConfig},
+    vector,
+};
 use crate::{
     bridge::{Sides, resolvent},
     random::Random,
@@ -52,6 +56,8 @@ pub struct ResolventConfig {
     /// The share of the shortcut `−g G²` in the gradient of the diagonal. 0 is the exact gradient; the
     /// shortcut forgets that an element moves its neighbours.
     pub grad_blend: f64,
+    /// The positions that the recursion leaves out, in the blocked form.
+    pub sparsity: SparsityConfig,
 }
 
 impl Default for ResolventConfig {
@@ -62,6 +68,7 @@ impl Default for ResolventConfig {
             block: 8,
             hopping: Hopping::Token,
             grad_blend: 0.0,
+            sparsity: SparsityConfig::default(),
         }
     }
 }
@@ -73,7 +80,9 @@ impl ResolventConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`] for blocks of no positions, [`Error::Value`] for a `grad_blend` outside 0 to 1.
+    /// [`Error::Length`] for blocks of no positions, [`Error::Value`] for a `grad_blend` outside 0 to 1,
+    /// [`Error::Unsupported`] for a sparsity of another form than the blocked one; those of
+    /// [`SparsityConfig::validate`].
     pub fn validate(&self) -> Result<()> {
         if self.block == 0 {
             let expected = "at least 1";
@@ -83,7 +92,15 @@ impl ResolventConfig {
             let (expected, found) = ("between 0 and 1", self.grad_blend);
             return Err(Error::Value { op: OP, argument: "grad_blend", expected, found });
         }
-        Ok(())
+        if self.sparsity.skips() && self.form != ResolventForm::Blocked {
+            return Err(Error::Unsupported {
+                op: OP,
+                argument: "sparsity.keep",
+                reason: "what is left out lies on a line between what is kept on either side, which only \
+                         the blocked form may see: take form = \"blocked\"",
+            });
+        }
+        self.sparsity.validate()
     }
 
     /// The number of operators.
@@ -95,7 +112,8 @@ impl ResolventConfig {
     pub fn parameter_count(&self, d_model: usize) -> usize {
         let width = self.width(d_model);
         let maps = if self.hopping == Hopping::Token { 4 } else { 3 };
-        maps * d_model * width + 2 * width
+        let importance = if self.sparsity.skips() { d_model } else { 0 };
+        maps * d_model * width + 2 * width + importance
     }
 }
 
@@ -115,7 +133,9 @@ impl ResolventConfig {
 ///   there.
 /// - [`ResolventForm::Blocked`] cuts the operator into blocks, takes the diagonal of each, and reads it one
 ///   block later: position `k` sees both sides of position `k − block`, but nothing beyond the ends of that
-///   block, which is complete before `k`.
+///   block, which is complete before `k`. With a sparsity the recursion runs over the positions alone that
+///   tokens declare important, each tied to the one kept before it by its own `p`; the others lie on a line
+///   between their kept neighbours.
 #[derive(Module, Debug)]
 pub struct ResolventMixer {
     potential: Linear,
@@ -123,6 +143,7 @@ pub struct ResolventMixer {
     energy: Param<Tensor<1>>,
     log_width: Param<Tensor<1>>,
     out: Linear,
+    importance: Option<Linear>,
     #[module(skip)]
     config: ResolventConfig,
 }
@@ -171,6 +192,7 @@ impl ResolventMixer {
             energy: vector(energies, device),
             log_width: vector(widths, device),
             out: linear(2 * width, d_model, residual_gain, random, device),
+            importance: (config.sparsity.skips()).then(|| linear(d_model, 1, 0.1, random, device)),
             config: config.clone(),
         })
     }
@@ -181,16 +203,22 @@ impl ResolventMixer {
     ///
     /// Those of [`resolvent`].
     pub fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>> {
-        self.advance(x, None)
+        Ok(self.advance(x, None, None)?.0)
     }
 
-    /// The same for positions that follow those of `past`, which then has these too.
+    /// The same for positions that follow those of `past`, which then has these too, and what was kept where the
+    /// mixer leaves positions out; `noise` is drawn from in training.
     ///
     /// # Errors
     ///
     /// Those of [`forward`](Self::forward); [`Error::Unsupported`] for a past of another form than
     /// [`ResolventForm::Left`].
-    pub fn advance(&self, x: Tensor<3>, past: Option<&mut LastValues>) -> Result<Tensor<3>> {
+    pub fn advance(
+        &self,
+        x: Tensor<3>,
+        past: Option<&mut LastValues>,
+        noise: Option<&mut Random>,
+    ) -> Result<(Tensor<3>, Option<Kept>)> {
         if past.is_some() && self.config.form != ResolventForm::Left {
             let reason = "only the left form goes on from its last values";
             return Err(Error::Unsupported { op: OP, argument: "past", reason });
@@ -203,7 +231,7 @@ impl ResolventMixer {
         let im = column(&self.log_width).exp().neg().expand([batch, width, time]);
         let mut d: Tensor<4> = Tensor::stack(vec![re, im], 3);
         let p = match &self.hopping {
-            Some(hopping) => softplus(rows(hopping, x).add_scalar(ONE), 1.0),
+            Some(hopping) => softplus(rows(hopping, x.clone()).add_scalar(ONE), 1.0),
             None => Tensor::ones([batch, width, time], &x.device()),
         };
         if let Some(LastValues(Some(last))) = &past {
@@ -212,12 +240,52 @@ impl ResolventMixer {
             let first = d.clone().narrow(2, 0, 1) - tied;
             d = d.slice_assign([0..batch, 0..width, 0..1, 0..2], first);
         }
-        let y = self.mix(d, p)?;
+        let (y, kept) = match &self.importance {
+            Some(importance) => self.mix_some(d, p, importance.forward(x), noise)?,
+            None => (self.mix(d, p)?, None),
+        };
         if let Some(past) = past {
             past.0 = Some(y.clone().narrow(2, time - 1, 1));
         }
         let features = y.permute([0, 2, 1, 3]).reshape([batch, time, 2 * width]);
-        Ok(self.out.forward(features))
+        Ok((self.out.forward(features), kept))
+    }
+
+    /// The blocked form over the positions of each block that the logits `[batch, time, 1]` choose, and the share of
+    /// positions that is. Blocks that no position sees are left out as a whole.
+    fn mix_some(
+        &self,
+        d: Tensor<4>,
+        p: Tensor<3>,
+        logits: Tensor<3>,
+        noise: Option<&mut Random>,
+    ) -> Result<(Tensor<4>, Option<Kept>)> {
+        let [batch, width, time, _] = d.dims();
+        let ResolventConfig { block, sparsity, grad_blend, .. } = &self.config;
+        let block = *block;
+        let blocks = (time - 1) / block;
+        if blocks == 0 {
+            return Ok((d.zeros_like(), None));
+        }
+        let seen = blocks * block;
+        let logits = logits.narrow(1, 0, seen).reshape([batch * blocks, block]);
+        let trains = noise.is_some();
+        let chosen = Selection::new(sparsity, logits, noise);
+        let d = chosen.compact(d.narrow(2, 0, seen), block);
+        let p = chosen.compact(p.narrow(2, 0, seen).unsqueeze_dim(3), block).squeeze_dim::<3>(3);
+        let p = p * chosen.ties(batch);
+        let len = p.dims()[2];
+        let p = match len {
+            1 => Tensor::empty([batch, width, 0], &d.device()),
+            _ => p.narrow(2, 1, len - 1),
+        };
+        let mut y = blended(d, p, Sides::Both, *grad_blend)?;
+        if trains {
+            y = chosen.straight_through(y);
+        }
+        let y = chosen.spread(&y).narrow(2, 0, time - block);
+        let nothing = Tensor::zeros([batch, width, block, 2], &y.device());
+        Ok((Tensor::cat(vec![nothing, y], 2), Some(chosen.kept)))
     }
 
     /// The resolvent of diagonals `[batch, width, time, 2]`; `p` (`[batch, width, time]`) holds for every

@@ -55,7 +55,9 @@ impl Block {
     }
 
     fn once(&self, x: Tensor<3>, pass: &mut Pass<'_>) -> Result<Tensor<3>> {
-        let mixed = self.mixer.advance(self.mixer_norm.forward(x.clone()), pass.past.next())?;
+        let y = self.mixer_norm.forward(x.clone());
+        let (mixed, kept) = self.mixer.advance(y, pass.past.next(), pass.noise.as_deref_mut())?;
+        pass.kept.extend(kept);
         let x = x + mixed;
         let y = self.network_norm.forward(x.clone());
         let y = match &self.network {

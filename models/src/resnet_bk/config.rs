@@ -203,7 +203,13 @@ impl ModelConfig {
             let mut add = |part: Part| parts.push(part.times(times));
             add(Part::matrices("mixer maps", maps * d * width));
             // One recursion forward and one backward, without a tree; see the kernels' page.
-            add(Part { name: "resolvent", forward: 25.0 * width, backward: 35.0 * width });
+            let sparsity = &self.mixer.sparsity;
+            let resolvent =
+                Part { name: "resolvent", forward: 25.0 * width, backward: 35.0 * width };
+            add(resolvent.times(sparsity.keep));
+            if sparsity.skips() {
+                add(Part::matrices("importance", d));
+            }
             let experts = &self.experts;
             match self.hidden().checked_div(experts.count) {
                 None => add(Part::matrices("network", 2.0 * d * self.hidden() as f64)),

@@ -22,7 +22,8 @@ use wavecube_core::{DeviceFault, Error, Result};
 
 use crate::{
     layers::{
-        self, LastValues, Linear, Norm, Resample, ResolventForm, Routing, linear, normal_matrix,
+        self, Kept, LastValues, Linear, Norm, Resample, ResolventForm, Routing, linear,
+        normal_matrix,
     },
     lct_gpt::VOCABULARY,
     model::{Losses, Statistic, check_length, cross_entropy},
@@ -49,6 +50,8 @@ struct Pass<'a> {
     states: Vec<Tensor<3>>,
     /// Where tokens went, a mixture of experts each.
     routings: Vec<Routing>,
+    /// What sparse mixers kept.
+    kept: Vec<Kept>,
     /// Ponder cost and steps, a halting block each.
     ponder: Vec<[Tensor<1>; 2]>,
     /// What mixers keep, one for every time that one runs; nothing where there is no past.
@@ -164,6 +167,7 @@ impl ResNetBk {
         let mean =
             |losses: Vec<Tensor<1>>| (!losses.is_empty()).then(|| Tensor::cat(losses, 0).mean());
         let balance = mean(pass.routings.into_iter().map(|routing| routing.balance).collect());
+        let sparsity = mean(pass.kept.into_iter().map(|kept| kept.loss).collect());
         let ponder = mean(pass.ponder.into_iter().map(|[cost, _]| cost).collect());
         let exits = pass.states.into_iter();
         let exits =
@@ -171,8 +175,13 @@ impl ResNetBk {
         let nats = cross_entropy(self.read_out(last), targets);
         let mut total = nats.clone();
         let config = &self.config;
-        let weights = [config.experts.balance, config.halting.ponder, config.exits.weight];
-        for (loss, weight) in [balance, ponder, exits].into_iter().zip(weights) {
+        let weights = [
+            config.experts.balance,
+            config.mixer.sparsity.weight,
+            config.halting.ponder,
+            config.exits.weight,
+        ];
+        for (loss, weight) in [balance, sparsity, ponder, exits].into_iter().zip(weights) {
             if let Some(loss) = loss {
                 total = total + loss * weight;
             }
@@ -198,6 +207,9 @@ impl ResNetBk {
         for (i, routing) in pass.routings.into_iter().enumerate() {
             add(format!("mixture {i}: load of each expert"), routing.load)?;
             add(format!("mixture {i}: experts a token"), routing.active)?;
+        }
+        for (i, kept) in pass.kept.into_iter().enumerate() {
+            add(format!("mixer {i}: share of positions kept"), kept.share)?;
         }
         for (i, [_, steps]) in pass.ponder.into_iter().enumerate() {
             add(format!("block {i}: steps a position"), steps)?;

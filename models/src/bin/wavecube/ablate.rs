@@ -33,7 +33,7 @@ pub(crate) struct AblateArgs {
     /// Optimiser steps of each run
     #[arg(long, default_value_t = 300)]
     steps: usize,
-    /// Named models instead of combinations: attention, lct-gpt, bk, bk-fixed, bk-blocked, bk-shortcut,
+    /// Named models instead of combinations: attention, lct-gpt, bk, bk-fixed, bk-blocked, bk-sparse, bk-shortcut,
     /// bk-experts, bk-dynamic, bk-halting, bk-scales, bk-exits, bk-full, or all
     #[arg(long, value_delimiter = ',')]
     preset: Vec<String>,
