@@ -6,12 +6,13 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Int, Tensor},
+    tensor::{Device, Int, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
 use crate::{
+    bridge::Bias,
     flops::{Flops, Part},
     layers::{
         self, Axis, CausalSelfAttention, KeysAndValues, LctConfig, LctLayer, Linear, Mlp, Norm,
@@ -50,6 +51,28 @@ pub enum Positions {
     Rope,
     /// A learned vector for each position.
     Learned,
+    /// A fixed vector for each position, of sines and cosines at rates from 1 to 1/10000 (Vaswani et al., *Attention is
+    /// all you need*, 2017, section 3.5), as large as the embedding.
+    Sinusoidal,
+    /// Scores fall with the distance, in every head at another rate ([`Bias::Alibi`]).
+    Alibi,
+}
+
+/// The deviation of the embedding's numbers at the start.
+const EMBEDDED: f64 = 0.1;
+
+/// The vectors `[1, positions, d]` of [`Positions::Sinusoidal`]; their numbers have the mean square of the embedding's.
+fn sinusoids(positions: std::ops::Range<usize>, d: usize, device: &Device) -> Tensor<3> {
+    let time = positions.len();
+    let half = d.div_ceil(2);
+    let values = positions.flat_map(|t| {
+        (0..d).map(move |i| {
+            let angle = t as f64 * 10_000_f64.powf(-((i % half) as f64) / half as f64);
+            let wave = if i < half { angle.sin() } else { angle.cos() };
+            (EMBEDDED * std::f64::consts::SQRT_2 * wave) as f32
+        })
+    });
+    Tensor::from_data(TensorData::new(values.collect::<Vec<_>>(), [1, time, d]), device)
 }
 
 /// An [`LctGpt`] in words.
@@ -156,7 +179,7 @@ impl ModelConfig {
             Placement::Mixer => norm + lct,
         };
         let positions = match self.positions {
-            Positions::Rope => 0,
+            Positions::Rope | Positions::Sinusoidal | Positions::Alibi => 0,
             Positions::Learned => self.context * d,
         };
         let block = mixing + norm + 2 * d * self.hidden();
@@ -298,7 +321,7 @@ impl LctGpt {
         config.validate()?;
         let config = config.matched();
         let d = config.d_model;
-        let embedding = normal_matrix([VOCABULARY, d], 0.1, random, device);
+        let embedding = normal_matrix([VOCABULARY, d], EMBEDDED, random, device);
         let positions = (config.positions == Positions::Learned)
             .then(|| normal_matrix([config.context, d], 0.02, random, device));
         let blocks = (0..config.layers)
@@ -373,7 +396,12 @@ impl LctGpt {
         }
         let rope = self.config.positions == Positions::Rope;
         let positions = start..start + time;
-        let context = SequenceContext::at(positions, d / self.config.heads, rope, &device);
+        if self.config.positions == Positions::Sinusoidal {
+            x = x + sinusoids(positions.clone(), d, &device);
+        }
+        let alibi = self.config.positions == Positions::Alibi;
+        let context = SequenceContext::at(positions, d / self.config.heads, rope, &device)
+            .biased(if alibi { Bias::Alibi } else { Bias::None });
         if let Some(past) = &mut past {
             past.states.resize_with(self.blocks.len(), KeysAndValues::default);
             past.len += time;

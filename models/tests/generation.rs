@@ -35,7 +35,8 @@ fn model(positions: Positions, device: &burn::tensor::Device) -> Model {
 /// Every kind of model that goes on from a state, and those that do not.
 fn configurations() -> (Vec<(String, Config)>, Vec<(String, Config)>) {
     let mut all = Vec::new();
-    for positions in [Positions::Rope, Positions::Learned] {
+    let kinds = [Positions::Rope, Positions::Learned, Positions::Sinusoidal, Positions::Alibi];
+    for positions in kinds {
         all.push((format!("{positions:?}"), config(positions)));
     }
     for placement in [Placement::Before, Placement::After, Placement::Block, Placement::Mixer] {
@@ -112,7 +113,7 @@ fn a_state_gives_what_the_whole_text_gives() {
 fn a_state_gives_the_same_on_a_device_with_kernels() {
     let Some(device) = wgpu() else { return };
     let (keeping, _) = configurations();
-    let models = ["Rope", "Learned", "Block along the Channels", "BkHalting"];
+    let models = ["Rope", "Alibi", "Block along the Channels", "BkHalting"];
     for (name, config) in keeping.iter().filter(|(name, _)| models.contains(&name.as_str())) {
         eprintln!("{name}");
         let model = Model::new(config, &mut Random::new(4), &device).unwrap().valid();

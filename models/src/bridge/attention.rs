@@ -1,6 +1,6 @@
 //! Causal attention on Burn tensors.
 //!
-//! `softmax(q kᵀ/√d + mask) v` for `q` of `[batch, heads, n, d]` and `k`, `v` of `[batch, heads, m, d]`; the last
+//! `softmax(q kᵀ/√d + mask + bias) v` for `q` of `[batch, heads, n, d]` and `k`, `v` of `[batch, heads, m, d]`; the last
 //! query stands at the last key, and sees the keys up to its own place.
 
 use burn::{
@@ -8,6 +8,25 @@ use burn::{
     tensor::{FloatDType, Tensor, TensorData},
 };
 use wavecube_core::{Error, Result};
+
+/// What the distance of a query and a key does to their score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bias {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is subtracted, times `2^(−8h/H)` for head `h = 1 … H` (Press, Smith and Lewis, *Train short, test long*,
+    /// 2022, section 3).
+    Alibi,
+}
+
+impl Bias {
+    /// What the distance is multiplied by, a number a head.
+    pub(super) fn slopes(self, heads: usize) -> Option<Vec<f32>> {
+        let slope = |head: usize| (-8.0 * (head + 1) as f64 / heads as f64).exp2() as f32;
+        (self == Self::Alibi).then(|| (0..heads).map(slope).collect())
+    }
+}
 
 /// Attention that a backend can run.
 ///
@@ -21,7 +40,7 @@ use wavecube_core::{Error, Result};
 )]
 pub trait AttentionBackend: Backend {
     /// The result, and the logarithm of the sum of every query's exponentials (`[batch, heads, n]`, `f32`).
-    #[cfg_attr(feature = "fusion", fusion(meta = |q, _k, _v| (
+    #[cfg_attr(feature = "fusion", fusion(meta = |q, _k, _v, _bias| (
         q.clone(),
         burn::backend::fusion::custom::TensorSpec::new(
             [q.shape[0], q.shape[1], q.shape[2]].into(),
@@ -32,13 +51,14 @@ pub trait AttentionBackend: Backend {
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        bias: Bias,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        plain_attention::<Self>(&q, k, v)
+        plain_attention::<Self>(&q, k, v, bias)
     }
 
     /// The gradients of `q`, `k` and `v` when `grad` arrives at the result `out`.
     #[cfg_attr(feature = "fusion", fusion(
-        meta = |q, k, v, _out, _lse, _grad| (q.clone(), k.clone(), v.clone())
+        meta = |q, k, v, _out, _lse, _grad, _bias| (q.clone(), k.clone(), v.clone())
     ))]
     fn causal_attention_vjp(
         q: FloatTensor<Self>,
@@ -47,9 +67,10 @@ pub trait AttentionBackend: Backend {
         out: FloatTensor<Self>,
         lse: FloatTensor<Self>,
         grad: FloatTensor<Self>,
+        bias: Bias,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let _ = lse;
-        plain_attention_vjp::<Self>(q, k, v, out, grad)
+        plain_attention_vjp::<Self>([q, k, v], out, grad, bias)
     }
 }
 
@@ -57,20 +78,30 @@ fn scale<B: Backend>(q: &FloatTensor<B>) -> f64 {
     1.0 / (q.shape()[3] as f64).sqrt()
 }
 
+/// What is added to the scores, `[1, heads, n, m]`, or `[1, 1, n, m]` where it is the same for all: the mask and the
+/// bias.
+fn offsets([heads, n, m]: [usize; 3], bias: Bias) -> TensorData {
+    let slopes = bias.slopes(heads).unwrap_or_else(|| vec![0.0]);
+    let offset = |at: usize, slope: f32| {
+        // Query `i` stands at key `i + m − n`.
+        let (position, key) = (at / m + m - n, at % m);
+        if key > position { f32::NEG_INFINITY } else { -slope * (position - key) as f32 }
+    };
+    let all = slopes.iter().flat_map(|&slope| (0..n * m).map(move |at| offset(at, slope)));
+    TensorData::new(all.collect::<Vec<_>>(), [1, slopes.len(), n, m])
+}
+
 /// The largest score of every query, and all their exponentials relative to it.
 fn exponentials<B: Backend>(
     q: &FloatTensor<B>,
     k: FloatTensor<B>,
+    bias: Bias,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
-    let (n, m) = (q.shape()[2], k.shape()[2]);
     let (dtype, device) = (q.dtype(), q.device());
-    let future: Vec<f32> = (0..n * m)
-        .map(|at| if at % m + n > m + at / m { f32::NEG_INFINITY } else { 0.0 })
-        .collect();
-    let future = TensorData::new(future, [1, 1, n, m]).convert_dtype(dtype);
+    let offsets = offsets([q.shape()[1], q.shape()[2], k.shape()[2]], bias).convert_dtype(dtype);
     let q = B::float_mul_scalar(q.clone(), scale::<B>(q).into());
     let scores = B::float_matmul(q, B::float_swap_dims(k, 2, 3));
-    let scores = B::float_add(scores, B::float_from_data(future, &device));
+    let scores = B::float_add(scores, B::float_from_data(offsets, &device));
     let most = B::float_max_dim(scores.clone(), 3);
     (most.clone(), B::float_exp(B::float_sub(scores, most)))
 }
@@ -79,9 +110,10 @@ pub(super) fn plain_attention<B: Backend>(
     q: &FloatTensor<B>,
     k: FloatTensor<B>,
     v: FloatTensor<B>,
+    bias: Bias,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
     let shape = q.shape();
-    let (most, weights) = exponentials::<B>(q, k);
+    let (most, weights) = exponentials::<B>(q, k, bias);
     let sums = B::float_sum_dim(weights.clone(), 3);
     let out = B::float_div(B::float_matmul(weights, v), sums.clone());
     let lse = B::float_add(most, B::float_log(sums));
@@ -90,14 +122,13 @@ pub(super) fn plain_attention<B: Backend>(
 }
 
 pub(super) fn plain_attention_vjp<B: Backend>(
-    q: FloatTensor<B>,
-    k: FloatTensor<B>,
-    v: FloatTensor<B>,
+    [q, k, v]: [FloatTensor<B>; 3],
     out: FloatTensor<B>,
     grad: FloatTensor<B>,
+    bias: Bias,
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let scale = scale::<B>(&q);
-    let (_, weights) = exponentials::<B>(&q, k.clone());
+    let (_, weights) = exponentials::<B>(&q, k.clone(), bias);
     let weights = B::float_div(weights.clone(), B::float_sum_dim(weights, 3));
     let transposed = |x| B::float_swap_dims(x, 2, 3);
     let by_v = B::float_matmul(transposed(weights.clone()), grad.clone());
@@ -118,17 +149,17 @@ pub(super) fn plain_attention_vjp<B: Backend>(
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use wavecube_models::bridge::attention;
+/// use wavecube_models::bridge::{Bias, attention};
 ///
 /// let device = Device::flex();
 /// let x = Tensor::<4>::from_data([[[[0.0], [0.0]]]], &device);
 /// let v = Tensor::<4>::from_data([[[[2.0], [4.0]]]], &device);
 /// // Queries of zeros see all keys alike: the mean of the values so far.
-/// let y = attention(x.clone(), x, v)?.into_data();
+/// let y = attention(x.clone(), x, v, Bias::None)?.into_data();
 /// y.assert_approx_eq::<f32>(&[[[[2.0], [3.0]]]].into(), Default::default());
 /// # Ok::<(), wavecube_core::Error>(())
 /// ```
-pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Result<Tensor<4>> {
+pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, bias: Bias) -> Result<Tensor<4>> {
     const OP: &str = "attention";
     let [batch, heads, n, d] = q.dims();
     let m = k.dims()[2];
@@ -144,5 +175,5 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Result<Tensor<4>> 
         return Err(Error::Length { op: OP, argument: "q", expected, found: n });
     }
     let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-    Ok(Tensor::from_dispatch(<Dispatch as AttentionBackend>::causal_attention(q, k, v).0))
+    Ok(Tensor::from_dispatch(<Dispatch as AttentionBackend>::causal_attention(q, k, v, bias).0))
 }

@@ -15,7 +15,7 @@ use burn::backend::{
 use wavecube_core::fft::Normalization;
 
 use super::{
-    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat,
+    AttentionBackend, Bias, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat,
     QmatmulBackend, Sides, TridiagBackend,
 };
 
@@ -199,13 +199,13 @@ impl<B: ConvolutionBackend, C: CheckpointStrategy> ConvolutionBackend for Autodi
 struct Attention;
 
 impl<B: AttentionBackend> Backward<B, 3> for Attention {
-    /// Queries, keys, values, the result, and its log-sum-exp.
-    type State = [FloatTensor<B>; 5];
+    /// Queries, keys, values, the result, its log-sum-exp; and the bias.
+    type State = ([FloatTensor<B>; 5], Bias);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let [q, k, v, out, lse] = ops.state;
+        let ([q, k, v, out, lse], bias) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let (by_q, by_k, by_v) = B::causal_attention_vjp(q, k, v, out, lse, grad);
+        let (by_q, by_k, by_v) = B::causal_attention_vjp(q, k, v, out, lse, grad, bias);
         for (node, gradient) in ops.parents.into_iter().zip([by_q, by_k, by_v]) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -220,13 +220,14 @@ impl<B: AttentionBackend, C: CheckpointStrategy> AttentionBackend for Autodiff<B
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        bias: Bias,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let nodes = [q.node(), k.node(), v.node()];
         let (q, k, v) = (q.into_primitive(), k.into_primitive(), v.into_primitive());
-        let (out, lse) = B::causal_attention(q.clone(), k.clone(), v.clone());
+        let (out, lse) = B::causal_attention(q.clone(), k.clone(), v.clone(), bias);
         let constant = Self::from_inner(lse.clone());
         let tracked = match Attention.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish([q, k, v, out.clone(), lse], out),
+            OpsKind::Tracked(prep) => prep.finish(([q, k, v, out.clone(), lse], bias), out),
             OpsKind::UnTracked(prep) => prep.finish(out),
         };
         (tracked, constant)

@@ -29,7 +29,7 @@ use wavecube_core::{
 };
 
 use super::{
-    AttentionBackend, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat,
+    AttentionBackend, Bias, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat,
     QmatmulBackend, Sides, TridiagBackend, attention, convolution, fft,
     lct::Transform,
     matrix::{CausalKernel, Rates, grid},
@@ -337,17 +337,26 @@ impl QmatmulBackend for CubeBackend {
     }
 }
 
+/// What attention is asked for.
+fn causal(q: &CubeTensor, bias: Bias) -> Attention {
+    match bias.slopes(q.shape()[1]) {
+        Some(slopes) => Attention::causal().alibi(&slopes),
+        None => Attention::causal(),
+    }
+}
+
 impl AttentionBackend for CubeBackend {
     fn causal_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        bias: Bias,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let [q, k, v] = [q, k, v].map(into_contiguous);
         let kernel = || {
             let [x, y, z] =
                 [to_wavecube(&q, false)?, to_wavecube(&k, false)?, to_wavecube(&v, false)?];
-            wavecube::attention(&x, &y, &z, &Attention::causal()).ok()
+            wavecube::attention(&x, &y, &z, &causal(&q, bias)).ok()
         };
         match kernel() {
             Some(Attended { out, lse }) => {
@@ -356,7 +365,7 @@ impl AttentionBackend for CubeBackend {
                 let lse = CubeTensor::new_contiguous(client, device, shape, handle, DType::F32);
                 (from_wavecube(&out, &q), lse)
             }
-            None => attention::plain_attention::<Self>(&q, k, v),
+            None => attention::plain_attention::<Self>(&q, k, v, bias),
         }
     }
 
@@ -367,6 +376,7 @@ impl AttentionBackend for CubeBackend {
         out: FloatTensor<Self>,
         lse: FloatTensor<Self>,
         grad: FloatTensor<Self>,
+        bias: Bias,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [q, k, v, out, lse, grad] = [q, k, v, out, lse, grad].map(into_contiguous);
         let kernel = || {
@@ -374,13 +384,13 @@ impl AttentionBackend for CubeBackend {
             let operands = [&tensor(&q)?, &tensor(&k)?, &tensor(&v)?];
             let attended = Attended { out: tensor(&out)?, lse: tensor(&lse)? };
             let grad = tensor(&grad)?;
-            wavecube::attention_vjp(operands, &Attention::causal(), &attended, &grad).ok()
+            wavecube::attention_vjp(operands, &causal(&q, bias), &attended, &grad).ok()
         };
         match kernel() {
             Some(by) => {
                 (from_wavecube(&by.q, &q), from_wavecube(&by.k, &k), from_wavecube(&by.v, &v))
             }
-            None => attention::plain_attention_vjp::<Self>(q, k, v, out, grad),
+            None => attention::plain_attention_vjp::<Self>([q, k, v], out, grad, bias),
         }
     }
 }

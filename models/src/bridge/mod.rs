@@ -43,7 +43,7 @@ mod tridiag;
 
 pub mod matrix;
 
-pub use attention::{AttentionBackend, attention};
+pub use attention::{AttentionBackend, Bias, attention};
 pub use convolution::{ConvolutionBackend, causal_convolution};
 pub use fft::{FftBackend, fft, ifft, irfft, rfft};
 pub use lct::{LctBackend, LctPlan, Parameters, lct, parameters_to_host};

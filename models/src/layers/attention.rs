@@ -10,13 +10,17 @@ use burn::{
 use wavecube_core::Result;
 
 use super::{Linear, State, linear};
-use crate::{bridge::attention, random::Random};
+use crate::{
+    bridge::{Bias, attention},
+    random::Random,
+};
 
-/// What every block of a model shares in one pass: the rotary tables.
+/// What every block of a model shares in one pass: how positions are told apart.
 #[derive(Debug, Clone)]
 pub struct SequenceContext {
     /// Rotary `(cos, sin)`, each `[1, 1, time, d_head]`, where the model rotates.
     rotary: Option<(Tensor<4>, Tensor<4>)>,
+    bias: Bias,
 }
 
 impl SequenceContext {
@@ -28,7 +32,13 @@ impl SequenceContext {
     /// The same for some positions of longer sequences.
     pub fn at(positions: Range<usize>, d_head: usize, rope: bool, device: &Device) -> Self {
         let rotary = rope.then(|| rotary_tables(positions, d_head, device));
-        Self { rotary }
+        Self { rotary, bias: Bias::None }
+    }
+
+    /// The same with a bias of the scores.
+    #[must_use]
+    pub fn biased(self, bias: Bias) -> Self {
+        Self { bias, ..self }
     }
 }
 
@@ -92,7 +102,7 @@ impl KeysAndValues {
     }
 }
 
-/// `softmax(q kᵀ / √d_head + mask) v` per head.
+/// `softmax(q kᵀ / √d_head + mask + bias) v` per head.
 #[derive(Module, Debug)]
 pub struct CausalSelfAttention {
     qkv: Linear,
@@ -153,7 +163,8 @@ impl CausalSelfAttention {
         if let Some(past) = past {
             [k, v] = past.extend([k, v]);
         }
-        let mixed = attention(q, k, v)?.swap_dims(1, 2).reshape([batch, time, d_model]);
+        let mixed =
+            attention(q, k, v, context.bias)?.swap_dims(1, 2).reshape([batch, time, d_model]);
         Ok(self.out.forward(mixed))
     }
 }
