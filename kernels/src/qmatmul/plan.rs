@@ -86,6 +86,8 @@ pub struct GemvConfig {
     pub bits: u32,
     /// In which numbers products are made.
     pub number: Number,
+    /// Whether whole numbers are multiplied four bytes at a time.
+    pub bytes: bool,
     /// The rows of activations that a unit carries.
     pub rows: usize,
     /// The rows of the weight.
@@ -445,9 +447,11 @@ fn choose(
     let blocks = k.div_ceil(BLOCK);
     let wanted = if limits.emulated { 1 } else { SHARE.min(blocks.next_power_of_two()) };
     let wanted = if wanted < SHARE && wanted > 1 { SHARE / 4 } else { wanted };
+    // Without the instruction it takes more work, and on a processor more time to compile.
+    let bytes = number == Number::Integer && !limits.emulated && !limits.serial;
     let shared = |share: usize| {
         let units = units / share * share;
-        GemvConfig { bits, number, rows, columns, share, units }
+        GemvConfig { bits, number, bytes, rows, columns, share, units }
     };
     let config = match shared(wanted) {
         config if config.units > 0 && config.cells() * 4 <= limits.shared_bytes => config,
