@@ -12,9 +12,10 @@ use crate::grid::grid;
 const ROWS: usize = 8;
 /// The units that share the sums of a row of the weight on a GPU: neighbours read neighbouring words.
 const SHARE: usize = 32;
-/// The units of a cube.
+/// The units of a cube. Emulated ones take their time whether they have results or not: with 8 columns each, so many
+/// have the 256 outputs of a small weight, and large ones are as quick as by 64.
 const UNITS: usize = 128;
-const EMULATED_UNITS: usize = 64;
+const EMULATED_UNITS: usize = 32;
 /// The most units that quantise a row of activations.
 const ROW_UNITS: usize = 64;
 /// The units that a device wants at least, before sums are cut into parts.
