@@ -119,34 +119,6 @@ fn every_number_of_rows_and_every_scheme() {
 }
 
 /// Every kernel, as a GPU and as a device of one unit a cube would take them, and whole blocks beside odd rows.
-/// The choice is one of those that fit, is made once for a shape, and changes nothing but rounding.
-#[test]
-fn the_quickest_strategy_is_measured_once() {
-    let mut rng = Rng::fresh();
-    for device in devices() {
-        let (m, [n, k]) = (9, [40, 70]);
-        let packed = packed(&mut rng, [n, k], W4);
-        let weight = QuantizedWeight::upload(device, &packed).unwrap();
-        let (x, xs) = rows(device, &mut rng, Dtype::F32, [m, k]);
-        let expected = product(&xs, &exact(&packed), k);
-        let mut options = QmatmulOptions::default();
-        options.strategy = weight.quickest(&x, &options).unwrap();
-        assert_ne!(options.strategy, QmatmulStrategy::Auto);
-        println!("{}", weight.plan(&x, &options).unwrap().describe());
-        let out = nan_filled(device, Dtype::F32, false, &[m, n]).unwrap();
-        qmatmul_into(&x, &weight, &options, &out).unwrap();
-        assert_right("the quickest", &real(&read(&out)), &expected, k, Dtype::F32);
-        // Asked again, it is the same, whatever strategy the options name.
-        for _ in 0..5 {
-            assert_eq!(weight.quickest(&x, &options).unwrap(), options.strategy);
-        }
-        let integer = QmatmulOptions { number: Number::Integer, ..QmatmulOptions::default() };
-        assert_eq!(weight.quickest(&x, &integer).unwrap(), QmatmulStrategy::Gemv);
-        let (other, _) = rows(device, &mut rng, Dtype::F32, [m, k + 1]);
-        assert!(weight.quickest(&other, &options).is_err());
-    }
-}
-
 #[test]
 fn every_strategy() {
     let mut rng = Rng::fresh();
