@@ -81,13 +81,10 @@ impl Choices {
         }
         self.known.insert(line(key), line(choice));
         let Some(path) = &self.path else { return Ok(()) };
-        let mut text = format!("{}\n", self.title);
-        for (key, choice) in &self.known {
-            text += &format!("{key}\t{choice}\n");
-        }
-        text += &format!("{:016x}\n", sum(&text));
+        let pairs = self.known.iter().map(|(key, choice)| format!("{key}\t{choice}\n"));
+        let body = format!("{}\n{}", self.title, pairs.collect::<String>());
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        replace(path, text.as_bytes())
+        replace(path, format!("{body}{:016x}\n", sum(&body)).as_bytes())
     }
 }
 

@@ -199,7 +199,8 @@ fn assert_exact(rng: &mut Rng, device: &Device, limits: &Limits, m: usize, schem
     let groups = n * scheme.group.count(k);
     let (codes, zeros) = (codes(n * k), codes(if scheme.symmetric { 0 } else { groups }));
     let weight = PackedWeight::pack(scheme, [n, k], &codes, &vec![1.0; groups], &zeros).unwrap();
-    let mut whole = |i: usize| if i % k == 0 { 127.0 } else { rng.int(0, 254) as f64 - 127.0 };
+    let mut whole =
+        |i: usize| if i.is_multiple_of(k) { 127.0 } else { rng.int(0, 254) as f64 - 127.0 };
     let xs: Vec<f64> = (0..m * k).map(&mut whole).collect();
     let (x, _) = tensor(device, &complex(&xs), Dtype::F32, false, &[m, k]).unwrap();
     let task = Task::Forward(Number::Integer);
