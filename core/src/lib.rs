@@ -9,6 +9,7 @@ mod layout;
 mod limits;
 
 pub mod cache;
+pub mod choices;
 pub mod fft;
 pub mod file;
 pub mod lct;

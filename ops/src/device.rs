@@ -152,12 +152,12 @@ impl Device {
         &self.inner.name
     }
 
-    /// Forgets every plan and frees every table kept with the device.
+    /// Forgets every plan and every choice and frees every table kept with the device. Files of choices stay.
     pub fn clear_cache(&self) {
         self.inner.plans.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.inner.tables.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.inner.lct.clear();
-        self.inner.qmatmul.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.inner.qmatmul.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// How many transforms took another factorisation than the kernel's own because `|b|` was next to

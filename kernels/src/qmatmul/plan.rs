@@ -12,9 +12,10 @@ use crate::grid::grid;
 const ROWS: usize = 8;
 /// The units that share the sums of a row of the weight on a GPU: neighbours read neighbouring words.
 const SHARE: usize = 32;
-/// The units of a cube.
+/// The units of a cube. Emulated ones take their time whether they have results or not: with 8 columns each, so many
+/// have the 256 outputs of a small weight, and large ones are as quick as by 64.
 const UNITS: usize = 128;
-const EMULATED_UNITS: usize = 64;
+const EMULATED_UNITS: usize = 32;
 /// The most units that quantise a row of activations.
 const ROW_UNITS: usize = 64;
 /// The units that a device wants at least, before sums are cut into parts.
@@ -86,6 +87,8 @@ pub struct GemvConfig {
     pub bits: u32,
     /// In which numbers products are made.
     pub number: Number,
+    /// Whether whole numbers are multiplied four bytes at a time.
+    pub bytes: bool,
     /// The rows of activations that a unit carries.
     pub rows: usize,
     /// The rows of the weight.
@@ -445,9 +448,11 @@ fn choose(
     let blocks = k.div_ceil(BLOCK);
     let wanted = if limits.emulated { 1 } else { SHARE.min(blocks.next_power_of_two()) };
     let wanted = if wanted < SHARE && wanted > 1 { SHARE / 4 } else { wanted };
+    // Without the instruction it takes more work, and on a processor more time to compile.
+    let bytes = number == Number::Integer && !limits.emulated && !limits.serial;
     let shared = |share: usize| {
         let units = units / share * share;
-        GemvConfig { bits, number, rows, columns, share, units }
+        GemvConfig { bits, number, bytes, rows, columns, share, units }
     };
     let config = match shared(wanted) {
         config if config.units > 0 && config.cells() * 4 <= limits.shared_bytes => config,

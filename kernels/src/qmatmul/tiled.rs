@@ -57,6 +57,10 @@ pub(super) fn tiled<F: Float, O: Float>(
             let v = unit % loaders + comptime!(i * config.loaders());
             let words = words_of(weight, weight_row, block, v, bits);
             weights[line * pitch + v] = weights_at(words, shift_of(v, bits), scale, zero, bits);
+        }
+        #[unroll]
+        for i in 0..each {
+            let v = unit % loaders + comptime!(i * config.loaders());
             values[line * pitch + v] = Four::<f32>::cast_from(x[begin + v]);
         }
         sync_cube();

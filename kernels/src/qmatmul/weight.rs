@@ -96,6 +96,17 @@ pub(super) fn codes_at(words: Four<u32>, shift: u32, #[comptime] bits: u32) -> F
     (words >> Four::<u32>::new(shift)) & Four::<u32>::new(comptime!((1u32 << bits) - 1).runtime())
 }
 
+/// The codes of half a block, four to a number, as bytes with signs: those of 8 bits count from 128.
+#[cube]
+pub(super) fn bytes_of(words: Four<u32>, half: usize, #[comptime] bits: u32) -> Four<i32> {
+    let bytes = if comptime!(bits == 4) {
+        (words >> Four::<u32>::new(u32::cast_from(half) * 4u32)) & Four::<u32>::new(0x0f0f_0f0fu32)
+    } else {
+        words ^ Four::<u32>::new(0x8080_8080u32)
+    };
+    Four::<i32>::reinterpret(bytes)
+}
+
 /// Four weights.
 #[cube]
 pub(super) fn weights_at(

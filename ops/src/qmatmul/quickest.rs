@@ -1,33 +1,48 @@
 //! The strategy that is the quickest here, by measurement.
 
 use std::{
-    collections::HashMap,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use cubecl::future::block_on;
-use wavecube_core::{DeviceFault, Error, Result};
-use wavecube_kernels::qmatmul::{QmatmulProblem, Strategy, Task};
+use wavecube_core::{
+    DeviceFault, Error, Result,
+    choices::{Choices, folder},
+};
+use wavecube_kernels::qmatmul::{Strategy, Task};
 
 use super::{QmatmulOptions, QuantizedWeight, qmatmul_with};
-use crate::Tensor;
+use crate::{Device, Tensor};
 
 const OP: &str = "QuantizedWeight::quickest";
 /// Runs of which the least time counts, behind one that compiles.
 const RUNS: usize = 3;
+/// What is timed, and its name in the file.
+const STRATEGIES: [(&str, Strategy); 3] =
+    [("gemv", Strategy::Gemv), ("tiled", Strategy::Tiled), ("naive", Strategy::Naive)];
 
-/// Choices kept for each device; beyond it the cache starts anew.
-const MEASURED: usize = 512;
+/// What was measured on a device; read from its file when it is first asked for.
+pub(crate) type Measured = Mutex<Option<Choices>>;
 
-/// What was measured on a device, as long as it lives.
-pub(crate) type Measured = Mutex<HashMap<QmatmulProblem, Strategy>>;
+/// What choices hold for. Cubecl does not tell a driver's version; a software driver's name has that of its compiler.
+fn title(device: &Device) -> String {
+    let client = device.client();
+    let identity = &client.properties().identity;
+    let version = env!("CARGO_PKG_VERSION");
+    format!("wavecube {version} on {}, {}, {}", identity.name, identity.fingerprint, client.name())
+}
 
 impl QuantizedWeight {
     /// The strategy of [`qmatmul_with`] that is the quickest for these operands on their device: every one that takes
-    /// them is timed, once for each shape, and the choice is kept with the device. [`Strategy::Auto`] chooses without
-    /// measuring. Results of different strategies differ by rounding, and a measurement may turn out otherwise in
-    /// the next process: who needs the same bits there names a strategy, or keeps [`Strategy::Auto`].
+    /// them is timed, once for each shape. [`Strategy::Auto`] chooses without measuring.
+    ///
+    /// The choice is kept with the device and, for the next process, in a file of the folder
+    /// [`choices::folder`](wavecube_core::choices::folder), one for each device and version of wavecube. A file that is
+    /// damaged is replaced, a folder that cannot be written costs a measurement in every process, and
+    /// `WAVECUBE_CACHE=` in the environment does without. After an update of a driver under the same name, remove the
+    /// file. Results of different strategies differ by rounding, and another measurement may turn out otherwise: who
+    /// needs the same bits everywhere names a strategy, or keeps [`Strategy::Auto`].
     ///
     /// # Errors
     /// As [`qmatmul_with`], [`Error::Device`] if a kernel has failed.
@@ -50,26 +65,31 @@ impl QuantizedWeight {
         let with = |strategy| QmatmulOptions { strategy, ..options.clone() };
         // What no strategy takes is refused as ever.
         self.plan(x, &with(Strategy::Auto))?;
+        let fits = |strategy| self.plan(x, &with(strategy)).is_ok();
         let key = self.problem(OP, Task::Forward(options.number), x, Strategy::Auto);
+        let key = format!("{key:?}");
         let measured = x.device().measured();
-        let known = || measured.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&strategy) = known().get(&key) {
-            return Ok(strategy);
-        }
-        let mut best = (Duration::MAX, Strategy::Auto);
-        for strategy in [Strategy::Gemv, Strategy::Tiled, Strategy::Naive] {
-            let options = with(strategy);
-            if self.plan(x, &options).is_ok() {
-                let time = self.least_time(x, &options)?;
-                best = if time < best.0 { (time, strategy) } else { best };
+        let measured = || measured.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut measured = measured();
+            let open = || Choices::open(folder().as_deref(), &title(x.device()));
+            let kept = measured.get_or_insert_with(open).get(&key);
+            // The file is a user's: it may name anything.
+            let kept = STRATEGIES.into_iter().find(|(name, _)| kept == Some(name));
+            if let Some((_, strategy)) = kept.filter(|(_, strategy)| fits(*strategy)) {
+                return Ok(strategy);
             }
         }
-        let mut known = known();
-        if known.len() >= MEASURED {
-            known.clear();
+        let mut best = (Duration::MAX, "", Strategy::Auto);
+        for (name, strategy) in STRATEGIES.into_iter().filter(|(_, strategy)| fits(*strategy)) {
+            let time = self.least_time(x, &with(strategy))?;
+            best = if time < best.0 { (time, name, strategy) } else { best };
         }
-        known.insert(key, best.1);
-        Ok(best.1)
+        if let Some(choices) = measured().as_mut() {
+            // Without a file the next process measures again.
+            let _ = choices.keep(&key, best.1);
+        }
+        Ok(best.2)
     }
 
     fn least_time(&self, x: &Tensor, options: &QmatmulOptions) -> Result<Duration> {

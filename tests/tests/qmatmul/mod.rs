@@ -5,6 +5,7 @@ mod files;
 mod formats;
 mod packed;
 mod product;
+mod quickest;
 mod rejections;
 
 use wavecube::quant::{Bits, Group, ScaleType, Scheme};
