@@ -11,7 +11,10 @@ use cubecl::prelude::*;
 
 use super::{
     butterfly::{Registers, butterfly, slot},
-    ends::{Frame, Row, filter_point, join_origin, load_points, locate, multiply_by, store_points},
+    ends::{
+        Frame, Row, bundle, filter_point, join_origin, load_points, locate, multiply_by,
+        store_points,
+    },
     exchange::{butterfly_of, exchange, full, rounds, settle},
     pass::{Algorithm, PassConfig, Stage, serial_pitch, serial_room},
 };
@@ -163,6 +166,7 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
         for round in 0..comptime!(rounds(&config, last)) {
             let b = butterfly_of(unit, round, config.clone());
             if comptime!(full(&config, last, round)) || b < butterflies {
+                let taken = bundle::<F>(b, frame, config.clone());
                 #[unroll]
                 for k in 0..radix {
                     let slot = comptime!(round * lanes * radix + k);
@@ -171,7 +175,7 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
                         &mut x,
                         slot,
                         radix,
-                        b,
+                        &taken,
                         offset,
                         row,
                         target,
@@ -212,6 +216,7 @@ fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
             } else {
                 min(b, comptime!(butterflies - lanes))
             };
+            let taken = bundle::<F>(b, frame, config.clone());
             #[unroll]
             for k in 0..radix {
                 let slot = comptime!(first + k);
@@ -220,7 +225,7 @@ fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                     x,
                     slot,
                     radix,
-                    b,
+                    &taken,
                     offset,
                     row,
                     source,
@@ -344,6 +349,7 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
         let to = begin + comptime!(((s + 1) % 2) * 2 * pitch);
         for b in 0..butterflies {
             let mut x = Registers::<F>::new(radix);
+            let taken = bundle::<F>(b, frame, config.clone());
             #[unroll]
             for k in 0..radix {
                 let i = b + comptime!(k * butterflies);
@@ -352,7 +358,7 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                         &mut x,
                         k,
                         1usize,
-                        b,
+                        &taken,
                         comptime!(k * butterflies),
                         row,
                         source,
@@ -393,7 +399,7 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                         &mut x,
                         register,
                         1usize,
-                        b,
+                        &taken,
                         comptime!(k * butterflies),
                         row,
                         target,
@@ -427,7 +433,7 @@ fn definition<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
             &mut x,
             0usize,
             1usize,
-            i,
+            &bundle::<F>(i, frame, config.clone()),
             0usize,
             &row,
             source,
@@ -446,7 +452,7 @@ fn definition<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
             &mut x,
             0usize,
             1usize,
-            k,
+            &bundle::<F>(k, frame, config.clone()),
             0usize,
             &row,
             target,
