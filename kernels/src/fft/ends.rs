@@ -54,6 +54,8 @@ pub(crate) struct Frame<F: Float> {
     pub(crate) turn: Sequence<ComplexTable<F>>,
     /// The order in which Rader's algorithm takes its points, or nothing.
     pub(crate) powers: Sequence<ComplexTable<F>>,
+    /// What a convolution lacks that wraps around, or nothing.
+    pub(crate) wrap: Sequence<ComplexTable<F>>,
     /// The hooks' tables: load, filter, store.
     pub(crate) hooks: Sequence<ComplexTable<F>>,
 }
@@ -250,15 +252,30 @@ pub(super) fn load_points<E: Float, F: Float, N: Size>(
     } else {
         #[unroll]
         for lane in 0..lanes {
-            let geometry = &frame.geometry;
             let i = point_of::<F>(bundle, lane, offset, row, frame, 0usize, config.clone());
-            let (inside, point) = existing(i, geometry, config.clone());
-            let place = source_place(point, geometry, config.clone());
-            let value = source[row.source + place * geometry.source_stride];
             let to = comptime!(slot + lane * step);
-            accept::<E, F, N>(x, to, value, 0usize, inside, point, row, frame, config.clone());
+            load_point::<E, F, N>(x, to, i, row, source, frame, config.clone());
         }
     }
+}
+
+/// Loads point `i` of the whole transform into the register `slot`, with the load hooks, where the source is
+/// read point by point.
+#[cube]
+pub(super) fn load_point<E: Float, F: Float, N: Size>(
+    x: &mut Registers<F>,
+    #[comptime] slot: usize,
+    i: usize,
+    row: &Row,
+    source: &[Vector<E, N>],
+    frame: &Frame<F>,
+    #[comptime] config: PassConfig,
+) {
+    let geometry = &frame.geometry;
+    let (inside, point) = existing(i, geometry, config.clone());
+    let place = source_place(point, geometry, config.clone());
+    let value = source[row.source + place * geometry.source_stride];
+    accept::<E, F, N>(x, slot, value, 0usize, inside, point, row, frame, config);
 }
 
 /// Whether the source has a point, and the point or, if not, one that may be read in its stead.
@@ -351,21 +368,8 @@ pub(super) fn join_origin<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     frame: &Frame<F>,
     #[comptime] config: PassConfig,
 ) {
-    let geometry = &frame.geometry;
-    let place = source_place(0usize, geometry, config.clone());
-    let value = source[row.source + place * geometry.source_stride];
     let mut origin = Registers::<F>::new(2usize);
-    accept::<I, F, NI>(
-        &mut origin,
-        0usize,
-        value,
-        0usize,
-        true,
-        0usize,
-        row,
-        frame,
-        config.clone(),
-    );
+    load_point::<I, F, NI>(&mut origin, 0usize, 0usize, row, source, frame, config.clone());
     let times = F::cast_from(comptime!(config.n));
     let (re, im) = (origin.re[0usize], origin.im[0usize]);
     if i == 0 && row.active {
