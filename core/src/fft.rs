@@ -195,11 +195,23 @@ pub fn bluestein_chirp(n: usize, direction: Direction) -> Vec<Complex64> {
         .collect()
 }
 
+/// The largest of the lengths `2^k` and `3·2^k` that is below the `2n − 1` distances of Bluestein's
+/// convolution, where few distances do not fit: its half lacks no more than a 32nd of `n`.
+pub fn wrapped_len(n: usize) -> Option<usize> {
+    let two = (2 * n).checked_sub(2)?.checked_ilog2().map(|bits| 1 << bits)?;
+    let three = two / 2 * 3;
+    let wrapped = if three <= 2 * n - 2 { three } else { two };
+    let half = wrapped / 2;
+    ((n - half) * 32 <= half).then_some(wrapped)
+}
+
 /// The spectrum, of length `padded`, of the kernel with which Bluestein's algorithm convolves: the
-/// conjugate of its chirp at distances `−n < j < n`.
+/// conjugate of its chirp at distances `−n < j < n`. Of two distances that fall onto the same place of
+/// a [wrapped](wrapped_len) convolution it has the shorter one.
 pub fn bluestein_filter(n: usize, padded: usize, direction: Direction) -> Vec<Complex64> {
     let mut kernel = vec![Complex64::new(0.0, 0.0); padded];
-    for (j, w) in bluestein_chirp(n, direction).into_iter().enumerate() {
+    let chirp = bluestein_chirp(n, direction).into_iter().take(padded / 2 + 1);
+    for (j, w) in chirp.enumerate() {
         kernel[j] = w.conj();
         if j > 0 {
             kernel[padded - j] = w.conj();
@@ -207,6 +219,13 @@ pub fn bluestein_filter(n: usize, padded: usize, direction: Direction) -> Vec<Co
     }
     host_fft(&mut kernel, Direction::Forward);
     kernel
+}
+
+/// What a [wrapped](wrapped_len) convolution lacks at the distances `padded/2 ≤ j < n`: `padded` times, as is all that
+/// is convolved, the kernel there less that at the distance whose place it shares, `padded − j`.
+pub fn bluestein_wrap(n: usize, padded: usize, direction: Direction) -> Vec<Complex64> {
+    let chirp = bluestein_chirp(n, direction);
+    (padded / 2..n).map(|j| (chirp[j] - chirp[padded - j]).conj() * padded as f64).collect()
 }
 
 /// An unscaled transform on the host, in place, for tables.
@@ -289,6 +308,37 @@ mod tests {
                 assert!((found - exact).norm() < 1e-12 * n as f64 * 10.0, "{n} {k}");
             }
         }
+    }
+
+    #[test]
+    fn a_wrapped_convolution_lacks_few_pairs() {
+        for (n, padded) in [(33usize, 64usize), (49, 96), (66, 128), (132, 256), (197, 384)] {
+            assert_eq!(wrapped_len(n), Some(padded));
+            let half = padded / 2;
+            let x: Vec<Complex64> =
+                (0..n).map(|j| Complex64::new((j * j % 7) as f64, j as f64 - 3.0)).collect();
+            let chirp = bluestein_chirp(n, Direction::Forward);
+            let signal: Vec<Complex64> = x.iter().zip(&chirp).map(|(a, b)| a * b).collect();
+            let mut work = signal.clone();
+            work.resize(padded, Complex64::new(0.0, 0.0));
+            host_fft(&mut work, Direction::Forward);
+            let filter = bluestein_filter(n, padded, Direction::Forward);
+            work.iter_mut().zip(&filter).for_each(|(a, b)| *a *= b);
+            host_fft(&mut work, Direction::Inverse);
+            let wrap = bluestein_wrap(n, padded, Direction::Forward);
+            for k in 0..n {
+                let lacks: Complex64 = (0..n)
+                    .filter(|j| k.abs_diff(*j) > half)
+                    .map(|j| signal[j] * wrap[k.abs_diff(j) - half])
+                    .sum();
+                let found = (work[k] + lacks) * chirp[k] / padded as f64;
+                let exact: Complex64 =
+                    (0..n).map(|j| x[j] * root_of_unity((j * k) as u64, n as u64)).sum();
+                assert!((found - exact).norm() < 1e-12 * n as f64 * 10.0, "{n} {k}");
+            }
+        }
+        assert_eq!(wrapped_len(4099), Some(8192));
+        assert_eq!([1, 2, 31, 36, 4096, 5000].map(wrapped_len), [None; 6]);
     }
 
     #[test]

@@ -120,10 +120,18 @@ fn walk(
 }
 
 /// Every point that a pass reads and the one that it writes in its stead, with its place `i` in the transform,
-/// where it has one: Rader's algorithm joins point 0 by the way.
+/// where it has one: Rader's algorithm joins point 0 by the way, and a convolution that wraps around
+/// the points beyond a turn.
 fn ends(pass: &Pass) -> Vec<(Option<usize>, [usize; 2])> {
     match pass.powers() {
-        None => (0..pass.config.n).map(|i| (Some(i), [i, i])).collect(),
+        None => {
+            let n = pass.config.n;
+            let beyond = match pass.wrap {
+                Some(Table::ChirpWrap { n: all, .. }) => all - n,
+                _ => 0,
+            };
+            (0..n + beyond).map(|i| ((i < n).then_some(i), [i, i])).collect()
+        }
         Some(powers) => {
             let powers = powers.build().unwrap_or_default().into_iter();
             let ends = powers.map(|power| [power.re as usize; 2]);
@@ -150,6 +158,7 @@ fn length(hook: &Hook, bound: &[usize]) -> usize {
         Table::RaderPowers { n } | Table::RaderFilter { n, .. } => n - 1,
         Table::Turn { n, low } => low + n.div_ceil(low),
         Table::ChirpFilter { padded, .. } => padded,
+        Table::ChirpWrap { n, padded, .. } => n - padded / 2,
         Table::Bound(i) => bound.get(i).copied().unwrap_or(0),
     }
 }

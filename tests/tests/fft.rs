@@ -65,8 +65,8 @@ fn any_axis_and_any_strides() {
 fn in_place_equals_out_of_place() {
     for device in devices() {
         let mut rng = Rng::fresh();
-        // One stage, several stages, Bluestein, several passes.
-        for n in [8, 480, 101, 6400, 20_011] {
+        // One stage, several stages, Rader, a convolution that wraps around, several passes.
+        for n in [8, 480, 101, 4099, 6400, 20_011] {
             let (mut x, _) =
                 tensor(device, &rng.complex(2 * n), Dtype::F32, true, &[2, n]).unwrap();
             let y = fft(&x, -1, Normalization::Ortho).unwrap();

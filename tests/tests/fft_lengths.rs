@@ -1,6 +1,6 @@
 //! Fourier transforms of every kind of length, against the definition in `f64`.
 
-use wavecube::{Complex64, Device, Direction, Dtype, Normalization, fft, fft_into};
+use wavecube::{Complex64, Device, Direction, Dtype, Normalization, fft, fft_into, ifft, irfft};
 use wavecube_core::fft::is_prime;
 use wavecube_testing::{
     Rng, assert_close, devices, has, nan_filled, read,
@@ -78,6 +78,43 @@ fn prime_lengths_to_10007() {
         for n in sampled(&mut rng, rader, 8).into_iter().chain::<Vec<usize>>(bluestein) {
             check_length(device, &mut rng, Dtype::F32, n, false);
         }
+    }
+}
+
+/// Bluestein's lengths a few points beyond half a power of two: where twice of them do not fit a cube, the
+/// convolution wraps around. From one point beyond, where nothing is lacking, to the most that are taken.
+#[test]
+fn lengths_that_wrap_around() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        let between = sampled(&mut rng, (4100..4223).filter(|&n| !is_smooth(n)).collect(), 4);
+        for n in [4097, 4098, 4099, 4223].into_iter().chain(between) {
+            check_length(device, &mut rng, Dtype::F32, n, false);
+        }
+        if has(device, Dtype::F64) {
+            for n in [2049, 2053, 2111] {
+                check_length(device, &mut rng, Dtype::F64, n, false);
+            }
+        }
+        // Between other axes and back from the non-negative frequencies.
+        let (n, norm) = (rng.int(4097, 4103), NORMS[rng.int(0, 2)]);
+        let (x, values) = tensor(device, &rng.complex(3 * n), Dtype::F32, true, &[n, 3]).unwrap();
+        let columns = ifft(&x, 0, norm).unwrap();
+        for column in 0..3 {
+            let line: Vec<_> = (0..n).map(|i| values[i * 3 + column]).collect();
+            let line = reference::fft::rows(&line, n, Direction::Inverse, norm);
+            let found = read(&columns.narrowed(1, column, 1).unwrap());
+            let what = format!("column {column} of {n} {norm:?} seed {}", rng.seed);
+            assert_close(&what, &found, &line, 2.0 * bound(Dtype::F32, n));
+        }
+        let bins = n / 2 + 1;
+        let (x, values) = tensor(device, &rng.complex(bins), Dtype::F32, true, &[1, bins]).unwrap();
+        let full = reference::fft::hermitian(&values, n);
+        let full = reference::fft::rows(&full, n, Direction::Inverse, norm);
+        let expected: Vec<_> = full.iter().map(|v| Complex64::new(v.re, 0.0)).collect();
+        let what = format!("real {n} {norm:?} seed {}", rng.seed);
+        let back = irfft(&x, n, -1, norm).unwrap();
+        assert_close(&what, &read(&back), &expected, 2.0 * bound(Dtype::F32, n));
     }
 }
 

@@ -33,7 +33,7 @@ fn layout(rng: &mut Rng, batch: &[usize], axis: usize, points: usize) -> Layout 
 
 /// A random chain, one past what it reads and writes, and the lengths of its tables.
 fn chain(rng: &mut Rng) -> (Chain, [usize; 2], [usize; 3]) {
-    let n = [1, 2, 6, 16, 17, 31, 64, 95, 96, 120, 127, 240, 254, 289][rng.int(0, 13)];
+    let n = [1, 2, 6, 16, 17, 31, 64, 95, 96, 120, 127, 129, 240, 254, 289][rng.int(0, 14)];
     let batch: Vec<usize> = (0..rng.int(0, 3)).map(|_| rng.int(1, 4)).collect();
     let axis = rng.int(0, batch.len());
     let round_trip = rng.int(0, 2) > 0;
@@ -113,6 +113,7 @@ fn chain(rng: &mut Rng) -> (Chain, [usize; 2], [usize; 3]) {
 fn every_index_of_every_pass_is_within_its_buffer() {
     let mut rng = Rng::fresh();
     let mut passes = [0; 7];
+    let mut wrapped = 0;
     for _ in 0..3000 {
         let limits = small_devices()[rng.int(0, 5)];
         let (chain, ends, lengths) = chain(&mut rng);
@@ -122,12 +123,14 @@ fn every_index_of_every_pass_is_within_its_buffer() {
             Err(error) => panic!("seed {}: {error}\n{chain:?}", rng.seed),
         };
         passes[plan.passes.len()] += 1;
+        wrapped += plan.passes.iter().filter(|pass| pass.config.wrapped).count();
         if let Err(fault) = reach::check(&plan, &lengths) {
             panic!("seed {}: {fault}\n{chain:?}\n{limits:?}", rng.seed);
         }
     }
     // One pass; two; three of a long round trip; up to six of a long Bluestein round trip.
     println!("plans by their number of passes: {passes:?}");
+    assert!(wrapped > 0, "no convolution wraps around");
     assert!([1, 2, 3, 6].iter().all(|&count| passes[count] > 0), "{passes:?}");
 }
 

@@ -1,106 +1,17 @@
 //! Chains: how a transform with its hooks is laid over passes.
 
 use wavecube_core::{
-    Complex64, Dtype, Error, Limits, Result,
-    fft::{
-        Direction, bluestein_chirp, bluestein_filter, factorize, rader_filter, rader_powers,
-        root_of_unity, twiddles,
-    },
+    Dtype, Error, Limits, Result,
+    fft::{Direction, factorize},
 };
 
 use super::{
     pass::{Algorithm, Exchange, HookConfig, Operand, Pass, PassConfig, Stage},
     plan::Strategy,
     shape::{Shape, UNITS_PER_CUBE, one_unit},
+    table::{Hook, Table},
 };
 use crate::grid::grid;
-
-/// One multiplication of a point by a table entry.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Hook {
-    /// The table.
-    pub table: Table,
-    /// Multiply by the conjugate instead.
-    pub conjugate: bool,
-    /// How far the table moves along each batch axis; empty for one table for all transforms.
-    pub strides: Vec<usize>,
-}
-
-impl Hook {
-    /// A hook by the same table for every transform.
-    pub fn shared(table: Table) -> Self {
-        Self { table, conjugate: false, strides: Vec::new() }
-    }
-}
-
-/// A complex table in the compute type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Table {
-    /// `e^{−2πi j/n}`, `j < n`.
-    Twiddles {
-        /// The length of the transform.
-        n: usize,
-    },
-    /// `e^{−2πi j/n}` in two levels: `low` fine entries `j < low`, then the coarse `j = low·i`.
-    Turn {
-        /// The length of the whole transform.
-        n: usize,
-        /// The number of fine entries, a power of two.
-        low: usize,
-    },
-    /// [`bluestein_chirp`].
-    Chirp {
-        /// The length of the transform.
-        n: usize,
-        /// Its direction.
-        direction: Direction,
-    },
-    /// [`rader_powers`].
-    RaderPowers {
-        /// The length of the transform.
-        n: usize,
-    },
-    /// [`rader_filter`].
-    RaderFilter {
-        /// The length of the transform.
-        n: usize,
-        /// Its direction.
-        direction: Direction,
-    },
-    /// [`bluestein_filter`].
-    ChirpFilter {
-        /// The length of the transform.
-        n: usize,
-        /// The length of the convolution.
-        padded: usize,
-        /// The direction.
-        direction: Direction,
-    },
-    /// A table of the caller, by its place in the bindings.
-    Bound(usize),
-}
-
-impl Table {
-    /// The entries, or `None` for a table that the caller binds.
-    pub fn build(&self) -> Option<Vec<Complex64>> {
-        match *self {
-            Self::Twiddles { n } => Some(twiddles(n)),
-            Self::Turn { n, low } => {
-                let fine = (0..low as u64).map(|j| root_of_unity(j, n as u64));
-                let coarse =
-                    (0..n.div_ceil(low) as u64).map(|j| root_of_unity(j * low as u64, n as u64));
-                Some(fine.chain(coarse).collect())
-            }
-            Self::RaderPowers { n } => Some(rader_powers(n)),
-            Self::RaderFilter { n, direction } => Some(rader_filter(n, direction)),
-            Self::Chirp { n, direction } => Some(bluestein_chirp(n, direction)),
-            Self::ChirpFilter { n, padded, direction } => {
-                Some(bluestein_filter(n, padded, direction))
-            }
-            Self::Bound(_) => None,
-        }
-    }
-}
 
 /// One axis of the batch: its length and the steps of both operands, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -327,7 +238,7 @@ impl Chain {
     /// two turns, each a round trip of half the length. Kernels with two turns are quicker in any
     /// case, by a quarter on lavapipe, but it compiles them three times as long; and ten times
     /// as long where even half of the points have to go in turn.
-    fn shape_of_one_pass(&self, limits: &Limits) -> Result<Shape> {
+    pub(super) fn shape_of_one_pass(&self, limits: &Limits) -> Result<Shape> {
         let halves = |end: End| end.len.saturating_mul(2) <= self.n;
         let padded = self.round_trip && halves(self.source) && halves(self.target);
         let fits = |shape: &Shape| shape.exchange == Exchange::Whole;
@@ -377,6 +288,7 @@ impl Chain {
                 load: self.load,
                 store: self.store,
                 interleaved: [false; 3],
+                wrapped: false,
                 padded: self.source.len < n,
                 cropped: self.target.len < n,
                 turn_low: 0,
@@ -394,6 +306,7 @@ impl Chain {
             scale: self.scale,
             twiddles: Table::Twiddles { n: self.n },
             turn: None,
+            wrap: None,
             hooks: [&self.load_hooks, &self.filter_hooks, &self.store_hooks]
                 .into_iter()
                 .flatten()

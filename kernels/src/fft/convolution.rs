@@ -2,12 +2,14 @@
 
 use wavecube_core::{
     Limits, Result,
-    fft::{Direction, is_prime, padded_len, primitive_root},
+    fft::{Direction, is_prime, padded_len, primitive_root, wrapped_len},
 };
 
 use super::{
-    chain::{BatchAxis, Chain, End, Hook, Load, Scale, Store, Table},
-    pass::{Operand, Pass},
+    chain::{BatchAxis, Chain, End, Load, Scale, Store},
+    pass::{Exchange, Operand, Pass},
+    shape::one_unit,
+    table::{Hook, Table},
 };
 
 impl Chain {
@@ -17,7 +19,7 @@ impl Chain {
         if !self.round_trip {
             return match self.rader(limits) {
                 Some(pass) => Ok(vec![pass?]),
-                None => self.bluestein().passes(limits),
+                None => self.bluestein(limits),
             };
         }
         // Between the two the spectra lie behind the room that long convolutions take for themselves.
@@ -73,10 +75,41 @@ impl Chain {
         Hook { strides: vec![0; self.batch.len()], ..Hook::shared(table) }
     }
 
-    /// Bluestein: between two chirps, a convolution with a chirp.
-    fn bluestein(&self) -> Chain {
+    /// Bluestein's algorithm: wrapped around where only that is one pass with all points at once.
+    fn bluestein(&self, limits: &Limits) -> Result<Vec<Pass>> {
+        let chain = self.chirped(padded_len(2 * self.n - 1));
+        let at_once = chain.shape_of_one_pass(limits);
+        match self.wrapped(limits) {
+            Some(pass) if !at_once.is_ok_and(|shape| shape.exchange == Exchange::Whole) => {
+                Ok(vec![pass?])
+            }
+            _ => chain.passes(limits),
+        }
+    }
+
+    /// A convolution in two turns of half its length, which is a few points shorter than the signal: it folds
+    /// the signal, and of the distances it lacks those that fall onto the same place as a shorter one.
+    fn wrapped(&self, limits: &Limits) -> Option<Result<Pass>> {
         let (n, direction) = (self.n, self.direction);
-        let padded = padded_len(2 * n - 1);
+        let padded = wrapped_len(n).filter(|_| !one_unit(limits))?;
+        let chain = self.chirped(padded);
+        let shape = chain.shape(2, limits).ok()?;
+        // The points beyond half the length are one more for the first butterflies of every unit.
+        let first = shape.units * shape.lanes;
+        if shape.exchange != Exchange::Whole || n - padded / 2 > first {
+            return None;
+        }
+        Some(chain.single(&shape, limits).map(|mut pass| {
+            pass.config.wrapped = true;
+            (pass.config.padded, pass.config.cropped) = (true, true);
+            pass.wrap = Some(Table::ChirpWrap { n, padded, direction });
+            pass
+        }))
+    }
+
+    /// Between two chirps, a convolution of `padded` points with a chirp.
+    fn chirped(&self, padded: usize) -> Chain {
+        let (n, direction) = (self.n, self.direction);
         let chirp = self.everywhere(Table::Chirp { n, direction });
         let with = |hooks: &[Hook]| [core::slice::from_ref(&chirp), hooks].concat();
         Chain {

@@ -54,6 +54,8 @@ pub(crate) struct Frame<F: Float> {
     pub(crate) turn: Sequence<ComplexTable<F>>,
     /// The order in which Rader's algorithm takes its points, or nothing.
     pub(crate) powers: Sequence<ComplexTable<F>>,
+    /// What a convolution lacks that wraps around, or nothing.
+    pub(crate) wrap: Sequence<ComplexTable<F>>,
     /// The hooks' tables: load, filter, store.
     pub(crate) hooks: Sequence<ComplexTable<F>>,
 }
@@ -107,12 +109,57 @@ pub(super) fn locate(geometry: &Geometry, row: usize, #[comptime] config: PassCo
     Row { source, target, tables, inner, active }
 }
 
-/// The point of the whole transform that a pass reads (end 0), filters (1) or writes (2) as its
-/// `b + offset`.
+/// A butterfly of the first or the last stage, and its neighbours that a unit takes beside it.
+#[derive(CubeType)]
+pub(super) struct Bundle {
+    /// The first of them.
+    pub(super) b: usize,
+    /// In Rader's order the first point of each, read once for all of its points; else nothing.
+    powers: Sequence<usize>,
+}
+
+#[cube]
+pub(super) fn bundle<F: Float>(
+    b: usize,
+    frame: &Frame<F>,
+    #[comptime] config: PassConfig,
+) -> Bundle {
+    let mut powers = Sequence::<usize>::new();
+    if comptime!(config.root > 0) {
+        #[unroll]
+        for lane in 0..comptime!(config.lanes) {
+            let power = frame.powers[0usize][b + lane].extract(0usize);
+            powers.push(usize::cast_from(i32::cast_from(power)));
+        }
+    }
+    Bundle { b, powers }
+}
+
+/// The point of the whole transform that a pass reads (end 0) or writes (2) as point `offset` of the
+/// butterfly `lane` of a bundle.
+#[cube]
+fn point_of<F: Float>(
+    bundle: &Bundle,
+    #[comptime] lane: usize,
+    #[comptime] offset: usize,
+    row: &Row,
+    frame: &Frame<F>,
+    #[comptime] end: usize,
+    #[comptime] config: PassConfig,
+) -> usize {
+    if comptime!(config.root > 0) {
+        let modulus = comptime!(config.n + 1);
+        bundle.powers[lane] * comptime!(power_modulo(config.root, offset, modulus)) % modulus
+    } else {
+        logical::<F>(bundle.b + lane + offset, row, frame, end, config)
+    }
+}
+
+/// The point of the whole transform that a pass knows as point `i` when it reads (end 0), filters (1) or
+/// writes (2).
 #[cube]
 fn logical<F: Float>(
-    b: usize,
-    #[comptime] offset: usize,
+    i: usize,
     row: &Row,
     frame: &Frame<F>,
     #[comptime] end: usize,
@@ -125,13 +172,9 @@ fn logical<F: Float>(
             1 => geometry.filter_step,
             _ => geometry.target_step,
         };
-        (b + offset) * step + row.inner
-    } else if comptime!(config.root > 0 && end != 1) {
-        let power = usize::cast_from(i32::cast_from(frame.powers[0usize][b].extract(0usize)));
-        let modulus = comptime!(config.n + 1);
-        power * comptime!(power_modulo(config.root, offset, modulus)) % modulus
+        i * step + row.inner
     } else {
-        b + offset
+        i
     }
 }
 
@@ -173,14 +216,14 @@ fn apply_hooks<F: Float>(
     }
 }
 
-/// Loads the points `b + offset`, `b + 1 + offset` … of a transform into the registers `slot`,
-/// `slot + step` …, one for each lane, with the load hooks.
+/// Loads the points `offset` of a bundle's butterflies into the registers `slot`, `slot + step` …, one
+/// for each lane, with the load hooks.
 #[cube]
 pub(super) fn load_points<E: Float, F: Float, N: Size>(
     x: &mut Registers<F>,
     #[comptime] slot: usize,
     #[comptime] step: usize,
-    b: usize,
+    bundle: &Bundle,
     #[comptime] offset: usize,
     row: &Row,
     source: &[Vector<E, N>],
@@ -189,7 +232,7 @@ pub(super) fn load_points<E: Float, F: Float, N: Size>(
 ) {
     let lanes = comptime!(config.lanes);
     if comptime!(config.wide[0]) {
-        let (inside, point) = existing(b + offset, &frame.geometry, config.clone());
+        let (inside, point) = existing(bundle.b + offset, &frame.geometry, config.clone());
         let values = source[(row.source + point) / lanes];
         #[unroll]
         for lane in 0..lanes {
@@ -209,15 +252,30 @@ pub(super) fn load_points<E: Float, F: Float, N: Size>(
     } else {
         #[unroll]
         for lane in 0..lanes {
-            let geometry = &frame.geometry;
-            let i = logical::<F>(b + lane, offset, row, frame, 0usize, config.clone());
-            let (inside, point) = existing(i, geometry, config.clone());
-            let place = source_place(point, geometry, config.clone());
-            let value = source[row.source + place * geometry.source_stride];
+            let i = point_of::<F>(bundle, lane, offset, row, frame, 0usize, config.clone());
             let to = comptime!(slot + lane * step);
-            accept::<E, F, N>(x, to, value, 0usize, inside, point, row, frame, config.clone());
+            load_point::<E, F, N>(x, to, i, row, source, frame, config.clone());
         }
     }
+}
+
+/// Loads point `i` of the whole transform into the register `slot`, with the load hooks, where the source is
+/// read point by point.
+#[cube]
+pub(super) fn load_point<E: Float, F: Float, N: Size>(
+    x: &mut Registers<F>,
+    #[comptime] slot: usize,
+    i: usize,
+    row: &Row,
+    source: &[Vector<E, N>],
+    frame: &Frame<F>,
+    #[comptime] config: PassConfig,
+) {
+    let geometry = &frame.geometry;
+    let (inside, point) = existing(i, geometry, config.clone());
+    let place = source_place(point, geometry, config.clone());
+    let value = source[row.source + place * geometry.source_stride];
+    accept::<E, F, N>(x, slot, value, 0usize, inside, point, row, frame, config);
 }
 
 /// Whether the source has a point, and the point or, if not, one that may be read in its stead.
@@ -291,7 +349,7 @@ pub(super) fn filter_point<F: Float>(
     #[comptime] config: PassConfig,
 ) {
     let i = i * comptime!(config.turns) + turn;
-    let point = logical::<F>(i, 0usize, row, frame, 1usize, config.clone());
+    let point = logical::<F>(i, row, frame, 1usize, config.clone());
     let first = comptime!(config.load_hooks.len());
     apply_hooks::<F>(x, slot, point, row, frame, first, comptime!(config.filter_hooks.clone()));
 }
@@ -310,21 +368,8 @@ pub(super) fn join_origin<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     frame: &Frame<F>,
     #[comptime] config: PassConfig,
 ) {
-    let geometry = &frame.geometry;
-    let place = source_place(0usize, geometry, config.clone());
-    let value = source[row.source + place * geometry.source_stride];
     let mut origin = Registers::<F>::new(2usize);
-    accept::<I, F, NI>(
-        &mut origin,
-        0usize,
-        value,
-        0usize,
-        true,
-        0usize,
-        row,
-        frame,
-        config.clone(),
-    );
+    load_point::<I, F, NI>(&mut origin, 0usize, 0usize, row, source, frame, config.clone());
     let times = F::cast_from(comptime!(config.n));
     let (re, im) = (origin.re[0usize], origin.im[0usize]);
     if i == 0 && row.active {
@@ -339,14 +384,14 @@ pub(super) fn join_origin<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     x.set(slot, x.re[slot] - re, x.im[slot] - im);
 }
 
-/// Stores the registers `slot`, `slot + step` … as the points `b + offset`, `b + 1 + offset` … of a
-/// transform, with the four-step twiddle and the store hooks.
+/// Stores the registers `slot`, `slot + step` … as the points `offset` of a bundle's butterflies, with the
+/// four-step twiddle and the store hooks.
 #[cube]
 pub(super) fn store_points<E: Float, F: Float, N: Size>(
     x: &mut Registers<F>,
     #[comptime] slot: usize,
     #[comptime] step: usize,
-    b: usize,
+    bundle: &Bundle,
     #[comptime] offset: usize,
     row: &Row,
     target: &mut [Vector<E, N>],
@@ -356,7 +401,7 @@ pub(super) fn store_points<E: Float, F: Float, N: Size>(
     let lanes = comptime!(config.lanes);
     let geometry = &frame.geometry;
     if comptime!(config.wide[1]) {
-        let i = b + offset;
+        let i = bundle.b + offset;
         if !comptime!(config.cropped) || i < geometry.target_len {
             let mut values = Vector::<E, N>::empty();
             #[unroll]
@@ -370,10 +415,11 @@ pub(super) fn store_points<E: Float, F: Float, N: Size>(
     } else {
         #[unroll]
         for lane in 0..lanes {
-            let point = logical::<F>(b + lane, offset, row, frame, 2usize, config.clone());
+            let point = point_of::<F>(bundle, lane, offset, row, frame, 2usize, config.clone());
             if !comptime!(config.cropped) || point < geometry.target_len {
                 let from = comptime!(slot + lane * step);
-                finish::<F>(x, from, b + lane + offset, point, row, frame, config.clone());
+                let i = bundle.b + lane + offset;
+                finish::<F>(x, from, i, point, row, frame, config.clone());
                 let mut value = Vector::<E, N>::empty();
                 give::<E, F, N>(&mut value, 0usize, x.re[from], x.im[from], config.clone());
                 target[row.target + point * geometry.target_stride] = value;

@@ -11,9 +11,13 @@ use cubecl::prelude::*;
 
 use super::{
     butterfly::{Registers, butterfly, slot},
-    ends::{Frame, Row, filter_point, join_origin, load_points, locate, multiply_by, store_points},
+    ends::{
+        Frame, Row, bundle, filter_point, join_origin, load_points, locate, multiply_by,
+        store_points,
+    },
     exchange::{butterfly_of, exchange, full, rounds, settle},
     pass::{Algorithm, PassConfig, Stage, serial_pitch, serial_room},
+    wrap::{Wrap, complete, fold, wrap_of},
 };
 
 /// Multiplies the inputs of butterfly `b` of stage `s` by their twiddles `w^k`,
@@ -127,6 +131,8 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
     let begin = member * room;
     let mut x = Registers::<F>::new(comptime!(config.registers()));
     let mut sum = Registers::<F>::new(comptime!(config.registers()));
+    let first = butterfly_of(unit, 0usize, config.clone());
+    let mut wrap = wrap_of::<I, F, NI>(first, row, source, frame, config.clone());
     #[unroll]
     for turn in 0..comptime!(config.turns) {
         #[unroll]
@@ -155,7 +161,7 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
         }
         settle::<F>(&mut x, radix, comptime!(rounds(&config, last) * lanes));
         if comptime!(config.turns > 1) {
-            add_turn::<F>(&mut x, &mut sum, unit, &frame.twiddles, turn, config.clone());
+            add_turn::<F>(&mut x, &mut sum, &mut wrap, unit, &frame.twiddles, turn, config.clone());
         }
     }
     if row.active {
@@ -163,6 +169,19 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
         for round in 0..comptime!(rounds(&config, last)) {
             let b = butterfly_of(unit, round, config.clone());
             if comptime!(full(&config, last, round)) || b < butterflies {
+                let taken = bundle::<F>(b, frame, config.clone());
+                if comptime!(config.wrapped && round == 0) {
+                    complete::<O, F, NO>(
+                        &mut wrap,
+                        &mut x,
+                        radix,
+                        &taken,
+                        row,
+                        target,
+                        frame,
+                        config.clone(),
+                    );
+                }
                 #[unroll]
                 for k in 0..radix {
                     let slot = comptime!(round * lanes * radix + k);
@@ -171,7 +190,7 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
                         &mut x,
                         slot,
                         radix,
-                        b,
+                        &taken,
                         offset,
                         row,
                         target,
@@ -212,6 +231,7 @@ fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
             } else {
                 min(b, comptime!(butterflies - lanes))
             };
+            let taken = bundle::<F>(b, frame, config.clone());
             #[unroll]
             for k in 0..radix {
                 let slot = comptime!(first + k);
@@ -220,13 +240,16 @@ fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                     x,
                     slot,
                     radix,
-                    b,
+                    &taken,
                     offset,
                     row,
                     source,
                     frame,
                     config.clone(),
                 );
+            }
+            if comptime!(config.wrapped && round == 0) {
+                fold::<I, F, NI>(x, radix, b, turn, row, source, frame, config.clone());
             }
             if comptime!(turn > 0) {
                 modulate::<F>(x, first, b, &frame.twiddles, s, turn, config.clone());
@@ -293,6 +316,7 @@ fn modulate<F: Float>(
 fn add_turn<F: Float>(
     x: &mut Registers<F>,
     sum: &mut Registers<F>,
+    wrap: &mut Wrap<F>,
     unit: usize,
     twiddles: &[Vector<F, Const<2>>],
     #[comptime] turn: usize,
@@ -311,6 +335,10 @@ fn add_turn<F: Float>(
         #[unroll]
         for slot in first..comptime!(first + config.lanes * radix) {
             if comptime!(turn > 0) {
+                if comptime!(config.wrapped && round == 0 && slot.is_multiple_of(radix)) {
+                    let even = (sum.re[slot], sum.im[slot]);
+                    wrap.unfold(comptime!(slot / radix), even, (x.re[slot], x.im[slot]));
+                }
                 x.add(slot, sum.re[slot], sum.im[slot]);
             }
             sum.set(slot, x.re[slot], x.im[slot]);
@@ -344,6 +372,7 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
         let to = begin + comptime!(((s + 1) % 2) * 2 * pitch);
         for b in 0..butterflies {
             let mut x = Registers::<F>::new(radix);
+            let taken = bundle::<F>(b, frame, config.clone());
             #[unroll]
             for k in 0..radix {
                 let i = b + comptime!(k * butterflies);
@@ -352,7 +381,7 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                         &mut x,
                         k,
                         1usize,
-                        b,
+                        &taken,
                         comptime!(k * butterflies),
                         row,
                         source,
@@ -393,7 +422,7 @@ fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                         &mut x,
                         register,
                         1usize,
-                        b,
+                        &taken,
                         comptime!(k * butterflies),
                         row,
                         target,
@@ -427,7 +456,7 @@ fn definition<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
             &mut x,
             0usize,
             1usize,
-            i,
+            &bundle::<F>(i, frame, config.clone()),
             0usize,
             &row,
             source,
@@ -446,7 +475,7 @@ fn definition<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
             &mut x,
             0usize,
             1usize,
-            k,
+            &bundle::<F>(k, frame, config.clone()),
             0usize,
             &row,
             target,

@@ -4,11 +4,11 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 use wavecube_core::{Dtype, Error, Result};
 
 use super::{
-    chain::Table,
     ends::{FrameLaunch, GeometryLaunch},
     kernel::pass,
     pass::{Operand, Pass},
     plan::FftPlan,
+    table::Table,
 };
 use crate::{
     elem_type,
@@ -138,11 +138,16 @@ fn launch_pass(
     if let Some(wanted) = plan_of_pass.powers() {
         powers.push(table(wanted)?);
     }
+    let mut wrap = SequenceArg::new();
+    if let Some(wanted) = plan_of_pass.wrap {
+        wrap.push(table(wanted)?);
+    }
     let mut hooks = SequenceArg::new();
     for hook in &plan_of_pass.hooks {
         hooks.push(table(hook.table)?);
     }
-    let frame = FrameLaunch::new(geometry, table(plan_of_pass.twiddles)?, turn, powers, hooks);
+    let frame =
+        FrameLaunch::new(geometry, table(plan_of_pass.twiddles)?, turn, powers, wrap, hooks);
 
     let dim = CubeDim::new_1d((config.units * config.rows) as u32);
     let dtypes = [elem_type(source_dtype), elem_type(target_dtype), elem_type(compute)];

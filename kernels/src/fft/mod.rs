@@ -36,7 +36,9 @@
 //! points read and written in the order of a primitive root's powers. Any other length with a large prime
 //! factor is Bluestein's convolution with a chirp. Where the points of a padded round trip do not fit, half
 //! of them zero and half of its results dropped again, the even and the odd frequencies are taken in two
-//! turns, each a round trip of half the length, so that one pass reaches `N` points, not `2N − 1`.
+//! turns, each a round trip of half the length, so that one pass reaches `N` points, not `2N − 1`. A few points more
+//! wrap around: the two turns are a cyclic convolution, and the few pairs of points are added to it whose distance
+//! shares its place with another one.
 //!
 //! On processor cores, and where a cube has but one unit, one unit carries a transform between two halves
 //! of its work space, without a barrier. Load, filter and store hooks multiply points by tables on their way, so that chirps,
@@ -64,9 +66,12 @@ mod launch;
 mod pass;
 mod plan;
 mod shape;
+mod table;
+mod wrap;
 
 pub use chain::*;
 pub(crate) use ends::ComplexTable;
 pub use launch::{FftBindings, fft_launch, upload_table, upload_tables};
 pub use pass::*;
 pub use plan::{FftPlan, FftProblem, Kind, Strategy};
+pub use table::{Hook, Table};

@@ -2,7 +2,10 @@
 
 use wavecube_core::Dtype;
 
-use super::chain::{BatchAxis, End, Hook, Load, Scale, Store, Table};
+use super::{
+    chain::{BatchAxis, End, Load, Scale, Store},
+    table::{Hook, Table},
+};
 
 /// One butterfly stage of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,6 +96,9 @@ pub struct PassConfig {
     /// Points of the source, filter and target interleave with the fastest batch axis: the logical
     /// index is `i · step + inner`.
     pub interleaved: [bool; 3],
+    /// The signal is a few points longer than `n`, and the convolution wraps around onto them: two turns of
+    /// Bluestein's.
+    pub wrapped: bool,
     /// Some points do not exist in the source.
     pub padded: bool,
     /// Some points are not stored.
@@ -177,6 +183,8 @@ pub struct Pass {
     pub twiddles: Table,
     /// The twiddle between the steps of a four-step transform.
     pub turn: Option<Table>,
+    /// What a convolution lacks that wraps around.
+    pub wrap: Option<Table>,
     /// The hooks in the order load, filter, store, with a stride for every batch axis.
     pub hooks: Vec<Hook>,
     /// The grid.
@@ -192,7 +200,7 @@ impl Pass {
     /// One past the last element that the pass writes.
     pub(super) fn target_extent(&self) -> usize {
         let step = if self.config.interleaved[2] { self.steps[2] } else { 1 };
-        let points = self.config.n * step + usize::from(self.config.root > 0);
+        let points = self.config.n * self.config.turns * step + usize::from(self.config.root > 0);
         let points = points.min(self.target_end.len);
         let last = self.batch.iter().map(|axis| (axis.len - 1) * axis.target).sum::<usize>();
         self.target_end.offset + last + (points - 1) * self.target_end.stride + 1
@@ -225,7 +233,8 @@ impl Pass {
     /// Every table that the pass reads.
     pub fn tables(&self) -> impl Iterator<Item = Table> {
         let hooks = self.hooks.iter().map(|hook| hook.table);
-        core::iter::once(self.twiddles).chain(self.turn).chain(self.powers()).chain(hooks)
+        let others = [self.turn, self.powers(), self.wrap].into_iter().flatten();
+        core::iter::once(self.twiddles).chain(others).chain(hooks)
     }
 }
 

@@ -9,8 +9,9 @@ use wavecube_core::{
 };
 
 use super::{
-    chain::{BatchAxis, Chain, End, Load, Store, Table},
+    chain::{BatchAxis, Chain, End, Load, Store},
     pass::{Algorithm, Operand, Pass},
+    table::Table,
 };
 
 /// Which of the three transforms a problem asks for.
@@ -313,9 +314,10 @@ impl FftPlan {
             let config = &pass.config;
             let radices: Vec<String> =
                 config.stages.iter().map(|stage| stage.radix.to_string()).collect();
-            let form = match (config.root, config.turns) {
-                (0, 1) => "",
-                (0, _) => " in two turns",
+            let form = match (config.root, config.turns, config.wrapped) {
+                (0, 1, _) => "",
+                (0, _, false) => " in two turns",
+                (0, _, true) => " in two turns that wrap around",
                 _ => " in Rader's order",
             };
             let _ = writeln!(
