@@ -14,7 +14,7 @@ use cubecl::prelude::*;
 
 use super::{
     geometry::{Geometry, Part, Place, key_at, part, slot},
-    plan::{GROUP, Storage},
+    problem::{GROUP, Storage},
     rotate::{hadamard, turned},
     tile::{Rows, zero},
     tiles::TileConfig,

@@ -11,7 +11,8 @@ use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 use super::{
     append::{FreshLaunch, copy_pages, mean, turn, write},
     geometry::{GeometryLaunch, Place},
-    plan::{GROUP, Steps, Storage},
+    plan::Steps,
+    problem::{GROUP, Storage},
     tiles::TileConfig,
 };
 use crate::{
@@ -90,7 +91,7 @@ impl CachePlan {
         limits.check_buffer(op, bytes.map_or(u64::MAX, |bytes| bytes as u64))?;
         let lanes = if dim.is_multiple_of(4) { 4 } else { 1 };
         let rows = (limits.shared_bytes / (4 * dim)).clamp(1, ROWS);
-        let tile = TileConfig { dim, lanes, rows, keys: 1, together: 1, across: 1, storage };
+        let tile = TileConfig { rows, ..TileConfig::one(dim, lanes, storage) };
         Ok(Self { problem: *problem, tile, numbers: numbers.unwrap_or(0), limits: *limits })
     }
 

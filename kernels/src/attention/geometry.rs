@@ -41,7 +41,7 @@ pub(super) struct Geometry {
     pub(super) split: usize,
     pub(super) splits: usize,
     pub(super) scale: f32,
-    /// 0 where there is none.
+    /// Of scores that are capped.
     pub(super) soft_cap: f32,
     pub(super) left: i32,
     pub(super) right: i32,
@@ -96,8 +96,19 @@ pub(super) struct Query {
 #[cube]
 pub(super) fn query(geometry: &Geometry, slopes: &[f32], part: &Part, row: usize) -> Query {
     let group = geometry.q_heads / geometry.kv_heads;
-    let i = row / group;
-    let head = part.kv_head * group + row % group;
+    query_of(geometry, slopes, part, row / group, row % group)
+}
+
+/// Query `i` of head `of_group` among those that share keys.
+#[cube]
+pub(super) fn query_of(
+    geometry: &Geometry,
+    slopes: &[f32],
+    part: &Part,
+    i: usize,
+    of_group: usize,
+) -> Query {
+    let head = part.kv_head * (geometry.q_heads / geometry.kv_heads) + of_group;
     let position = part.kv_len as i32 - part.q_len as i32 + i as i32;
     let last = min(position + geometry.right + 1i32, part.kv_len as i32);
     let slope = slopes[head * geometry.sloped] * f32::cast_from(geometry.sloped);
@@ -194,14 +205,19 @@ pub(super) struct Slot {
 
 #[cube]
 pub(super) fn slot(geometry: &Geometry, index: &[u32], part: &Part, key: usize) -> Slot {
-    let paged = geometry.table > 0;
-    let tables = 2 * geometry.batch * geometry.indexed;
-    let page = key / geometry.page_size;
-    let entry = select(paged, tables + part.batch * geometry.table + page, 0usize);
     Slot {
-        outer: select(paged, index[entry] as usize, part.batch),
+        outer: sequence(geometry, index, part, key / geometry.page_size),
         token: key % geometry.page_size,
     }
+}
+
+/// The page of memory that is page `page` of a sequence; the sequence itself where there are no pages.
+#[cube]
+pub(super) fn sequence(geometry: &Geometry, index: &[u32], part: &Part, page: usize) -> usize {
+    let paged = geometry.table > 0;
+    let tables = 2 * geometry.batch * geometry.indexed;
+    let entry = select(paged, tables + part.batch * geometry.table + page, 0usize);
+    select(paged, index[entry] as usize, part.batch)
 }
 
 /// The first vector of a key or value.
@@ -257,10 +273,17 @@ pub(super) struct Score {
 
 /// What becomes of the product of a query and a key: capped, biased, or unseen.
 #[cube]
-pub(super) fn score(geometry: &Geometry, query: &Query, key: usize, product: f32) -> Score {
+pub(super) fn score(
+    geometry: &Geometry,
+    query: &Query,
+    key: usize,
+    product: f32,
+    #[comptime] config: TileConfig,
+) -> Score {
     let mut value = product;
     let mut slope = 1.0f32;
-    if geometry.soft_cap > 0.0f32 {
+    // Emulated units take both sides of a branch, and a tangent costs more than an exponential.
+    if comptime!(config.capped) {
         let bent = f32::tanh(product / geometry.soft_cap);
         value = geometry.soft_cap * bent;
         slope = 1.0f32 - bent * bent;

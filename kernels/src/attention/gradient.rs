@@ -12,11 +12,11 @@ use cubecl::prelude::*;
 
 use super::{
     geometry::{
-        Geometry, Part, Place, Queries, Slot, is_seen, key_at, part, query, query_at, score,
+        Geometry, Part, Place, Queries, Query, Slot, is_seen, key_at, part, query, query_at, score,
         seen_keys,
     },
     kernel::narrowed,
-    tile::{Rows, accumulate, block, products, widened, zero},
+    tile::{Rows, accumulate, block, products, total, widened, zero},
     tiles::TileConfig,
 };
 
@@ -52,12 +52,7 @@ pub(super) fn inner_products<N: Float, W: Size>(
             let at = ABSOLUTE_POS * vectors + c;
             sums += widened::<N, W, W>(out, at, config) * widened::<N, W, W>(g, at, config);
         }
-        let mut total = f32::new(0.0);
-        #[unroll]
-        for lane in 0..comptime!(config.lanes) {
-            total += sums.extract(lane);
-        }
-        inner[ABSOLUTE_POS] = total;
+        inner[ABSOLUTE_POS] = total::<W>(sums, config);
     }
 }
 
@@ -142,7 +137,7 @@ impl<W: Size> Pair<W> {
 
 /// Where the gradient of `q` or what has its shape lies, contiguous.
 #[cube]
-fn contiguous(
+pub(super) fn contiguous(
     geometry: &Geometry,
     #[comptime] of_keys: bool,
     #[comptime] config: TileConfig,
@@ -155,9 +150,51 @@ fn contiguous(
 
 /// A weight, and the gradient of the product it came from.
 #[derive(CubeType)]
-struct Weight {
-    weight: f32,
-    gradient: f32,
+pub(super) struct Weight {
+    pub(super) weight: f32,
+    pub(super) gradient: f32,
+}
+
+/// A query with what the forward pass left of it.
+#[derive(CubeType)]
+pub(super) struct Row {
+    pub(super) query: Query,
+    lse: f32,
+    inner: f32,
+}
+
+#[cube]
+impl Row {
+    /// That of `query`; of one that does not exist whatever the first has.
+    pub(super) fn new<N: Float, W: Size>(
+        operands: &Operands<N, W>,
+        geometry: &Geometry,
+        part: &Part,
+        query: Query,
+    ) -> Row {
+        let heads = part.batch * geometry.q_heads + query.head;
+        let at = select(query.exists, heads * geometry.q_len + query.i, 0usize);
+        Row { query, lse: operands.lse[at], inner: operands.inner[at] }
+    }
+
+    /// From the products of the query with a key and of its gradient with the value.
+    pub(super) fn weight(
+        &self,
+        geometry: &Geometry,
+        key: usize,
+        product: f32,
+        by_value: f32,
+        #[comptime] config: TileConfig,
+    ) -> Weight {
+        let found = score(geometry, &self.query, key, product, config);
+        let mut weight = f32::new(0.0);
+        let mut gradient = f32::new(0.0);
+        if is_seen(found.value) {
+            weight = f32::exp(found.value - self.lse);
+            gradient = weight * (by_value - self.inner) * found.slope;
+        }
+        Weight { weight, gradient }
+    }
 }
 
 /// The queries of a tile, with what the forward pass left of them.
@@ -191,34 +228,15 @@ impl Known {
         let mut row = UNIT_POS as usize;
         while row < comptime!(config.rows) {
             let query = query(geometry, &operands.slopes, part, first + row);
-            if query.exists {
-                let heads = part.batch * geometry.q_heads + query.head;
-                let at = heads * geometry.q_len + query.i;
-                self.lse[row] = operands.lse[at];
-                self.inner[row] = operands.inner[at];
-            }
+            let known = Row::new::<N, W>(operands, geometry, part, query);
+            self.lse[row] = known.lse;
+            self.inner[row] = known.inner;
             row += CUBE_DIM as usize;
         }
     }
 
-    /// From the products of row `row` with a key and of its gradient with the value.
-    fn weight(
-        &self,
-        geometry: &Geometry,
-        row: usize,
-        key: usize,
-        product: f32,
-        by_value: f32,
-    ) -> Weight {
-        let query = self.asked.get(geometry, row);
-        let found = score(geometry, &query, key, product);
-        let mut weight = f32::new(0.0);
-        let mut gradient = f32::new(0.0);
-        if is_seen(found.value) {
-            weight = f32::exp(found.value - self.lse[row]);
-            gradient = weight * (by_value - self.inner[row]) * found.slope;
-        }
-        Weight { weight, gradient }
+    fn get(&self, geometry: &Geometry, row: usize) -> Row {
+        Row { query: self.asked.get(geometry, row), lse: self.lse[row], inner: self.inner[row] }
     }
 }
 
@@ -262,12 +280,14 @@ impl Weights {
                 let place = row * comptime!(config.keys) + column;
                 if comptime!(rows_are_keys) {
                     let key = first_key + row;
-                    let found = known.weight(geometry, column, key, product[at], by_value[at]);
+                    let asked = known.get(geometry, column);
+                    let found = asked.weight(geometry, key, product[at], by_value[at], config);
                     self.weight[place] = found.weight;
                     self.gradient[place] = found.gradient;
                 } else {
                     let key = first_key + column;
-                    let found = known.weight(geometry, row, key, product[at], by_value[at]);
+                    let asked = known.get(geometry, row);
+                    let found = asked.weight(geometry, key, product[at], by_value[at], config);
                     self.gradient[place] = found.gradient;
                 }
             }
@@ -287,7 +307,7 @@ pub(super) struct Range {
 #[cube]
 impl Range {
     /// `sum` with what stands at `at` of a result.
-    fn added<N: Float, W: Size>(
+    pub(super) fn added<N: Float, W: Size>(
         &self,
         sum: Vector<f32, W>,
         result: &[Vector<N, W>],
@@ -377,6 +397,22 @@ pub(super) fn by_queries<N: Float, W: Size>(
     }
 }
 
+/// The first row that sees any of a cube's keys, which looks back as far as it has to, and the one behind the last.
+#[cube]
+pub(super) fn seeing_rows(
+    geometry: &Geometry,
+    part: &Part,
+    first_key: usize,
+    #[comptime] config: TileConfig,
+) -> (usize, usize) {
+    let group = geometry.q_heads / geometry.kv_heads;
+    let ahead = part.q_len as i32 - part.kv_len as i32;
+    let low = ahead + first_key as i32 - geometry.right;
+    let high = ahead + first_key as i32 + comptime!(config.rows as i32) + geometry.left;
+    let first = max(low, 0i32) as usize * group;
+    (first, min(max(high, 0i32) as usize, part.q_len) * group)
+}
+
 /// The gradients of a tile of keys and their values.
 #[cube(launch_unchecked)]
 pub(super) fn by_keys<N: Float, W: Size>(
@@ -405,13 +441,7 @@ pub(super) fn by_keys<N: Float, W: Size>(
         keys.load_keys::<N>(operands, geometry, &part, first_key, vectors, config);
         clear::<W>(&mut k_sums, config);
         clear::<W>(&mut v_sums, config);
-        let group = geometry.q_heads / geometry.kv_heads;
-        // The queries that see any of these keys: from the first that looks back as far as it has to.
-        let ahead = part.q_len as i32 - part.kv_len as i32;
-        let low = ahead + first_key as i32 - geometry.right;
-        let high = ahead + first_key as i32 + comptime!(config.rows as i32) + geometry.left;
-        let first = max(low, 0i32) as usize * group;
-        let end = min(max(high, 0i32) as usize, part.q_len) * group;
+        let (first, end) = seeing_rows(geometry, &part, first_key, config);
         let mut tile = max(first / width * width, range.first);
         let end = min(end, range.end);
         let mut known = Known::new(config);

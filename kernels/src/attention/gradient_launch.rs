@@ -5,6 +5,7 @@ use wavecube_core::{Dtype, Result};
 
 use super::{
     gradient::{OperandsLaunch, RangeLaunch, by_keys, by_queries, inner_products},
+    gradient_streaming::{keys_streaming, queries_streaming},
     launch::{AttentionBindings, Enqueue},
     plan::{AttentionPlan, GradientLaunch},
 };
@@ -74,22 +75,41 @@ pub fn attention_vjp_launch(
             );
         }
         for [first, end] in of_queries.ranges() {
-            // SAFETY: `Enqueue::new` has compared the operands with the ends of the plan's layouts, and keys
-            // stay below `kv_len`; the result is as above.
-            unsafe {
-                by_queries::launch_unchecked(
-                    client,
-                    count(of_queries.cubes),
-                    units(&of_queries),
-                    tile.lanes,
-                    enqueue.operands(g, lse, &inner),
-                    enqueue.vectors(by_q, dtype),
-                    enqueue.geometry(&plan.steps[3], 0),
-                    RangeLaunch::new(first, end),
-                    tiles(of_keys.others),
-                    tile,
-                    launch_type,
-                );
+            if plan.streams() {
+                // SAFETY: `Enqueue::new` has compared the operands with the ends of the plan's layouts, and
+                // keys stay below `kv_len`; the result is as above.
+                unsafe {
+                    queries_streaming::launch_unchecked(
+                        client,
+                        count(of_queries.cubes),
+                        units(&of_queries),
+                        tile.lanes,
+                        enqueue.operands(g, lse, &inner),
+                        enqueue.vectors(by_q, dtype),
+                        enqueue.geometry(&plan.steps[3], 0),
+                        RangeLaunch::new(first, end),
+                        tiles(of_keys.others),
+                        tile,
+                        launch_type,
+                    );
+                }
+            } else {
+                // SAFETY: as above, by `Enqueue::new`.
+                unsafe {
+                    by_queries::launch_unchecked(
+                        client,
+                        count(of_queries.cubes),
+                        units(&of_queries),
+                        tile.lanes,
+                        enqueue.operands(g, lse, &inner),
+                        enqueue.vectors(by_q, dtype),
+                        enqueue.geometry(&plan.steps[3], 0),
+                        RangeLaunch::new(first, end),
+                        tiles(of_keys.others),
+                        tile,
+                        launch_type,
+                    );
+                }
             }
         }
     }
@@ -97,22 +117,42 @@ pub fn attention_vjp_launch(
         return Ok(());
     }
     for [first, end] in of_keys.ranges() {
-        // SAFETY: as above, by `Enqueue::new`; keys stay below `kv_len`.
-        unsafe {
-            by_keys::launch_unchecked(
-                client,
-                count(of_keys.cubes),
-                units(&of_keys),
-                tile.lanes,
-                enqueue.operands(g, lse, &inner),
-                enqueue.vectors(by_k, dtype),
-                enqueue.vectors(by_v, dtype),
-                enqueue.geometry(&plan.steps[3], 0),
-                RangeLaunch::new(first, end),
-                tiles(of_queries.others),
-                tile,
-                launch_type,
-            );
+        if plan.streams() {
+            // SAFETY: as above, by `Enqueue::new`; keys stay below `kv_len`.
+            unsafe {
+                keys_streaming::launch_unchecked(
+                    client,
+                    count(of_keys.cubes),
+                    units(&of_keys),
+                    tile.lanes,
+                    enqueue.operands(g, lse, &inner),
+                    enqueue.vectors(by_k, dtype),
+                    enqueue.vectors(by_v, dtype),
+                    enqueue.geometry(&plan.steps[3], 0),
+                    RangeLaunch::new(first, end),
+                    tiles(of_queries.others),
+                    tile,
+                    launch_type,
+                );
+            }
+        } else {
+            // SAFETY: as above, by `Enqueue::new`.
+            unsafe {
+                by_keys::launch_unchecked(
+                    client,
+                    count(of_keys.cubes),
+                    units(&of_keys),
+                    tile.lanes,
+                    enqueue.operands(g, lse, &inner),
+                    enqueue.vectors(by_k, dtype),
+                    enqueue.vectors(by_v, dtype),
+                    enqueue.geometry(&plan.steps[3], 0),
+                    RangeLaunch::new(first, end),
+                    tiles(of_queries.others),
+                    tile,
+                    launch_type,
+                );
+            }
         }
     }
     Ok(())

@@ -12,12 +12,12 @@ use cubecl::prelude::*;
 
 use super::{
     geometry::{
-        Geometry, Part, Queries, Slots, UNSEEN, is_seen, key_at, part, query, query_at, score,
-        seen_keys, slot,
+        Geometry, Part, Queries, Query, Slots, UNSEEN, is_seen, key_at, part, query, query_at,
+        score, seen_keys, slot,
     },
-    plan::{GROUP, Storage},
+    problem::{GROUP, Storage},
     rotate::hadamard,
-    tile::{Rows, accumulate, block, products, run, unpack, widened, zero},
+    tile::{Rows, accumulate, block, products, run, total, unpack, widened, zero},
     tiles::TileConfig,
 };
 
@@ -246,7 +246,7 @@ fn scores<W: Size>(
                 if comptime!(config.storage != Storage::Float) {
                     product += numbers.shift[row];
                 }
-                weights[row * width + t] = score(geometry, &query, tile + t, product).value;
+                weights[row * width + t] = score(geometry, &query, tile + t, product, config).value;
             }
         }
         item += CUBE_DIM as usize;
@@ -266,13 +266,11 @@ fn weigh(weights: &mut Shared<[f32]>, numbers: &mut RowNumbers, #[comptime] conf
         }
         let mut total = f32::new(0.0);
         for t in 0..width {
-            let value = weights[row * width + t];
-            let weight = select(is_seen(value), f32::exp(value - most), 0.0f32);
+            let weight = weight(weights[row * width + t], most);
             weights[row * width + t] = weight;
             total += weight;
         }
-        // Exactly 1 where a tile changes nothing, so that it does change nothing.
-        let shrink = select(before == most, 1.0f32, f32::exp(before - most));
+        let shrink = shrunk(before, most);
         numbers.most[row] = most;
         numbers.shrink[row] = shrink;
         numbers.total[row] = numbers.total[row] * shrink + total;
@@ -300,21 +298,57 @@ fn store<O: Float, W: Size>(
         let c = item % vectors;
         let query = asked.get(geometry, row);
         if query.exists {
-            let total = numbers.total[row];
-            let some = total > 0.0f32;
-            let factor = select(some, 1.0f32 / select(some, total, 1.0f32), 0.0f32);
+            let found = normalised(geometry, part, &query, numbers.most[row], numbers.total[row]);
             let at = split * geometry.out_split + query_at(&geometry.out, part, &query) + c;
-            out[at] = narrowed::<O, W>(sums[item] * Vector::new(factor), config);
+            out[at] = narrowed::<O, W>(sums[item] * Vector::new(found.factor), config);
             if c == 0 {
-                let heads = part.batch * geometry.q_heads + query.head;
-                let rows = geometry.batch * geometry.q_heads * geometry.q_len;
-                let value = numbers.most[row] + f32::ln(select(some, total, 1.0f32));
-                lse[split * rows + heads * geometry.q_len + query.i] =
-                    select(some, value, geometry.nothing);
+                lse[split * found.rows + found.row] = found.lse;
             }
         }
         item += CUBE_DIM as usize;
     }
+}
+
+/// What a row's sums become a result by, its log-sum-exp and where that lies among those of all rows.
+#[derive(CubeType)]
+pub(super) struct Normalised {
+    pub(super) factor: f32,
+    pub(super) lse: f32,
+    pub(super) row: usize,
+    pub(super) rows: usize,
+}
+
+/// From the largest score of a row and the sum of its weights; zero and minus infinity where no key was seen.
+#[cube]
+pub(super) fn normalised(
+    geometry: &Geometry,
+    part: &Part,
+    query: &Query,
+    most: f32,
+    total: f32,
+) -> Normalised {
+    let some = total > 0.0f32;
+    let divisor = select(some, total, 1.0f32);
+    let head = part.batch * geometry.q_heads + query.head;
+    Normalised {
+        factor: select(some, 1.0f32 / divisor, 0.0f32),
+        lse: select(some, most + f32::ln(divisor), geometry.nothing),
+        row: head * geometry.q_len + query.i,
+        rows: geometry.batch * geometry.q_heads * geometry.q_len,
+    }
+}
+
+/// The weight of a score beside the largest; 0 where the key is not seen.
+#[cube]
+pub(super) fn weight(score: f32, most: f32) -> f32 {
+    select(is_seen(score), f32::exp(score - most), 0.0f32)
+}
+
+/// What sums are multiplied by whose largest score was `before`: exactly 1 where nothing changes, so that nothing
+/// does.
+#[cube]
+pub(super) fn shrunk(before: f32, most: f32) -> f32 {
+    select(before == most, 1.0f32, f32::exp(before - most))
 }
 
 #[cube]
@@ -354,7 +388,7 @@ pub(super) fn merge<O: Float, W: Size>(
         let mut sum = zero::<W>();
         for split in 0..geometry.splits {
             let value = partial_lse[split * rows + row];
-            let weight = select(is_seen(value), f32::exp(value - most), 0.0f32);
+            let weight = weight(value, most);
             total += weight;
             sum += partial[(split * rows + row) * vectors + c] * Vector::new(weight);
         }
@@ -395,7 +429,7 @@ pub(super) fn naive<N: Float, W: Size>(
         let query = query(geometry, slopes, &part, row % rows);
         let at = query_at(&geometry.q, &part, &query);
         let mut most = f32::new(UNSEEN);
-        let mut total = f32::new(0.0);
+        let mut weights = f32::new(0.0);
         let mut sum = zero::<W>();
         for key in 0..part.kv_len {
             let slot = slot(geometry, index, &part, key);
@@ -405,29 +439,22 @@ pub(super) fn naive<N: Float, W: Size>(
                 products += widened::<N, W, W>(q, at + other, config)
                     * widened::<N, W, W>(&cache.k, k_at + other, config);
             }
-            let mut product = f32::new(0.0);
-            #[unroll]
-            for lane in 0..comptime!(config.lanes) {
-                product += products.extract(lane);
-            }
-            let value = score(geometry, &query, key, product * geometry.scale).value;
+            let product = total::<W>(products, config) * geometry.scale;
+            let value = score(geometry, &query, key, product, config).value;
             let larger = max(most, value);
-            let weight = select(is_seen(value), f32::exp(value - larger), 0.0f32);
-            let shrink = select(most == larger, 1.0f32, f32::exp(most - larger));
+            let weight = weight(value, larger);
+            let shrink = shrunk(most, larger);
             let v_at = key_at(&geometry.v, &part, &slot) + c;
             let v = widened::<N, W, W>(&cache.v, v_at, config);
             sum = sum * Vector::new(shrink) + v * Vector::new(weight);
-            total = total * shrink + weight;
+            weights = weights * shrink + weight;
             most = larger;
         }
-        let some = total > 0.0f32;
-        let divisor = select(some, total, 1.0f32);
+        let found = normalised(geometry, &part, &query, most, weights);
         let at = query_at(&geometry.out, &part, &query) + c;
-        out[at] = narrowed::<N, W>(sum * Vector::new(1.0f32 / divisor), config);
+        out[at] = narrowed::<N, W>(sum * Vector::new(found.factor), config);
         if c == 0 {
-            let heads = part.batch * geometry.q_heads + query.head;
-            let value = select(some, most + f32::ln(divisor), geometry.nothing);
-            lse[heads * geometry.q_len + query.i] = value;
+            lse[found.row] = found.lse;
         }
     }
 }

@@ -11,7 +11,9 @@ use wavecube_core::{Dtype, Error, Result};
 use super::{
     geometry::{GeometryLaunch, Place},
     kernel::{StoredLaunch, forward, merge, naive},
-    plan::{AttentionPlan, GROUP, Steps, Storage, Strategy},
+    plan::{AttentionPlan, Steps},
+    problem::{GROUP, Storage, Strategy},
+    streaming::streaming,
 };
 use crate::{
     elem_type,
@@ -204,24 +206,51 @@ impl<'a> Enqueue<'a> {
         let plan = self.plan;
         let (stored_type, stored_lanes) = self.stored_type();
         let rows = plan.q_len * (plan.q_heads / plan.kv_heads);
-        // SAFETY: `Enqueue::new` and `attention_launch` have compared all buffers with the ends of the
-        // plan's layouts, and whoever made the index keeps its lengths and pages within them; the kernel
-        // keeps queries below `q_len` and keys below the lengths.
+        let tiles = rows.div_ceil(plan.tile.rows);
+        let units = CubeDim::new_1d(plan.units as u32);
+        let geometry = self.geometry(steps, plan.rows() * plan.tile.vectors());
+        let q = self.vectors(&self.bindings.q, plan.dtype);
+        let (out, lse) = (self.vectors(out, dtype), self.numbers(Some(lse)));
+        if plan.strategy == Strategy::Streaming {
+            // SAFETY: `Enqueue::new` and `attention_launch` have compared all buffers with the ends of the
+            // plan's layouts, and whoever made the index keeps its lengths and pages within them; the kernel
+            // keeps queries below `q_len` and keys below the lengths.
+            unsafe {
+                streaming::launch_unchecked(
+                    self.client,
+                    count(plan.cubes),
+                    units,
+                    plan.tile.lanes,
+                    q,
+                    self.stored(),
+                    self.index(),
+                    self.slopes(),
+                    out,
+                    lse,
+                    geometry,
+                    tiles,
+                    plan.tile,
+                    [elem_type(plan.dtype), elem_type(dtype)],
+                );
+            }
+            return;
+        }
+        // SAFETY: as above, by `Enqueue::new` and `attention_launch`.
         unsafe {
             forward::launch_unchecked(
                 self.client,
                 count(plan.cubes),
-                CubeDim::new_1d(plan.units as u32),
+                units,
                 plan.tile.lanes,
                 stored_lanes,
-                self.vectors(&self.bindings.q, plan.dtype),
+                q,
                 self.stored(),
                 self.index(),
                 self.slopes(),
-                self.vectors(out, dtype),
-                self.numbers(Some(lse)),
-                self.geometry(steps, plan.rows() * plan.tile.vectors()),
-                rows.div_ceil(plan.tile.rows),
+                out,
+                lse,
+                geometry,
+                tiles,
                 plan.tile,
                 [elem_type(plan.dtype), stored_type, elem_type(dtype)],
             );
@@ -248,7 +277,7 @@ pub fn attention_launch(
     if plan.rows() == 0 {
         return Ok(());
     }
-    if plan.strategy == Strategy::Auto {
+    if plan.strategy != Strategy::Naive {
         enqueue.forward(out, lse);
         return Ok(());
     }

@@ -41,6 +41,12 @@
 //! and device alone, so a sequence gives the same bits in any batch. Of a quantised cache a unit reads four words of
 //! codes at once, and their scale.
 //!
+//! Where units are emulated, several queries to keys that are stored as numbers stream instead
+//! ([`Strategy::Streaming`]), in heads of up to 128 numbers: a unit keeps up to eight rows and their sums in registers,
+//! and all units of a cube walk over the same keys as they come from memory. What is read of a key serves all rows of a
+//! unit, and nothing waits for others; the scores of eight keys are kept before their values are added. The gradients
+//! stream too.
+//!
 //! A single query a sequence has its keys in splits of 512, joined in their order by a second launch; where units are
 //! emulated, long prefills are split too, since their loops have a limit. [`Strategy::Naive`] is the definition, a
 //! unit for four numbers of a result. The gradient has a launch for the `D_i`, one over tiles of queries and one over
@@ -66,10 +72,13 @@ mod append_launch;
 mod geometry;
 mod gradient;
 mod gradient_launch;
+mod gradient_streaming;
 mod kernel;
 mod launch;
 mod plan;
+mod problem;
 mod rotate;
+mod streaming;
 mod tile;
 mod tiles;
 
@@ -79,7 +88,6 @@ pub use append_launch::{
 };
 pub use gradient_launch::{AttentionGradientBindings, attention_vjp_launch};
 pub use launch::{AttentionBindings, attention_launch};
-pub use plan::{
-    AttentionPlan, AttentionProblem, GROUP, GradientLaunch, Mask, Steps, Storage, Strategy,
-};
+pub use plan::{AttentionPlan, GradientLaunch, Steps};
+pub use problem::{AttentionProblem, GROUP, Mask, Storage, Strategy};
 pub use tiles::TileConfig;

@@ -1,8 +1,11 @@
-//! Every decision and every validation of attention. Pure host code, tested with no device.
+//! Every decision of attention. Pure host code, tested with no device.
 
 use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 
-use super::tiles::TileConfig;
+use super::{
+    problem::{AttentionProblem, GROUP, Mask, Storage, Strategy},
+    tiles::TileConfig,
+};
 use crate::grid::grid;
 
 /// Keys of a split of decoding. It depends on nothing, so that a sequence gives the same bits whoever
@@ -16,89 +19,15 @@ const EMULATED_UNITS: usize = 64;
 const KEY_UNITS: usize = 64;
 /// Units of a cube of kernels without shared memory.
 const FLAT_UNITS: usize = 64;
+/// Numbers of queries that a streaming unit keeps; their sums are as many.
+const STREAMED: usize = 64;
+/// The same where units are emulated, whose registers a core's first cache holds, eight units at a time. Twice as many
+/// take twice as long to compile.
+const EMULATED_STREAMED: usize = 256;
+/// Numbers of a head that streams at most: its code is laid out in full.
+const STREAMED_DIM: usize = 128;
 /// The turns of all loops of a unit: lavapipe (Mesa 22.3) ends them after 65535 without a word.
 const TURNS: usize = 60_000;
-/// Beyond this many positions the masks' arithmetic would overflow.
-const POSITIONS: usize = 1 << 30;
-
-/// Which algorithm to use; [`Strategy::Auto`] is right unless they are to be compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Strategy {
-    /// Tiles in shared memory; the keys of a single query in splits.
-    #[default]
-    Auto,
-    /// One unit for a few numbers of a query's result: baseline and cross-check.
-    Naive,
-}
-
-/// How a cache stores keys and values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Storage {
-    /// As numbers of the queries' type.
-    #[default]
-    Float,
-    /// Eight bits a number.
-    Int8,
-    /// Four bits a number.
-    Int4,
-}
-
-/// Numbers that share a scale in a quantised cache.
-pub const GROUP: usize = 32;
-
-impl Storage {
-    /// Bits of a number; of [`Storage::Float`] those of `dtype`.
-    pub fn bits(self, dtype: Dtype) -> usize {
-        match self {
-            Self::Float => 8 * dtype.size(),
-            Self::Int8 => 8,
-            Self::Int4 => 4,
-        }
-    }
-}
-
-/// Which keys a query sees, and what is done to its scores.
-///
-/// The last query stands at the last key: query `i` of `n_q` at position `p = n_k − n_q + i`, and it sees
-/// the keys from `p − left` to `p + right`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Mask {
-    /// Multiplies the products of queries and keys.
-    pub scale: f32,
-    /// How far back a query sees; `None` is everything.
-    pub left: Option<usize>,
-    /// How far ahead a query sees: 0 is causal, `None` everything.
-    pub right: Option<usize>,
-    /// `c` of `c · tanh(score/c)`.
-    pub soft_cap: Option<f32>,
-}
-
-/// Attention over batches of heads. `q` and `out`: `[batch, q_heads, n_q, dim]`; `k` and `v`:
-/// `[batch, kv_heads, n_k, dim]`, or the pages of a cache, `[pages, kv_heads, page_size, dim]`. Any
-/// strides, but the numbers of a head adjacent.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AttentionProblem {
-    /// The operation, for errors.
-    pub op: &'static str,
-    /// Queries.
-    pub q: Layout,
-    /// Keys.
-    pub k: Layout,
-    /// Values.
-    pub v: Layout,
-    /// The result.
-    pub out: Layout,
-    /// Type of queries, result, and of keys and values where they are stored as they are.
-    pub dtype: Dtype,
-    /// How keys and values are stored.
-    pub storage: Storage,
-    /// For the pages of a cache: how many pages a sequence has at most.
-    pub paged: Option<usize>,
-    /// The mask.
-    pub mask: Mask,
-    /// The algorithm.
-    pub strategy: Strategy,
-}
 
 /// Where a tensor of four axes begins, and its steps along the first three, in units of `lanes` numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,7 +54,7 @@ impl Steps {
 pub struct AttentionPlan {
     /// The operation, for errors.
     pub op: &'static str,
-    /// The algorithm.
+    /// The algorithm, that of [`Strategy::Auto`] decided on.
     pub strategy: Strategy,
     /// What is compiled into the kernel.
     pub tile: TileConfig,
@@ -173,115 +102,6 @@ fn product(lengths: &[usize]) -> u64 {
     lengths.iter().fold(1, |total, &len| total.saturating_mul(len as u64))
 }
 
-impl AttentionProblem {
-    fn shape(&self, argument: &'static str, found: &Layout, expected: [usize; 4]) -> Result<()> {
-        if found.shape() == expected {
-            return Ok(());
-        }
-        let (op, expected, found) = (self.op, expected.to_vec(), found.shape().to_vec());
-        Err(Error::Shape { op, argument, expected, found })
-    }
-
-    /// Batch, heads of queries and of keys, queries and keys of a sequence, numbers of a head.
-    fn sizes(&self) -> Result<[usize; 6]> {
-        let op = self.op;
-        let axes = |argument, layout: &Layout| {
-            <[usize; 4]>::try_from(layout.shape()).map_err(|_| Error::Shape {
-                op,
-                argument,
-                expected: vec![1, 1, 1, 1],
-                found: layout.shape().to_vec(),
-            })
-        };
-        let [batch, q_heads, q_len, dim] = axes("q", &self.q)?;
-        let [outer, kv_heads, tokens, _] = axes("k", &self.k)?;
-        self.shape("k", &self.k, [outer, kv_heads, tokens, dim])?;
-        self.shape("v", &self.v, [outer, kv_heads, tokens, dim])?;
-        self.shape("out", &self.out, [batch, q_heads, q_len, dim])?;
-        if self.paged.is_none() {
-            self.shape("k", &self.k, [batch, kv_heads, tokens, dim])?;
-        }
-        if dim == 0 || dim > 256 {
-            let expected = "between 1 and 256 along the last axis";
-            return Err(Error::Length { op, argument: "q", expected, found: dim });
-        }
-        if kv_heads == 0 || !q_heads.is_multiple_of(kv_heads) {
-            let expected = "a divisor of the queries' heads";
-            return Err(Error::Length { op, argument: "k", expected, found: kv_heads });
-        }
-        let kv_len = self.paged.map_or(tokens, |pages| pages.saturating_mul(tokens));
-        for (argument, found) in [("q", q_len), ("k", kv_len)] {
-            if found >= POSITIONS {
-                let expected = "fewer than 2^30 positions";
-                return Err(Error::Length { op, argument, expected, found });
-            }
-        }
-        Ok([batch, q_heads, kv_heads, q_len, kv_len, dim])
-    }
-
-    fn check_values(&self) -> Result<()> {
-        let op = self.op;
-        let Mask { scale, soft_cap, .. } = self.mask;
-        if !scale.is_finite() {
-            let (expected, found) = ("finite", f64::from(scale));
-            return Err(Error::Value { op, argument: "scale", expected, found });
-        }
-        if let Some(cap) = soft_cap.filter(|cap| !(cap.is_finite() && *cap > 0.0)) {
-            let (expected, found) = ("finite and above 0", f64::from(cap));
-            return Err(Error::Value { op, argument: "soft_cap", expected, found });
-        }
-        Ok(())
-    }
-
-    fn check_layouts(&self, limits: &Limits) -> Result<()> {
-        let op = self.op;
-        limits.check_dtype(op, "q", self.dtype)?;
-        if self.dtype == Dtype::F64 {
-            let expected = "f32 or f16";
-            return Err(Error::Dtype { op, argument: "q", expected, found: self.dtype });
-        }
-        for (argument, layout) in
-            [("q", &self.q), ("k", &self.k), ("v", &self.v), ("out", &self.out)]
-        {
-            if layout.shape()[3] > 1 && layout.strides()[3] != 1 {
-                let expected = "be 1 along the last axis";
-                let found = layout.strides().to_vec();
-                return Err(Error::Strides { op, argument, expected, found });
-            }
-            let bytes = layout.end().and_then(|end| end.checked_mul(self.dtype.size()));
-            limits.check_buffer(op, bytes.map_or(u64::MAX, |bytes| bytes as u64))?;
-        }
-        if !self.out.is_injective() {
-            let expected = "give every element a place of its own";
-            let found = self.out.strides().to_vec();
-            return Err(Error::Strides { op, argument: "out", expected, found });
-        }
-        let quantised = self.storage != Storage::Float;
-        if quantised && !self.q.shape()[3].is_multiple_of(GROUP) {
-            let expected = "a multiple of 32 along the last axis, for a quantised cache";
-            let found = self.q.shape()[3];
-            return Err(Error::Length { op, argument: "q", expected, found });
-        }
-        if quantised && (self.strategy == Strategy::Naive || self.paged.is_none()) {
-            let reason = "the naive kernel and tensors beside a cache hold numbers as they are";
-            return Err(Error::Unsupported { op, argument: "storage", reason });
-        }
-        Ok(())
-    }
-
-    /// 4 where all tensors can be read four numbers at a time, otherwise 1.
-    fn lanes(&self) -> usize {
-        let aligned = |layout: &&Layout| {
-            layout.offset().is_multiple_of(4)
-                && layout.shape()[3].is_multiple_of(4)
-                && (0..3).all(|axis| {
-                    layout.shape()[axis] <= 1 || layout.strides()[axis].is_multiple_of(4)
-                })
-        };
-        if [&self.q, &self.k, &self.v, &self.out].iter().all(aligned) { 4 } else { 1 }
-    }
-}
-
 impl AttentionPlan {
     /// Validates `problem` and decides how a device with `limits` carries it out.
     ///
@@ -315,30 +135,50 @@ impl AttentionPlan {
     /// # Ok::<(), wavecube_core::Error>(())
     /// ```
     pub fn new(problem: &AttentionProblem, limits: &Limits) -> Result<Self> {
-        let AttentionProblem { op, dtype, storage, mask, strategy, .. } = *problem;
+        let AttentionProblem { op, dtype, storage, mask, .. } = *problem;
         let [batch, q_heads, kv_heads, q_len, kv_len, dim] = problem.sizes()?;
         problem.check_values()?;
         problem.check_layouts(limits)?;
         let lanes = problem.lanes();
         let group = q_heads / kv_heads;
         let rows = q_len.saturating_mul(group);
-        let tile = TileConfig::forward(op, dim, lanes, rows, storage, limits)?;
-        let gradient_tile = TileConfig::gradient(dim, lanes, limits);
+        let bounded = limits.emulated && !limits.serial;
+        let several = bounded && q_len > 1 && storage == Storage::Float;
+        let strategy = match problem.strategy {
+            Strategy::Auto if several && dim <= STREAMED_DIM => Strategy::Streaming,
+            Strategy::Auto => Strategy::Tiled,
+            Strategy::Streaming if dim > STREAMED_DIM => Strategy::Tiled,
+            other => other,
+        };
+        let one = TileConfig::one(dim, lanes, storage);
+        let one = TileConfig { capped: mask.soft_cap.is_some(), ..one };
         let most = match (limits.serial, limits.emulated) {
             (true, _) => 1,
             (_, true) => EMULATED_UNITS,
             _ => UNITS,
         };
         let naive = strategy == Strategy::Naive;
-        let units = if naive {
-            FLAT_UNITS.min(if limits.serial { 1 } else { limits.units_per_cube })
-        } else {
-            tile.units(most.min(limits.units_per_cube))
+        let (tile, gradient_tile, units, turns) = match strategy {
+            Strategy::Streaming => {
+                let numbers = if limits.emulated { EMULATED_STREAMED } else { STREAMED };
+                let tile = one.streaming(numbers, limits);
+                // Of rows and their values each, with sums of both.
+                let gradient = one.streaming(numbers / 2, limits);
+                (tile, gradient, tile.rows / tile.together, tile.streaming_turns())
+            }
+            Strategy::Naive => {
+                let units = if limits.serial { 1 } else { limits.units_per_cube };
+                (one, one.gradient(limits), FLAT_UNITS.min(units), 1)
+            }
+            Strategy::Auto | Strategy::Tiled => {
+                let tile = one.forward(op, rows, limits)?;
+                let units = tile.units(most.min(limits.units_per_cube));
+                (tile, one.gradient(limits), units, tile.turns(units))
+            }
         };
         // One query a sequence: its keys are what there is to share out.
         let wanted = if q_len == 1 { SPLIT } else { usize::MAX };
-        let bounded = limits.emulated && !limits.serial;
-        let reach = if bounded { TURNS / tile.turns(units) * tile.keys } else { usize::MAX };
+        let reach = if bounded { TURNS / turns * tile.keys } else { usize::MAX };
         let split = if naive { kv_len.max(1) } else { wanted.min(reach).min(kv_len.max(1)) };
         let splits = kv_len.div_ceil(split).max(1);
         if naive && bounded && kv_len.saturating_mul(tile.vectors() + 1) > TURNS {
@@ -398,6 +238,20 @@ impl AttentionPlan {
         self.batch * self.q_heads * self.q_len
     }
 
+    /// Whether rows are kept in registers, and keys not shared.
+    pub(super) fn streams(&self) -> bool {
+        self.strategy == Strategy::Streaming
+    }
+
+    /// Bytes of shared memory of a cube of the forward kernel.
+    pub fn shared_bytes(&self) -> usize {
+        match self.strategy {
+            Strategy::Naive => 0,
+            Strategy::Streaming => self.tile.streaming_bytes(),
+            Strategy::Auto | Strategy::Tiled => self.tile.forward_bytes(),
+        }
+    }
+
     /// Accepts the plan for the gradient's launches over tiles of queries, and over tiles of keys.
     ///
     /// # Errors
@@ -419,9 +273,14 @@ impl AttentionPlan {
         let rows = self.q_len.saturating_mul(self.q_heads / self.kv_heads);
         let heads = self.batch.saturating_mul(self.kv_heads);
         let launch = |own: usize, others: usize, units: usize| -> Result<GradientLaunch> {
-            let units = tile.units(units.min(most));
+            let (units, turns) = if self.streams() {
+                (tile.rows / tile.together, tile.keys)
+            } else {
+                let units = tile.units(units.min(most));
+                (units, 2 * tile.turns(units))
+            };
             let reach = if limits.emulated && !limits.serial {
-                (TURNS / (2 * tile.turns(units))).max(1) * tile.keys
+                (TURNS / turns).max(1) * tile.keys
             } else {
                 usize::MAX
             };

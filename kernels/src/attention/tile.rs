@@ -8,7 +8,7 @@
 
 use cubecl::prelude::*;
 
-use super::{plan::Storage, tiles::TileConfig};
+use super::{problem::Storage, tiles::TileConfig};
 
 /// Rows of vectors in shared memory.
 pub(super) type Rows<W> = Shared<[Vector<f32, W>]>;
@@ -16,6 +16,17 @@ pub(super) type Rows<W> = Shared<[Vector<f32, W>]>;
 #[cube]
 pub(super) fn zero<W: Size>() -> Vector<f32, W> {
     Vector::new(f32::new(0.0))
+}
+
+/// The sum of a vector's numbers.
+#[cube]
+pub(super) fn total<W: Size>(value: Vector<f32, W>, #[comptime] config: TileConfig) -> f32 {
+    let mut total = value.extract(0usize);
+    #[unroll]
+    for lane in 1..comptime!(config.lanes) {
+        total += value.extract(lane);
+    }
+    total
 }
 
 #[cube]
@@ -116,13 +127,7 @@ pub(super) fn products<W: Size>(
     let mut found = Array::<f32>::new(comptime!(together * across));
     #[unroll]
     for m in 0..comptime!(together * across) {
-        let sum = sums[m];
-        let mut total = sum.extract(0usize);
-        #[unroll]
-        for lane in 1..comptime!(config.lanes) {
-            total += sum.extract(lane);
-        }
-        found[m] = total;
+        found[m] = total::<W>(sums[m], config);
     }
     found
 }

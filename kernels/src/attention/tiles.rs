@@ -2,7 +2,7 @@
 
 use wavecube_core::{Error, Limits, Result};
 
-use super::plan::Storage;
+use super::problem::Storage;
 
 /// Rows and keys of a tile at most.
 const MOST: usize = 32;
@@ -12,6 +12,13 @@ const BLOCK: [usize; 2] = [4, 2];
 /// for each of them.
 const EMULATED_BLOCK: [usize; 2] = [8, 4];
 
+/// Units of a cube that streams: as many as a processor's vectors have numbers.
+const STREAMING_UNITS: usize = 8;
+/// Rows of a streaming unit at most: what is read of a key serves them all.
+const STREAMED_ROWS: usize = 8;
+/// Keys that a streaming unit scores before their values are added.
+const STREAMED_KEYS: usize = 8;
+
 /// What is compiled into the kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TileConfig {
@@ -19,16 +26,18 @@ pub struct TileConfig {
     pub dim: usize,
     /// Numbers that are read at once, 4 or 1.
     pub lanes: usize,
-    /// Rows of a cube, a power of two: queries times the heads that share keys.
+    /// Rows of a cube: queries times the heads that share keys. A power of two where they are shared.
     pub rows: usize,
     /// Keys of a tile, a power of two.
     pub keys: usize,
-    /// Rows whose products one unit makes at once.
+    /// Rows whose products one unit makes at once; its own rows where it streams.
     pub together: usize,
     /// Keys whose products with the rows of a block one unit makes at once.
     pub across: usize,
     /// How keys and values are stored.
     pub storage: Storage,
+    /// Whether scores are capped.
+    pub capped: bool,
 }
 
 /// The largest power of two up to `most` that `fits`, or 0.
@@ -48,20 +57,21 @@ fn block([rows, keys]: [usize; 2], limits: &Limits) -> [usize; 2] {
 }
 
 impl TileConfig {
+    /// A tile of one row and one key.
+    pub(super) fn one(dim: usize, lanes: usize, storage: Storage) -> Self {
+        Self { dim, lanes, rows: 1, keys: 1, together: 1, across: 1, storage, capped: false }
+    }
+
+    /// The same for `rows` rows and `keys` keys.
+    fn of(self, rows: usize, keys: usize, limits: &Limits) -> Self {
+        let [together, across] = block([rows, keys], limits);
+        Self { rows, keys, together, across, ..self }
+    }
+
     /// Tiles of the forward kernel for `rows` rows. The keys of a tile depend on the head and the device
     /// alone: they decide how results are rounded.
-    pub(super) fn forward(
-        op: &'static str,
-        dim: usize,
-        lanes: usize,
-        rows: usize,
-        storage: Storage,
-        limits: &Limits,
-    ) -> Result<Self> {
-        let of = |rows: usize, keys: usize| {
-            let [together, across] = block([rows, keys], limits);
-            Self { dim, lanes, rows, keys, together, across, storage }
-        };
+    pub(super) fn forward(self, op: &'static str, rows: usize, limits: &Limits) -> Result<Self> {
+        let of = |rows: usize, keys: usize| self.of(rows, keys, limits);
         let keys = largest(MOST, |keys| of(4, keys).forward_bytes() <= limits.shared_bytes);
         let keys = if keys == 0 { 1 } else { keys };
         let rows = rows.clamp(1, MOST).next_power_of_two();
@@ -74,13 +84,16 @@ impl TileConfig {
         Ok(of(rows, keys))
     }
 
+    /// Rows of units that keep queries and sums to themselves; `numbers` of each.
+    pub(super) fn streaming(self, numbers: usize, limits: &Limits) -> Self {
+        let together = largest(STREAMED_ROWS, |rows| rows * self.dim <= numbers).max(1);
+        let units = STREAMING_UNITS.min(limits.units_per_cube);
+        Self { rows: units * together, keys: STREAMED_KEYS, together, ..self }
+    }
+
     /// Tiles of the gradient's kernels; of no rows if none fits.
-    pub(super) fn gradient(dim: usize, lanes: usize, limits: &Limits) -> Self {
-        let storage = Storage::Float;
-        let of = |size: usize| {
-            let [together, across] = block([size; 2], limits);
-            Self { dim, lanes, rows: size, keys: size, together, across, storage }
-        };
+    pub(super) fn gradient(self, limits: &Limits) -> Self {
+        let of = |size: usize| self.of(size, size, limits);
         of(largest(MOST, |size| of(size).gradient_bytes() <= limits.shared_bytes))
     }
 
@@ -117,6 +130,11 @@ impl TileConfig {
         1 + loads + scores + weights + each(groups * self.vectors()) * (1 + self.keys)
     }
 
+    /// The same where it streams.
+    pub(super) fn streaming_turns(&self) -> usize {
+        1 + 2 * self.keys
+    }
+
     fn tile_numbers(&self) -> usize {
         self.keys * self.pitch() * self.lanes
     }
@@ -127,6 +145,11 @@ impl TileConfig {
             + 2 * self.tile_numbers()
             + self.rows * (self.keys + 10)
             + 2 * self.keys)
+    }
+
+    /// Shared bytes of the streaming kernel: scores.
+    pub fn streaming_bytes(&self) -> usize {
+        4 * self.rows * self.keys
     }
 
     /// Shared bytes of the gradient's larger kernel: keys, values and their gradients, queries and the

@@ -20,14 +20,19 @@ const PAGE: usize = 64;
 pub(super) fn cases() -> Vec<Case> {
     let (int8, int4) = (CacheStorage::Int8, CacheStorage::Int4);
     vec![
-        prefill(Dtype::F32, 512),
-        prefill(Dtype::F16, 512),
+        prefill("attention/prefill", Dtype::F32, Attention::causal()),
+        prefill("attention/prefill", Dtype::F16, Attention::causal()),
+        // What one kind of device takes by itself, the other is asked for.
+        prefill("attention/prefill_tiled", Dtype::F32, Attention::causal().tiled()),
+        prefill("attention/prefill_streamed", Dtype::F32, Attention::causal().streamed()),
         decode(Dtype::F32, CacheStorage::Float, 1 << 14),
         decode(Dtype::F16, CacheStorage::Float, 1 << 14),
         decode(Dtype::F16, int8, 1 << 14),
         decode(Dtype::F16, int4, 1 << 14),
         append(512),
-        backward(512),
+        backward("attention/backward", Attention::causal()),
+        backward("attention/backward_tiled", Attention::causal().tiled()),
+        backward("attention/backward_streamed", Attention::causal().streamed()),
     ]
 }
 
@@ -63,9 +68,10 @@ fn complex(values: &[f64]) -> Vec<Complex64> {
     values.iter().map(|&v| Complex64::new(v, 0.0)).collect()
 }
 
-fn prefill(dtype: Dtype, n: usize) -> Case {
+fn prefill(op: &'static str, dtype: Dtype, options: Attention) -> Case {
+    let n = 512;
     Case {
-        op: "attention/prefill",
+        op,
         dtype,
         rows: HEADS[0],
         n,
@@ -76,9 +82,10 @@ fn prefill(dtype: Dtype, n: usize) -> Case {
             let (q, q_exact) = operand(device, rng, dtype, HEADS[0], n)?;
             let (k, k_exact) = operand(device, rng, dtype, HEADS[1], n)?;
             let (v, v_exact) = operand(device, rng, dtype, HEADS[1], n)?;
+            let options = options.clone();
             let call = move || {
                 let mut out = Tensor::empty(q.device(), dtype, false, q.shape())?;
-                wavecube::attention_into(&q, &k, &v, &Attention::causal(), &mut out)?;
+                wavecube::attention_into(&q, &k, &v, &options, &mut out)?;
                 Ok(out)
             };
             let rows = (0..HEADS[0]).collect();
@@ -89,10 +96,10 @@ fn prefill(dtype: Dtype, n: usize) -> Case {
     }
 }
 
-fn backward(n: usize) -> Case {
-    let dtype = Dtype::F32;
+fn backward(op: &'static str, options: Attention) -> Case {
+    let (dtype, n) = (Dtype::F32, 512);
     Case {
-        op: "attention/backward",
+        op,
         dtype,
         rows: HEADS[0],
         n,
@@ -105,7 +112,7 @@ fn backward(n: usize) -> Case {
             let (k, k_exact) = operand(device, rng, dtype, HEADS[1], n)?;
             let (v, v_exact) = operand(device, rng, dtype, HEADS[1], n)?;
             let (g, g_exact) = operand(device, rng, dtype, HEADS[0], n)?;
-            let options = Attention::causal();
+            let options = options.clone();
             let attended = wavecube::attention(&q, &k, &v, &options)?;
             let call =
                 move || Ok(wavecube::attention_vjp([&q, &k, &v], &options, &attended, &g)?.k);

@@ -335,7 +335,8 @@ fn history(beside: &mut Beside, rng: &mut Rng, action: &Action) {
 }
 
 /// The error of the result of quantised caches, for keys whose channels have means of their own: what
-/// was found for such keys and values before the kernels were written, and a fifth.
+/// was found for such keys and values before the kernels were written, and a fifth. Twenty-four fresh draws of each
+/// lay between 4.8e-5 and 5.6e-5 (the gate is 6.6e-5), and 1.23e-2 and 1.39e-2 (1.44e-2).
 #[test]
 fn quantised_caches() {
     for device in devices() {

@@ -6,7 +6,7 @@ use wavecube_testing::{Rng, assert_close, devices, has, read, reference::attenti
 use super::{Operands, complex};
 
 fn problems() -> Vec<Attention> {
-    let causal = Attention::causal(2, [4, 2], [37, 50], 64);
+    let causal = Attention::causal(2, [4, 2], [37, 50], 32);
     vec![
         causal.clone(),
         Attention { right: None, left: None, ..causal.clone() },
@@ -17,7 +17,7 @@ fn problems() -> Vec<Attention> {
             ..causal.clone()
         },
         Attention { lengths: Some(vec![[20, 33], [37, 10]]), ..causal },
-        Attention::causal(1, [2, 1], [5, 3], 33),
+        Attention::causal(1, [2, 1], [5, 3], 17),
         Attention::causal(1, [1, 1], [1, 1], 256),
     ]
 }
@@ -31,7 +31,7 @@ fn gradients_of_every_operand() {
             check(&operands);
         }
         if has(device, Dtype::F16) {
-            let problem = Attention::causal(1, [2, 2], [20, 20], 64);
+            let problem = Attention::causal(1, [2, 2], [20, 20], 32);
             check(&Operands::new(device, &mut rng, problem, Dtype::F16, 1.0));
         }
     }
@@ -43,7 +43,7 @@ fn gradients_of_long_sequences() {
     for device in devices() {
         let mut rng = Rng::fresh();
         for len in [[5, 4000], [4000, 5]] {
-            let both = Attention { right: None, ..Attention::causal(1, [2, 1], len, 33) };
+            let both = Attention { right: None, ..Attention::causal(1, [2, 1], len, 17) };
             check(&Operands::new(device, &mut rng, both, Dtype::F32, 1.0));
         }
     }
@@ -52,20 +52,22 @@ fn gradients_of_long_sequences() {
 fn check(operands: &Operands) {
     let [q, k, v, g] = &operands.exact;
     let expected = operands.problem.gradients([q, k, v, g]);
-    let found = operands.gradients();
     // A difference of two terms each as large as it, then a sum: four times the result's error. What is
     // zero, as where there is one key, is off by what cancels.
     let gate = 4.0 * operands.gate(1.0);
-    for ((name, found), expected) in
-        ["∂q", "∂k", "∂v"].iter().zip([found.q, found.k, found.v]).zip(&expected)
-    {
-        let found = read(&found);
-        let what = format!("{name} {}", operands.what);
-        if expected.iter().all(|v| v.abs() < 1e-12) {
-            let worst = found.iter().map(|v| v.norm()).fold(0.0, f64::max);
-            assert!(worst <= 64.0 * gate && !worst.is_nan(), "{what}: {worst:e} for zero");
-        } else {
-            assert_close(&what, &found, &complex(expected), gate);
+    for options in operands.strategies() {
+        let found = operands.gradients(&options);
+        for ((name, found), expected) in
+            ["∂q", "∂k", "∂v"].iter().zip([found.q, found.k, found.v]).zip(&expected)
+        {
+            let found = read(&found);
+            let what = format!("{name} {} {options:?}", operands.what);
+            if expected.iter().all(|v| v.abs() < 1e-12) {
+                let worst = found.iter().map(|v| v.norm()).fold(0.0, f64::max);
+                assert!(worst <= 64.0 * gate && !worst.is_nan(), "{what}: {worst:e} for zero");
+            } else {
+                assert_close(&what, &found, &complex(expected), gate);
+            }
         }
     }
 }
@@ -73,7 +75,7 @@ fn check(operands: &Operands) {
 #[test]
 fn the_references_gradient_is_the_slope_of_the_loss() {
     let mut rng = Rng::fresh();
-    for problem in problems().into_iter().filter(|problem| problem.dim == 64) {
+    for problem in problems().into_iter().filter(|problem| problem.dim == 32) {
         let problem = Attention { dim: 5, len: [6, 9], batch: 1, lengths: None, ..problem };
         let [of_q, of_k] = problem.numbers();
         let mut random = |len: usize| -> Vec<f64> { rng.real(len).iter().map(|v| v.re).collect() };
@@ -103,17 +105,23 @@ fn the_references_gradient_is_the_slope_of_the_loss() {
 fn the_values_gradient_is_the_adjoint() {
     for device in devices() {
         let mut rng = Rng::fresh();
-        let problem = Attention::causal(2, [4, 2], [37, 50], 64);
+        let problem = Attention::causal(2, [4, 2], [37, 50], 32);
         let operands = Operands::new(device, &mut rng, problem, Dtype::F32, 1.0);
         let dot = |a: &[f64], b: Vec<wavecube::Complex64>| -> f64 {
             a.iter().zip(b).map(|(a, b)| a * b.re).sum()
         };
         let [_, _, v, g] = &operands.exact;
-        let forward = dot(g, read(&operands.attended().out));
-        let backward = dot(v, read(&operands.gradients().v));
-        let size = (g.len() as f64).sqrt();
-        let error = (forward - backward).abs() / size;
-        assert!(error < operands.gate(1.0), "{forward} {backward} {}", operands.what);
+        for options in operands.strategies() {
+            let forward = dot(g, read(&operands.attended_by(&options).out));
+            let backward = dot(v, read(&operands.gradients(&options).v));
+            let size = (g.len() as f64).sqrt();
+            let error = (forward - backward).abs() / size;
+            assert!(
+                error < operands.gate(1.0),
+                "{forward} {backward} {} {options:?}",
+                operands.what
+            );
+        }
     }
 }
 
@@ -121,10 +129,12 @@ fn the_values_gradient_is_the_adjoint() {
 fn the_same_bits_twice() {
     for device in devices() {
         let mut rng = Rng::fresh();
-        let problem = Attention::causal(2, [4, 2], [37, 50], 64);
+        let problem = Attention::causal(2, [4, 2], [37, 50], 32);
         let operands = Operands::new(device, &mut rng, problem, Dtype::F32, 1.0);
-        let [first, second] = [operands.gradients(), operands.gradients()]
-            .map(|gradients| [gradients.q, gradients.k, gradients.v].map(|x| read(&x)));
-        assert_eq!(first, second, "{}", operands.what);
+        for options in operands.strategies() {
+            let [first, second] = [operands.gradients(&options), operands.gradients(&options)]
+                .map(|gradients| [gradients.q, gradients.k, gradients.v].map(|x| read(&x)));
+            assert_eq!(first, second, "{} {options:?}", operands.what);
+        }
     }
 }

@@ -110,11 +110,14 @@ fn plans_fit_their_device() {
                 };
                 match AttentionPlan::new(&problem, &limits) {
                     Ok(plan) => {
-                        assert!(plan.tile.forward_bytes() <= limits.shared_bytes, "{plan:?}");
+                        assert!(plan.shared_bytes() <= limits.shared_bytes, "{plan:?}");
                         assert!(plan.units <= limits.units_per_cube && plan.units >= 1);
                         assert!(plan.splits * plan.split >= plan.kv_len);
                         assert!(plan.split.is_multiple_of(plan.tile.keys) || plan.splits == 1);
-                        assert!(plan.gradient_tile.gradient_bytes() <= limits.shared_bytes);
+                        // Where rows stay in registers the gradients share nothing.
+                        let streams = plan.strategy == Strategy::Streaming;
+                        let bytes = plan.gradient_tile.gradient_bytes();
+                        assert!(streams || bytes <= limits.shared_bytes, "{plan:?}");
                     }
                     Err(error) => assert!(
                         matches!(error, Error::Limit { .. }) && limits == tiny,

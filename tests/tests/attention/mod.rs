@@ -48,15 +48,22 @@ impl Operands {
         }
     }
 
-    fn attended(&self) -> Attended {
+    fn attended_by(&self, options: &wavecube::Attention) -> Attended {
         let [q, k, v, _] = &self.tensors;
-        attention(q, k, v, &self.options).unwrap_or_else(|error| panic!("{}: {error}", self.what))
+        attention(q, k, v, options)
+            .unwrap_or_else(|error| panic!("{} {options:?}: {error}", self.what))
     }
 
-    fn gradients(&self) -> AttentionGradients {
+    /// The device's own choice, and both kernels that it chooses from.
+    fn strategies(&self) -> [wavecube::Attention; 3] {
+        let options = &self.options;
+        [options.clone(), options.clone().tiled(), options.clone().streamed()]
+    }
+
+    fn gradients(&self, options: &wavecube::Attention) -> AttentionGradients {
         let [q, k, v, g] = &self.tensors;
-        attention_vjp([q, k, v], &self.options, &self.attended(), g)
-            .unwrap_or_else(|error| panic!("{}: {error}", self.what))
+        attention_vjp([q, k, v], options, &self.attended_by(options), g)
+            .unwrap_or_else(|error| panic!("{} {options:?}: {error}", self.what))
     }
 
     /// The largest relative L2 error allowed. A product of `dim` terms is off by `ε √dim` of its size
@@ -68,15 +75,22 @@ impl Operands {
     }
 
     fn check(&self, size: f64) {
+        for options in self.strategies() {
+            self.check_by(&options, size);
+        }
+    }
+
+    fn check_by(&self, options: &wavecube::Attention, size: f64) {
         let [q, k, v, _] = &self.exact;
         let (out, lse) = self.problem.forward(q, k, v);
-        let attended = self.attended();
-        assert_close(&self.what, &read(&attended.out), &complex(&out), self.gate(size));
+        let attended = self.attended_by(options);
+        let what = format!("{} {options:?}", self.what);
+        assert_close(&what, &read(&attended.out), &complex(&out), self.gate(size));
         for (i, (found, expected)) in read(&attended.lse).iter().zip(&lse).enumerate() {
             let bound = f64::from(f32::EPSILON)
                 * (8.0 * size * (self.problem.dim as f64).sqrt() + expected.abs());
             let same = found.re == *expected || (found.re - expected).abs() <= bound;
-            assert!(same, "{}: lse {} for {expected} at {i}", self.what, found.re);
+            assert!(same, "{what}: lse {} for {expected} at {i}", found.re);
         }
     }
 }

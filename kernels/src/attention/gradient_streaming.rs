@@ -1,0 +1,257 @@
+//! Device code of the gradients where units are emulated: a unit keeps rows of queries, or keys, of its own, and all
+//! units of a cube walk over the same others as they come from memory.
+
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::used_underscore_binding,
+    clippy::too_many_arguments,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "values known at compile time pass by value, the macro reads the types' argument, buffers are \
+              arguments of their own, and registers are no small values of the host"
+)]
+
+use cubecl::prelude::*;
+
+use super::{
+    geometry::{Geometry, Slot, key_at, part, query, query_at, query_of, seen_keys},
+    gradient::{Operands, Range, Row, contiguous, seeing_rows},
+    tile::{total, widened, zero},
+    tiles::TileConfig,
+};
+
+/// Rows that a unit keeps, and what is multiplied with them: all vectors of the first, then of the next.
+type Kept<W> = Array<Vector<f32, W>>;
+
+#[cube]
+fn zeros<W: Size>(#[comptime] config: TileConfig) -> Kept<W> {
+    let mut kept = Kept::<W>::new(comptime!(config.together * config.vectors()));
+    #[unroll]
+    for c in 0..comptime!(config.together * config.vectors()) {
+        kept[c] = zero::<W>();
+    }
+    kept
+}
+
+/// The products of kept rows with one row of the others.
+#[cube]
+fn products<W: Size>(
+    kept: &Kept<W>,
+    other: &Sequence<Vector<f32, W>>,
+    #[comptime] config: TileConfig,
+) -> Sequence<f32> {
+    let mut found = Sequence::<f32>::new();
+    #[unroll]
+    for m in 0..comptime!(config.together) {
+        let mut sum = zero::<W>();
+        #[unroll]
+        for c in 0..comptime!(config.vectors()) {
+            sum += kept[comptime!(m * config.vectors() + c)] * other[c];
+        }
+        found.push(total::<W>(sum, config));
+    }
+    found
+}
+
+/// A row of the others as it lies in memory.
+#[cube]
+fn row<N: Float, W: Size>(
+    source: &[Vector<N, W>],
+    at: usize,
+    factor: f32,
+    #[comptime] config: TileConfig,
+) -> Sequence<Vector<f32, W>> {
+    let mut found = Sequence::<Vector<f32, W>>::new();
+    #[unroll]
+    for c in 0..comptime!(config.vectors()) {
+        found.push(widened::<N, W, W>(source, at + c, config) * Vector::new(factor));
+    }
+    found
+}
+
+/// Adds one row of the others, times a weight for every kept row, to its sums.
+#[cube]
+fn add<W: Size>(
+    sums: &mut Kept<W>,
+    weights: &Sequence<f32>,
+    other: &Sequence<Vector<f32, W>>,
+    #[comptime] config: TileConfig,
+) {
+    #[unroll]
+    for m in 0..comptime!(config.together) {
+        #[unroll]
+        for c in 0..comptime!(config.vectors()) {
+            sums[comptime!(m * config.vectors() + c)] += Vector::new(weights[m]) * other[c];
+        }
+    }
+}
+
+/// Keeps the row of memory that begins at `at` as row `m`.
+#[cube]
+fn keep<N: Float, W: Size>(
+    kept: &mut Kept<W>,
+    source: &[Vector<N, W>],
+    at: usize,
+    factor: f32,
+    #[comptime] m: usize,
+    #[comptime] config: TileConfig,
+) {
+    #[unroll]
+    for c in 0..comptime!(config.vectors()) {
+        kept[comptime!(m * config.vectors() + c)] =
+            widened::<N, W, W>(source, at + c, config) * Vector::new(factor);
+    }
+}
+
+/// Adds the sums of row `m`, times a factor, to what earlier launches have left from `at` on.
+#[cube]
+fn store<N: Float, W: Size>(
+    sums: &Kept<W>,
+    result: &mut [Vector<N, W>],
+    at: usize,
+    factor: f32,
+    range: &Range,
+    #[comptime] m: usize,
+    #[comptime] config: TileConfig,
+) {
+    #[unroll]
+    for c in 0..comptime!(config.vectors()) {
+        let value = sums[comptime!(m * config.vectors() + c)] * Vector::new(factor);
+        result[at + c] = range.added::<N, W>(value, &*result, at + c, config);
+    }
+}
+
+/// The gradient of the queries of units.
+#[cube(launch_unchecked)]
+pub(super) fn queries_streaming<N: Float, W: Size>(
+    operands: &Operands<N, W>,
+    gradient: &mut [Vector<N, W>],
+    geometry: &Geometry,
+    range: &Range,
+    row_tiles: usize,
+    #[comptime] config: TileConfig,
+    #[define(N)] _dtype: ElemType,
+) {
+    let together = comptime!(config.together);
+    let first_row = CUBE_POS % row_tiles * comptime!(config.rows);
+    let head = CUBE_POS / row_tiles;
+    if head < geometry.batch * geometry.kv_heads {
+        let part = part(geometry, &operands.index, head);
+        let place = contiguous(geometry, false, config);
+        let mut asked = Sequence::<Row>::new();
+        let mut queries = zeros::<W>(config);
+        let mut gradients = zeros::<W>(config);
+        let mut sums = zeros::<W>(config);
+        #[unroll]
+        for m in 0..together {
+            let at = first_row + UNIT_POS as usize * together + m;
+            let query = query(geometry, &operands.slopes, &part, at);
+            // What is no row, or padding, reads the first one: it sees no key.
+            let exists = query.exists && query.i < part.q_len;
+            let at = select(exists, query_at(&geometry.q, &part, &query), geometry.q.offset);
+            keep::<N, W>(&mut queries, &operands.q, at, geometry.scale, m, config);
+            let at = select(exists, query_at(&place, &part, &query), 0usize);
+            keep::<N, W>(&mut gradients, &operands.g, at, 1.0f32, m, config);
+            asked.push(Row::new::<N, W>(operands, geometry, &part, query));
+        }
+        let (begin, end) = seen_keys(geometry, &part, first_row, config);
+        for key in max(begin, range.first)..min(end, range.end) {
+            let slot = Slot { outer: part.batch, token: key };
+            let k_at = key_at(&geometry.k, &part, &slot);
+            let k = row::<N, W>(&operands.k, k_at, 1.0f32, config);
+            let v_at = key_at(&geometry.v, &part, &slot);
+            let v = row::<N, W>(&operands.v, v_at, 1.0f32, config);
+            let by_key = products::<W>(&queries, &k, config);
+            let by_value = products::<W>(&gradients, &v, config);
+            let mut weights = Sequence::<f32>::new();
+            #[unroll]
+            for m in 0..together {
+                let known = &asked[m];
+                let found = known.weight(geometry, key, by_key[m], by_value[m], config);
+                weights.push(found.gradient);
+            }
+            add::<W>(&mut sums, &weights, &k, config);
+        }
+        #[unroll]
+        for m in 0..together {
+            let known = &asked[m];
+            if known.query.exists {
+                let at = query_at(&place, &part, &known.query);
+                store::<N, W>(&sums, gradient, at, geometry.scale, range, m, config);
+            }
+        }
+    }
+}
+
+/// The gradients of the keys of units and their values.
+#[cube(launch_unchecked)]
+pub(super) fn keys_streaming<N: Float, W: Size>(
+    operands: &Operands<N, W>,
+    k_gradient: &mut [Vector<N, W>],
+    v_gradient: &mut [Vector<N, W>],
+    geometry: &Geometry,
+    range: &Range,
+    key_tiles: usize,
+    #[comptime] config: TileConfig,
+    #[define(N)] _dtype: ElemType,
+) {
+    let together = comptime!(config.together);
+    let first_key = CUBE_POS % key_tiles * comptime!(config.rows);
+    let head = CUBE_POS / key_tiles;
+    if head < geometry.batch * geometry.kv_heads {
+        let part = part(geometry, &operands.index, head);
+        let group = geometry.q_heads / geometry.kv_heads;
+        let own = first_key + UNIT_POS as usize * together;
+        let mut keys = zeros::<W>(config);
+        let mut values = zeros::<W>(config);
+        let mut k_sums = zeros::<W>(config);
+        let mut v_sums = zeros::<W>(config);
+        #[unroll]
+        for m in 0..together {
+            // What is no key reads the first one: no query sees it.
+            let token = select(own + m < part.kv_len, own + m, 0usize);
+            let slot = Slot { outer: part.batch, token };
+            let at = key_at(&geometry.k, &part, &slot);
+            keep::<N, W>(&mut keys, &operands.k, at, 1.0f32, m, config);
+            let at = key_at(&geometry.v, &part, &slot);
+            keep::<N, W>(&mut values, &operands.v, at, 1.0f32, m, config);
+        }
+        let place = contiguous(geometry, false, config);
+        let (low, high) = seeing_rows(geometry, &part, first_key, config);
+        let first = max(low, range.first);
+        let mut i = first / group;
+        let mut head = first % group;
+        for _ in first..min(high, range.end) {
+            let query = query_of(geometry, &operands.slopes, &part, i, head);
+            let at = query_at(&geometry.q, &part, &query);
+            let q = row::<N, W>(&operands.q, at, geometry.scale, config);
+            let at = query_at(&place, &part, &query);
+            let g = row::<N, W>(&operands.g, at, 1.0f32, config);
+            let by_key = products::<W>(&keys, &q, config);
+            let by_value = products::<W>(&values, &g, config);
+            let asked = Row::new::<N, W>(operands, geometry, &part, query);
+            let mut weights = Sequence::<f32>::new();
+            let mut gradients = Sequence::<f32>::new();
+            #[unroll]
+            for m in 0..together {
+                let found = asked.weight(geometry, own + m, by_key[m], by_value[m], config);
+                weights.push(found.weight);
+                gradients.push(found.gradient);
+            }
+            add::<W>(&mut k_sums, &gradients, &q, config);
+            add::<W>(&mut v_sums, &weights, &g, config);
+            head += 1;
+            i += select(head == group, 1usize, 0usize);
+            head = select(head == group, 0usize, head);
+        }
+        let place = contiguous(geometry, true, config);
+        #[unroll]
+        for m in 0..together {
+            let slot = Slot { outer: part.batch, token: own + m };
+            if slot.token < geometry.kv_len {
+                let at = key_at(&place, &part, &slot);
+                store::<N, W>(&k_sums, k_gradient, at, 1.0f32, range, m, config);
+                store::<N, W>(&v_sums, v_gradient, at, 1.0f32, range, m, config);
+            }
+        }
+    }
+}
