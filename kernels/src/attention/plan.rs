@@ -19,11 +19,9 @@ const EMULATED_UNITS: usize = 64;
 const KEY_UNITS: usize = 64;
 /// Units of a cube of kernels without shared memory.
 const FLAT_UNITS: usize = 64;
-/// Numbers of queries that a streaming unit keeps; their sums are as many.
-const STREAMED: usize = 64;
-/// The same where units are emulated, whose registers a core's first cache holds, eight units at a time. Twice as many
-/// take twice as long to compile.
-const EMULATED_STREAMED: usize = 256;
+/// Numbers of queries that a streaming unit keeps, and as many sums: a core's first cache holds those of eight units.
+/// Twice as many take twice as long to compile.
+const STREAMED: usize = 256;
 /// Numbers of a head that streams at most: its code is laid out in full.
 const STREAMED_DIM: usize = 128;
 /// The turns of all loops of a unit: lavapipe (Mesa 22.3) ends them after 65535 without a word.
@@ -143,12 +141,13 @@ impl AttentionPlan {
         let group = q_heads / kv_heads;
         let rows = q_len.saturating_mul(group);
         let bounded = limits.emulated && !limits.serial;
-        let several = bounded && q_len > 1 && storage == Storage::Float;
+        let streams = bounded && dim <= STREAMED_DIM;
+        let several = q_len > 1 && storage == Storage::Float;
         let strategy = match problem.strategy {
-            Strategy::Auto if several && dim <= STREAMED_DIM => Strategy::Streaming,
-            Strategy::Auto => Strategy::Tiled,
-            Strategy::Streaming if dim > STREAMED_DIM => Strategy::Tiled,
-            other => other,
+            Strategy::Auto if streams && several => Strategy::Streaming,
+            Strategy::Streaming if streams => Strategy::Streaming,
+            Strategy::Naive => Strategy::Naive,
+            _ => Strategy::Tiled,
         };
         let one = TileConfig::one(dim, lanes, storage);
         let one = TileConfig { capped: mask.soft_cap.is_some(), ..one };
@@ -160,10 +159,9 @@ impl AttentionPlan {
         let naive = strategy == Strategy::Naive;
         let (tile, gradient_tile, units, turns) = match strategy {
             Strategy::Streaming => {
-                let numbers = if limits.emulated { EMULATED_STREAMED } else { STREAMED };
-                let tile = one.streaming(numbers, limits);
+                let tile = one.streaming(STREAMED, limits);
                 // Of rows and their values each, with sums of both.
-                let gradient = one.streaming(numbers / 2, limits);
+                let gradient = one.streaming(STREAMED / 2, limits);
                 (tile, gradient, tile.rows / tile.together, tile.streaming_turns())
             }
             Strategy::Naive => {

@@ -8,15 +8,15 @@ const POSITIONS: usize = 1 << 30;
 /// Which algorithm to use; [`Strategy::Auto`] is right unless they are to be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Strategy {
-    /// Several queries as [`Strategy::Streaming`] where units are emulated and keys are stored as numbers, otherwise
-    /// as [`Strategy::Tiled`].
+    /// [`Strategy::Streaming`] for several queries to keys that are stored as numbers, where units are emulated;
+    /// otherwise [`Strategy::Tiled`].
     #[default]
     Auto,
     /// Tiles in shared memory, which the units of a cube load and work on together; the keys of a single query in
     /// splits.
     Tiled,
-    /// Rows in registers, keys as they come from memory: nothing is shared. Heads of more than 128 numbers take
-    /// [`Strategy::Tiled`] instead.
+    /// Rows in registers, keys as they come from memory: nothing is shared. Heads of more than 128 numbers, and
+    /// devices whose units are not emulated and have too few registers, take [`Strategy::Tiled`] instead.
     Streaming,
     /// One unit for a few numbers of a query's result: baseline and cross-check.
     Naive,

@@ -80,16 +80,11 @@ impl Attention {
         Self { strategy: Strategy::Naive, ..self }
     }
 
-    /// Tiles in shared memory, on whatever device: what GPUs take by themselves.
+    /// Tiles in shared memory, on whatever device: what GPUs take by themselves. Emulated devices keep the rows of
+    /// several queries in registers instead.
     #[must_use]
     pub fn tiled(self) -> Self {
         Self { strategy: Strategy::Tiled, ..self }
-    }
-
-    /// Rows in registers, keys as they come from memory: what emulated devices take for several queries.
-    #[must_use]
-    pub fn streamed(self) -> Self {
-        Self { strategy: Strategy::Streaming, ..self }
     }
 
     /// The problem of tensors `q`, `k`, `v` and a result.

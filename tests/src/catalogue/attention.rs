@@ -22,9 +22,8 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         prefill("attention/prefill", Dtype::F32, Attention::causal()),
         prefill("attention/prefill", Dtype::F16, Attention::causal()),
-        // What one kind of device takes by itself, the other is asked for.
+        // What GPUs take by themselves.
         prefill("attention/prefill_tiled", Dtype::F32, Attention::causal().tiled()),
-        prefill("attention/prefill_streamed", Dtype::F32, Attention::causal().streamed()),
         decode(Dtype::F32, CacheStorage::Float, 1 << 14),
         decode(Dtype::F16, CacheStorage::Float, 1 << 14),
         decode(Dtype::F16, int8, 1 << 14),
@@ -32,7 +31,6 @@ pub(super) fn cases() -> Vec<Case> {
         append(512),
         backward("attention/backward", Attention::causal()),
         backward("attention/backward_tiled", Attention::causal().tiled()),
-        backward("attention/backward_streamed", Attention::causal().streamed()),
     ]
 }
 

@@ -54,10 +54,9 @@ impl Operands {
             .unwrap_or_else(|error| panic!("{} {options:?}: {error}", self.what))
     }
 
-    /// The device's own choice, and both kernels that it chooses from.
-    fn strategies(&self) -> [wavecube::Attention; 3] {
-        let options = &self.options;
-        [options.clone(), options.clone().tiled(), options.clone().streamed()]
+    /// The device's own choice, and what GPUs choose.
+    fn strategies(&self) -> [wavecube::Attention; 2] {
+        [self.options.clone(), self.options.clone().tiled()]
     }
 
     fn gradients(&self, options: &wavecube::Attention) -> AttentionGradients {
