@@ -271,8 +271,8 @@ impl ResolventMixer {
         let logits = logits.narrow(1, 0, seen).reshape([batch * blocks, block]);
         let trains = noise.is_some();
         let chosen = Selection::new(sparsity, logits, noise);
-        let d = chosen.compact(d.narrow(2, 0, seen), block);
-        let p = chosen.compact(p.narrow(2, 0, seen).unsqueeze_dim(3), block).squeeze_dim::<3>(3);
+        let d = chosen.compact(&d.narrow(2, 0, seen), block);
+        let p = chosen.compact(&p.narrow(2, 0, seen).unsqueeze_dim(3), block).squeeze_dim::<3>(3);
         let p = p * chosen.ties(batch);
         let len = p.dims()[2];
         let p = match len {

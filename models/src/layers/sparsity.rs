@@ -161,7 +161,7 @@ impl Selection {
 
     /// What the recursion runs over: the positions of `x` (`[batch, width, blocks · block, parts]`) that are
     /// kept, `[batch, width, blocks · room, parts]`.
-    pub(super) fn compact(&self, x: Tensor<4>, block: usize) -> Tensor<4> {
+    pub(super) fn compact(&self, x: &Tensor<4>, block: usize) -> Tensor<4> {
         gathered(x, &self.positions, block)
     }
 
@@ -179,55 +179,59 @@ impl Selection {
     /// Every position from the results of those that are kept: its own, or on the line between its neighbours', or
     /// that of the one neighbour; 0 in a block that keeps nothing.
     pub(super) fn spread(&self, y: &Tensor<4>) -> Tensor<4> {
-        let room = self.positions.dims()[1];
         let [rows, block] = self.neighbours[0].dims();
-        let batch = y.dims()[0];
-        let at = numbers(block, &y.device()).reshape([1, block]);
-        let [left, right] = self.neighbours.clone();
-        let of = |slots: &Tensor<2>| self.positions.clone().gather(1, indices(slots.clone()));
-        let (from, to) = (of(&left), of(&right));
-        let share = (at - from.clone()) / (to - from).clamp_min(1.0);
-        // Left of the first and right of the last there is one neighbour.
-        let share = share.clamp(0.0, 1.0);
-        let any = self.taken.clone().narrow(1, 0, 1);
-        let like = |x: Tensor<2>| x.reshape([batch, 1, rows / batch * block, 1]);
-        let [low, high] = [left, right].map(|slots| gathered(y.clone(), &slots, room));
-        (low.clone() + (high - low) * like(share)) * like(any.expand([rows, block]))
+        let at = numbers(block, &y.device()).reshape([1, block]).expand([rows, block]);
+        let any = self.taken.clone().narrow(1, 0, 1).expand([rows, block]);
+        let line = self.between(y, &self.neighbours, at);
+        let any = like(any, &line);
+        line * any
     }
 
     /// The results of what is kept, with a gradient for the probability of being kept: what a position adds to the
     /// line between its neighbours, which it would get otherwise.
     pub(super) fn straight_through(&self, y: Tensor<4>) -> Tensor<4> {
-        let batch = y.dims()[0];
         let [rows, room] = self.positions.dims();
-        let device = y.device();
-        let slots = numbers(room, &device).reshape([1, room]).expand([rows, room]);
+        let slots = numbers(room, &y.device()).reshape([1, room]).expand([rows, room]);
         let last = (self.taken.clone().sum_dim(1) - 1.0).clamp_min(0.0).expand([rows, room]);
-        // At either end the other neighbour alone.
-        let left = (slots.clone() - 1.0).clamp_min(0.0);
-        let right = (slots.clone() + 1.0).min_pair(last.clone());
-        let alone = last.clone().lower_elem(0.5).float();
-        let at_left = slots.clone().lower_elem(0.5).float();
-        let at_right = slots.greater_equal(last).float();
-        let of = |slots: &Tensor<2>| self.positions.clone().gather(1, indices(slots.clone()));
-        let (from, to) = (of(&left), of(&right));
-        let share = (self.positions.clone() - from.clone()) / (to - from).clamp_min(1.0);
-        let share = (share.clamp(0.0, 1.0) + at_left).clamp_max(1.0) * (at_right.neg() + 1.0);
-        let like = |x: Tensor<2>| x.reshape([batch, 1, rows / batch * room, 1]);
-        let [low, high] = [left, right].map(|slots| gathered(y.clone(), &slots, room));
-        let line = (low.clone() + (high - low) * like(share)) * like(alone.neg() + 1.0);
+        // At either end the other neighbour stands on both sides; one that is alone has none.
+        let first = slots.clone().lower_elem(0.5).float();
+        let end = slots.clone().greater_equal(last.clone()).float();
+        let left = (slots.clone() - 1.0 + first * 2.0).min_pair(last.clone());
+        let right = (slots + 1.0 - end * 2.0).clamp_min(0.0).min_pair(last.clone());
+        let accompanied = last.greater_elem(0.5).float();
+        let line = self.between(&y, &[left, right], self.positions.clone());
+        let line = line * like(accompanied, &y);
         let moved = self.probability.clone() - self.probability.clone().detach();
-        y.clone() + (y - line).detach() * like(moved)
+        let moved = like(moved, &y);
+        y.clone() + (y - line).detach() * moved
+    }
+
+    /// On the lines between the results in the slots `left` and `right`, at the positions `at`, all `[rows, points]`;
+    /// beyond either end, the end.
+    fn between(&self, y: &Tensor<4>, slots: &[Tensor<2>; 2], at: Tensor<2>) -> Tensor<4> {
+        let room = self.positions.dims()[1];
+        let [from, to] =
+            slots.each_ref().map(|slots| self.positions.clone().gather(1, indices(slots.clone())));
+        let share = ((at - from.clone()) / (to - from).clamp_min(1.0)).clamp(0.0, 1.0);
+        let [low, high] = slots.each_ref().map(|slots| gathered(y, slots, room));
+        let share = like(share, &low);
+        low.clone() + (high - low) * share
     }
 }
 
+/// A number for every element of the rows `[batch · blocks, points]`, for `[batch, width, blocks · points, parts]`.
+fn like(x: Tensor<2>, y: &Tensor<4>) -> Tensor<4> {
+    let [batch, _, len, _] = y.dims();
+    x.reshape([batch, 1, len, 1])
+}
+
 /// Elements of `x` (`[batch, width, blocks · from, parts]`) at the places `at` (`[batch · blocks, to]`) of every block.
-fn gathered(x: Tensor<4>, at: &Tensor<2>, from: usize) -> Tensor<4> {
+fn gathered(x: &Tensor<4>, at: &Tensor<2>, from: usize) -> Tensor<4> {
     let [batch, width, len, parts] = x.dims();
     let [rows, to] = at.dims();
     let blocks = len / from;
     let begins = numbers(blocks, &x.device()).reshape([1, blocks, 1]) * from as f64;
     let at = at.clone().reshape([rows / blocks, blocks, to]) + begins;
     let at = indices(at.reshape([batch, 1, blocks * to, 1]));
-    x.gather(2, at.expand([batch, width, blocks * to, parts]))
+    x.clone().gather(2, at.expand([batch, width, blocks * to, parts]))
 }
