@@ -16,7 +16,7 @@ use crate::{
     flops::{Flops, Part},
     layers::{
         self, Axis, CausalSelfAttention, KeysAndValues, LctConfig, LctLayer, Linear, Mlp, Norm,
-        NormKind, SequenceContext, linear, normal_matrix,
+        NormKind, SequenceContext, linear, normal_matrix, position_angle,
     },
     model::{check_length, cross_entropy},
     random::Random,
@@ -67,7 +67,7 @@ fn sinusoids(positions: std::ops::Range<usize>, d: usize, device: &Device) -> Te
     let half = d.div_ceil(2);
     let values = positions.flat_map(|t| {
         (0..d).map(move |i| {
-            let angle = t as f64 * 10_000_f64.powf(-((i % half) as f64) / half as f64);
+            let angle = position_angle(t, i % half, half);
             let wave = if i < half { angle.sin() } else { angle.cos() };
             (EMBEDDED * std::f64::consts::SQRT_2 * wave) as f32
         })

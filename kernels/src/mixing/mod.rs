@@ -63,6 +63,8 @@
 //! # Cost
 //! In `f32` 16 bytes an element and 4 for `w`, 24 to 32 for the gradients; 10 to 40 flop. Memory is the limit. Mixed
 //! channels take 16 flop and a root a term, `inputs` terms a result: arithmetic is the limit from a few channels on.
+//! `Σ g xᴴ` takes 8 flop for each of `inputs · outputs` results of a line and reads 8 bytes for each of its
+//! `inputs + outputs` numbers: arithmetic is the limit there too.
 //!
 //! # Error
 //! Sine, cosine and arcus tangent are own polynomials (Moshier's Cephes, single precision): drivers may

@@ -20,8 +20,20 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::model::{Model, Past};
 use text::Text;
 
-/// How many texts [`generate_all`] continues at a time.
-pub const TOGETHER: usize = 64;
+/// How many texts are continued at a time.
+const TOGETHER: usize = 64;
+
+/// The prompts in waves of 64 that grow together, each with its sampling: text `i` of all has the seed `i` above that
+/// of `sampling`.
+pub fn waves<'a, P: AsRef<str>>(
+    prompts: &'a [P],
+    sampling: &'a Sampling,
+) -> impl Iterator<Item = (&'a [P], Sampling)> {
+    prompts.chunks(TOGETHER).enumerate().map(|(wave, prompts)| {
+        let seed = sampling.seed.wrapping_add((wave * TOGETHER) as u64);
+        (prompts, Sampling { seed, ..sampling.clone() })
+    })
+}
 
 /// Texts that grow byte by byte.
 #[derive(Debug)]
@@ -189,24 +201,23 @@ pub fn generate(
     Ok(text)
 }
 
-/// Continues many prompts of any lengths, [`TOGETHER`] at a time. Text `i` is what its prompt gives alone with
-/// the seed `i` above that of `sampling`.
+/// Continues many prompts of any lengths, in [`waves`]. Text `i` is what its prompt gives alone with the seed `i`
+/// above that of `sampling`.
 ///
 /// # Errors
 ///
 /// Those of [`generate`].
 pub fn generate_all(model: &Model, prompts: &[String], sampling: &Sampling) -> Result<Vec<String>> {
-    let mut texts = vec![String::new(); prompts.len()];
-    for (wave, (prompts, texts)) in
-        prompts.chunks(TOGETHER).zip(texts.chunks_mut(TOGETHER)).enumerate()
-    {
-        let seed = sampling.seed.wrapping_add((wave * TOGETHER) as u64);
-        let mut session = Session::new(model, prompts, &Sampling { seed, ..sampling.clone() })?;
+    let mut all = Vec::with_capacity(prompts.len());
+    for (prompts, sampling) in waves(prompts, sampling) {
+        let mut texts = vec![String::new(); prompts.len()];
+        let mut session = Session::new(model, prompts, &sampling)?;
         while let Some(pieces) = session.step(model)? {
             for (index, piece) in pieces {
                 texts[index].push_str(&piece);
             }
         }
+        all.extend(texts);
     }
-    Ok(texts)
+    Ok(all)
 }

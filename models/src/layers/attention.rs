@@ -42,7 +42,12 @@ impl SequenceContext {
     }
 }
 
-/// Angle of position `t` for the pair `i` of `half`: `t · 10000^(−i/half)`, in `f64`.
+/// The angle of position `t` for the pair `i` of `half`: `t · 10000^(−i/half)`.
+pub(crate) fn position_angle(t: usize, i: usize, half: usize) -> f64 {
+    t as f64 * 10_000_f64.powf(-(i as f64) / half as f64)
+}
+
+/// Cosine and sine of every position's angles, twice over, in `f64` until they are stored.
 fn rotary_tables(
     positions: Range<usize>,
     d_head: usize,
@@ -53,8 +58,7 @@ fn rotary_tables(
     let mut sin = Vec::with_capacity(time * d_head);
     for t in positions {
         for i in 0..2 * half {
-            let rate = 10_000_f64.powf(-((i % half) as f64) / half as f64);
-            let (s, c) = (t as f64 * rate).sin_cos();
+            let (s, c) = position_angle(t, i % half, half).sin_cos();
             cos.push(c as f32);
             sin.push(s as f32);
         }

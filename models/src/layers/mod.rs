@@ -23,6 +23,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 
+pub(crate) use attention::position_angle;
 pub use attention::{CausalSelfAttention, KeysAndValues, SequenceContext};
 pub use experts::{Experts, ExpertsConfig, Routing};
 pub use lct::{Axis, ComplexToReal, Form, LctConfig, LctLayer, ParameterForm, Start};

@@ -274,12 +274,7 @@ impl ResolventMixer {
         let d = chosen.compact(&d.narrow(2, 0, seen), block);
         let p = chosen.compact(&p.narrow(2, 0, seen).unsqueeze_dim(3), block).squeeze_dim::<3>(3);
         let p = p * chosen.ties(batch);
-        let len = p.dims()[2];
-        let p = match len {
-            1 => Tensor::empty([batch, width, 0], &d.device()),
-            _ => p.narrow(2, 1, len - 1),
-        };
-        let mut y = blended(d, p, Sides::Both, *grad_blend)?;
+        let mut y = blended(d, between_neighbours(p), Sides::Both, *grad_blend)?;
         if trains {
             y = chosen.straight_through(y);
         }
@@ -295,10 +290,7 @@ impl ResolventMixer {
         let blocked = self.config.form == ResolventForm::Blocked;
         let block = self.config.block;
         let sides = if self.config.form == ResolventForm::Left { Sides::Left } else { Sides::Both };
-        let mut p = match time {
-            1 => Tensor::empty([batch, width, 0], &d.device()),
-            _ => p.narrow(2, 1, time - 1),
-        };
+        let mut p = between_neighbours(p);
         if blocked && time > 1 {
             let cut = (1..time).map(|k| if k.is_multiple_of(block) { 0.0 } else { 1.0_f32 });
             let data = TensorData::new(cut.collect::<Vec<_>>(), [1, 1, time - 1]);
@@ -314,6 +306,15 @@ impl ResolventMixer {
             return Ok(nothing);
         }
         Ok(Tensor::cat(vec![nothing, y.narrow(2, 0, time - late)], 2))
+    }
+}
+
+/// Without the product of the first position, which nothing is before: `[batch, width, time]` to `time − 1`.
+fn between_neighbours(p: Tensor<3>) -> Tensor<3> {
+    let [batch, width, time] = p.dims();
+    match time {
+        1 => Tensor::empty([batch, width, 0], &p.device()),
+        _ => p.narrow(2, 1, time - 1),
     }
 }
 

@@ -13,7 +13,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use wavecube_models::{
     checkpoint::Checkpoint,
-    generate::{Sampling, Session, TOGETHER},
+    generate::{Sampling, Session, waves},
     model::Model,
 };
 
@@ -171,10 +171,9 @@ fn write_all(model: &Model, prompts: &[&str], sampling: &Sampling) -> Result<boo
     let style = "{bar:30} {pos}/{len} bytes {per_sec} eta {eta}";
     let bar = ProgressBar::new((prompts.len() * sampling.length) as u64)
         .with_style(ProgressStyle::with_template(style)?);
-    for (wave, prompts) in prompts.chunks(TOGETHER).enumerate() {
-        let seed = sampling.seed.wrapping_add((wave * TOGETHER) as u64);
+    for (prompts, sampling) in waves(prompts, sampling) {
         let mut texts: Vec<String> = prompts.iter().map(|&prompt| prompt.to_owned()).collect();
-        let ended = grow(model, prompts, &Sampling { seed, ..sampling.clone() }, |pieces| {
+        let ended = grow(model, prompts, &sampling, |pieces| {
             bar.inc(pieces.len() as u64);
             for (index, piece) in pieces {
                 texts[index].push_str(&piece);
