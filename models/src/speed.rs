@@ -36,6 +36,8 @@ pub struct SpeedOptions {
     pub batch: usize,
     /// Timed calls, of which the median counts.
     pub calls: usize,
+    /// Whether generation is also timed without a state.
+    pub recompute: bool,
 }
 
 /// How long one mixer or model takes.
@@ -58,17 +60,17 @@ pub struct SpeedRow {
     pub times: Vec<Timing>,
 }
 
-/// Generation of a text as long as a model's context, from its first byte to its last.
+/// Generation of texts as long as a model's context, from their first byte to their last.
 #[derive(Debug, Clone, Serialize)]
 pub struct GenerationRow {
     /// Which model.
     pub model: &'static str,
     /// Bytes of the text.
     pub length: usize,
-    /// Bytes a second from a state, a position a byte.
+    /// Bytes a second of all texts together from a state, a position a byte.
     pub kept: f64,
-    /// Bytes a second where the model runs over the text again for every byte.
-    pub recomputed: f64,
+    /// The same where the model runs over the texts again for every byte, if that was asked for.
+    pub recomputed: Option<f64>,
 }
 
 /// The models that [`measure_generation`] times, one of every kind.
@@ -113,8 +115,8 @@ impl SpeedOptions {
     }
 }
 
-/// Times the generation of a text of every length, by untrained models of two blocks, each length the context of its
-/// models; `on_row` sees each row as it is ready. Batch and calls are not looked at.
+/// Times the generation of a batch of texts of every length, by untrained models of two blocks, each length the context
+/// of its models; `on_row` sees each row as it is ready. Calls are not looked at.
 ///
 /// # Errors
 ///
@@ -129,11 +131,12 @@ pub fn measure_generation(
     for &length in &options.lengths {
         for (model, preset) in GENERATING {
             let config = options.config(preset, length)?;
+            let again = || bytes_a_second(&config, device, false);
             let row = GenerationRow {
                 model,
                 length,
                 kept: bytes_a_second(&config, device, true)?,
-                recomputed: bytes_a_second(&config, device, false)?,
+                recomputed: options.recompute.then(again).transpose()?,
             };
             on_row(&row);
             rows.push(row);
@@ -187,17 +190,17 @@ pub fn measure_models(
     Ok(rows)
 }
 
-/// Of a text of the model's context, after its first half has gone through once to warm up.
+/// Of texts of the model's context, after their first halves have gone through once to warm up.
 fn bytes_a_second(config: &Config, device: &Device, keeps: bool) -> Result<f64> {
     let model = Model::new(config, &mut Random::new(1), device)?.valid();
-    let length = config.context();
+    let (batch, length) = (config.train.batch, config.context());
     let text: Vec<i32> = (0..length as i32).map(|t| t * 7 % 256).collect();
     let pass = |length: usize| -> Result<f64> {
         let start = Instant::now();
-        let mut past = if keeps { model.begin(1)? } else { None };
+        let mut past = if keeps { model.begin(batch)? } else { None };
         for t in 0..length {
             let from = if past.is_some() { t } else { 0 };
-            let seen = TensorData::new(text[from..=t].to_vec(), [1, t + 1 - from]);
+            let seen = TensorData::new(text[from..=t].repeat(batch), [batch, t + 1 - from]);
             let seen = Tensor::<2, Int>::from_data(seen, device);
             let logits = match &mut past {
                 Some(past) => model.advance(seen, past)?,
@@ -206,7 +209,7 @@ fn bytes_a_second(config: &Config, device: &Device, keeps: bool) -> Result<f64> 
             let logits = logits.try_into_data_as::<f32>().context("the device failed")?;
             ensure!(logits.iter::<f32>().all(f32::is_finite), "a logit is not finite");
         }
-        Ok(length as f64 / start.elapsed().as_secs_f64())
+        Ok((batch * length) as f64 / start.elapsed().as_secs_f64())
     };
     pass(length.div_ceil(2))?;
     pass(length)
@@ -323,9 +326,14 @@ pub fn generation_markdown(rows: &[GenerationRow]) -> String {
     let mut text =
         "| bytes | model | from a state | recomputed | times |\n|--:|---|--:|--:|--:|\n".to_owned();
     for GenerationRow { model, length, kept, recomputed } in rows {
-        let times = kept / recomputed;
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "| {length} | {model} | {kept:.0} | {recomputed:.0} | {times:.1} |");
+        let _ = match recomputed {
+            Some(again) => {
+                let times = kept / again;
+                writeln!(text, "| {length} | {model} | {kept:.0} | {again:.0} | {times:.1} |")
+            }
+            None => writeln!(text, "| {length} | {model} | {kept:.0} | | |"),
+        };
     }
     text
 }

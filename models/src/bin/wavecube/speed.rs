@@ -23,7 +23,7 @@ Examples:
 All lengths are timed in one run: milliseconds, the median of the calls after one that is not counted, forward / forward
 and backward, and how many times as long attention takes. With --models: the same of models of two blocks and equal numbers of
 parameters, forward / a step of training. With --generation: bytes a second of models of two blocks, from a state and by
-running over the text again, of texts of these lengths.")]
+running over the text again, of texts of these lengths; --batch of them together.")]
 pub(crate) struct SpeedArgs {
     /// Positions of a sequence
     #[arg(long, value_delimiter = ',', default_value = "128,256,512,1024,2048,4096")]
@@ -34,6 +34,9 @@ pub(crate) struct SpeedArgs {
     /// Time generation instead
     #[arg(long)]
     generation: bool,
+    /// With --generation: from a state alone
+    #[arg(long, requires = "generation")]
+    state_only: bool,
     /// Channels
     #[arg(long, default_value_t = 64)]
     width: usize,
@@ -61,11 +64,13 @@ pub(crate) fn main(args: &SpeedArgs) -> Result<()> {
         heads: args.heads,
         batch: args.batch,
         calls: args.calls,
+        recompute: !args.state_only,
     };
     if args.generation {
         let rows = speed::measure_generation(&options, &selected.device, |row| {
             let (model, length) = (row.model, row.length);
-            eprintln!("{length}: {model} {:.0} and {:.0} bytes/s", row.kept, row.recomputed);
+            let again = row.recomputed.map(|again| format!(" and {again:.0}")).unwrap_or_default();
+            eprintln!("{length}: {model} {:.0}{again} bytes/s", row.kept);
         })?;
         return args.report(&speed::generation_markdown(&rows), &rows);
     }
