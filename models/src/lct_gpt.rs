@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
 use crate::{
-    bridge::Bias,
+    bridge::{Bias, Cache, CacheConfig},
     flops::{Flops, Part},
     layers::{
-        self, Axis, CausalSelfAttention, KeysAndValues, LctConfig, LctLayer, Linear, Mlp, Norm,
-        NormKind, SequenceContext, linear, normal_matrix, position_angle,
+        self, CausalSelfAttention, ChirpedStream, LctConfig, LctLayer, Linear, Mlp, Norm, NormKind,
+        Room, SequenceContext, linear, normal_matrix, position_angle,
     },
     model::{check_length, cross_entropy},
     random::Random,
@@ -276,19 +276,19 @@ impl Block {
         &self,
         mut x: Tensor<3>,
         context: &SequenceContext,
-        past: Option<&mut KeysAndValues>,
+        PastOfBlock { cache, mut stream }: PastOfBlock<'_>,
     ) -> Result<Tensor<3>> {
         if let (Some(norm), Some(lct)) = (&self.lct_norm, &self.lct) {
-            x = x.clone() + lct.forward(norm.forward(x))?;
+            x = x.clone() + lct.advance(norm.forward(x), stream.as_deref_mut())?;
         }
         if let (Some(norm), Some(attention)) = (&self.attention_norm, &self.attention) {
             let mut y = norm.forward(x.clone());
             if let (Placement::Before, Some(lct)) = (self.placement, &self.lct) {
-                y = lct.forward(y)?;
+                y = lct.advance(y, stream.as_deref_mut())?;
             }
-            y = attention.advance(y, context, past)?;
+            y = attention.advance(y, context, cache)?;
             if let (Placement::After, Some(lct)) = (self.placement, &self.lct) {
-                y = lct.forward(y)?;
+                y = lct.advance(y, stream)?;
             }
             x = x + y;
         }
@@ -296,8 +296,50 @@ impl Block {
     }
 }
 
-/// What the model has seen: keys and values of every block.
-pub type Past = layers::Past<KeysAndValues>;
+/// What a block has seen; nothing where there is no past.
+#[derive(Default)]
+struct PastOfBlock<'a> {
+    /// The cache, and the layer that the block is in it.
+    cache: Option<(&'a mut Cache, usize)>,
+    stream: Option<&'a mut ChirpedStream>,
+}
+
+/// What the model has seen: keys and values where it attends, and a stream a block where it transforms along the
+/// sequence.
+#[derive(Debug, Clone)]
+pub struct Past {
+    cache: Option<Cache>,
+    streams: layers::Past<ChirpedStream>,
+}
+
+impl Past {
+    /// How many positions it has seen.
+    pub fn len(&self) -> usize {
+        self.streams.len
+    }
+
+    /// Whether it has seen nothing.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// Keeps these texts alone, in this order.
+    pub(crate) fn select(&mut self, texts: &[usize], device: &Device) {
+        if let Some(cache) = &mut self.cache {
+            cache.select(texts, device);
+        }
+        self.streams.select(texts, device);
+    }
+
+    /// Adds the texts of `other`, which has seen as many positions.
+    pub(crate) fn join(&mut self, other: Self) -> Result<()> {
+        if let (Some(cache), Some(other)) = (&mut self.cache, other.cache) {
+            cache.join(other)?;
+        }
+        self.streams.join(other.streams);
+        Ok(())
+    }
+}
 
 /// The model: bytes in, logits of the next byte out.
 #[derive(Module, Debug)]
@@ -360,10 +402,25 @@ impl LctGpt {
         self.run(bytes, None)
     }
 
-    /// Whether it can go on from what it has seen: where attention alone mixes positions, and the transform, if
-    /// there is one, channels.
-    pub fn advances(&self) -> bool {
-        self.config.placement == Placement::None || self.config.lct.axis == Axis::Channels
+    /// An empty past.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Cache::new`] and [`LctLayer::begin`].
+    pub fn begin(&self, room: &Room) -> Result<Past> {
+        let ModelConfig { layers, heads, d_model, .. } = self.config;
+        let Room { texts, positions, cache: storage } = *room;
+        let cache = (self.config.placement != Placement::Mixer).then(|| {
+            let rotary = self.config.positions == Positions::Rope;
+            let dim = d_model / heads;
+            let config = CacheConfig { layers, heads, dim, texts, positions, rotary, storage };
+            Cache::new(&config, &self.embedding.val())
+        });
+        let device = self.embedding.device();
+        let begin = |lct: &LctLayer| lct.begin([texts, d_model], positions, &device).transpose();
+        let transforms = self.blocks.iter().filter_map(|block| block.lct.as_ref());
+        let states = transforms.filter_map(begin).collect::<Result<_>>()?;
+        Ok(Past { cache: cache.transpose()?, streams: layers::Past { states, len: 0 } })
     }
 
     /// Logits `[batch, 1, 256]` of the byte after `bytes`, which follow those that `past` has seen; `past` then
@@ -371,14 +428,8 @@ impl LctGpt {
     ///
     /// # Errors
     ///
-    /// Those of [`forward`](Self::forward), for all bytes together; [`Error::Unsupported`] where the model does
-    /// not [`advance`](Self::advances).
+    /// Those of [`forward`](Self::forward), for all bytes together; [`Error::Limit`] beyond the room of the past.
     pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
-        if !self.advances() {
-            let reason =
-                "a transform along the sequence keeps no state: run the model over the whole text";
-            return Err(Error::Unsupported { op: OP, argument: "past", reason });
-        }
         let time = bytes.dims()[1];
         Ok(self.run(bytes, Some(past))?.narrow(1, time - 1, 1))
     }
@@ -386,7 +437,7 @@ impl LctGpt {
     fn run(&self, bytes: Tensor<2, Int>, mut past: Option<&mut Past>) -> Result<Tensor<3>> {
         let [batch, time] = bytes.dims();
         let d = self.config.d_model;
-        let start = past.as_ref().map_or(0, |past| past.len);
+        let start = past.as_ref().map_or(0, |past| past.len());
         check_length(OP, [start, time], self.config.context)?;
         let device = self.embedding.device();
         let mut x =
@@ -394,20 +445,26 @@ impl LctGpt {
         if let Some(positions) = &self.positions {
             x = x + positions.val().narrow(0, start, time).unsqueeze();
         }
-        let rope = self.config.positions == Positions::Rope;
         let positions = start..start + time;
         if self.config.positions == Positions::Sinusoidal {
             x = x + sinusoids(positions.clone(), d, &device);
         }
+        let turned = past.as_ref().and_then(|past| past.cache.as_ref()).is_some_and(Cache::turns);
+        let rope = self.config.positions == Positions::Rope && !turned;
         let alibi = self.config.positions == Positions::Alibi;
         let context = SequenceContext::at(positions, d / self.config.heads, rope, &device)
             .biased(if alibi { Bias::Alibi } else { Bias::None });
         if let Some(past) = &mut past {
-            past.states.resize_with(self.blocks.len(), KeysAndValues::default);
-            past.len += time;
+            if let Some(cache) = &mut past.cache {
+                cache.append(time)?;
+            }
+            past.streams.len += time;
         }
         for (layer, block) in self.blocks.iter().enumerate() {
-            let past = past.as_mut().and_then(|past| past.states.get_mut(layer));
+            let past = past.as_mut().map_or_else(PastOfBlock::default, |past| PastOfBlock {
+                cache: past.cache.as_mut().map(|cache| (cache, layer)),
+                stream: past.streams.states.get_mut(layer),
+            });
             x = block.forward(x, &context, past)?;
         }
         Ok(self.head.forward(self.norm.forward(x)))

@@ -11,6 +11,7 @@ use crate::{
     byte_spectral::{self, ByteSpectral},
     config::Config,
     flops::Flops,
+    layers::Room,
     lct_gpt::{self, LctGpt},
     random::Random,
     resnet_bk::{self, ResNetBk},
@@ -43,7 +44,7 @@ pub enum Model {
 /// What a model keeps of the bytes that it has seen.
 #[derive(Debug, Clone)]
 pub enum Past {
-    /// Keys and values.
+    /// Keys and values, and what transforms add to later positions.
     LctGpt(lct_gpt::Past),
     /// The last values of resolvents.
     ResnetBk(resnet_bk::Past),
@@ -82,7 +83,7 @@ impl Past {
             (past, other) if past.len() != other.len() => {
                 return Err(refused("it has seen more or fewer bytes"));
             }
-            (Self::LctGpt(past), Self::LctGpt(other)) => past.join(other),
+            (Self::LctGpt(past), Self::LctGpt(other)) => past.join(other)?,
             (Self::ResnetBk(past), Self::ResnetBk(other)) => past.join(other),
             (Self::ByteSpectral(past), Self::ByteSpectral(other)) => past.join(other),
             _ => return Err(refused("it is that of another model")),
@@ -182,17 +183,16 @@ impl Model {
         Ok(logits.narrow(1, time - 1, 1))
     }
 
-    /// An empty past for `batch` sequences, or nothing where the model keeps no state and has to see the whole text: with
-    /// a transform along the sequence, with several scales, and with the blocked form of the resolvent.
+    /// An empty past of as many texts as there is room for.
     ///
     /// # Errors
     ///
-    /// Those of the model.
-    pub fn begin(&self, batch: usize) -> Result<Option<Past>> {
+    /// Those of the model; [`Unsupported`](Error::Unsupported) for a cache that the device does not have.
+    pub fn begin(&self, room: &Room) -> Result<Past> {
         Ok(match self {
-            Self::LctGpt(model) => model.advances().then(|| Past::LctGpt(lct_gpt::Past::default())),
-            Self::ResnetBk(model) => model.begin().map(Past::ResnetBk),
-            Self::ByteSpectral(model) => Some(Past::ByteSpectral(model.begin(batch)?)),
+            Self::LctGpt(model) => Past::LctGpt(model.begin(room)?),
+            Self::ResnetBk(model) => Past::ResnetBk(model.begin()),
+            Self::ByteSpectral(model) => Past::ByteSpectral(model.begin(room)?),
         })
     }
 
@@ -206,7 +206,7 @@ impl Model {
         match (self, past) {
             (Self::LctGpt(model), Past::LctGpt(past)) => model.advance(bytes, past),
             (Self::ResnetBk(model), Past::ResnetBk(past)) => model.advance(bytes, past),
-            (Self::ByteSpectral(model), Past::ByteSpectral(past)) => model.advance(&bytes, past),
+            (Self::ByteSpectral(model), Past::ByteSpectral(past)) => model.advance(bytes, past),
             _ => Err(Error::Unsupported {
                 op: "Model::advance",
                 argument: "past",

@@ -11,10 +11,11 @@ use burn::{
 use serde::Serialize;
 
 use crate::{
+    bridge::CacheType,
     config::Config,
     data::Corpus,
     layers::{
-        CausalSelfAttention, ResolventConfig, ResolventForm, ResolventMixer, SequenceContext,
+        CausalSelfAttention, ResolventConfig, ResolventForm, ResolventMixer, Room, SequenceContext,
         SpectralConfig, SpectralMixer,
     },
     model::Model,
@@ -38,6 +39,8 @@ pub struct SpeedOptions {
     pub calls: usize,
     /// Whether generation is also timed without a state.
     pub recompute: bool,
+    /// How generation stores keys and values.
+    pub cache: CacheType,
 }
 
 /// How long one mixer or model takes.
@@ -131,11 +134,11 @@ pub fn measure_generation(
     for &length in &options.lengths {
         for (model, preset) in GENERATING {
             let config = options.config(preset, length)?;
-            let again = || bytes_a_second(&config, device, false);
+            let again = || bytes_a_second(&config, device, None);
             let row = GenerationRow {
                 model,
                 length,
-                kept: bytes_a_second(&config, device, true)?,
+                kept: bytes_a_second(&config, device, Some(options.cache))?,
                 recomputed: options.recompute.then(again).transpose()?,
             };
             on_row(&row);
@@ -191,13 +194,14 @@ pub fn measure_models(
 }
 
 /// Of texts of the model's context, after their first halves have gone through once to warm up.
-fn bytes_a_second(config: &Config, device: &Device, keeps: bool) -> Result<f64> {
+fn bytes_a_second(config: &Config, device: &Device, kept: Option<CacheType>) -> Result<f64> {
     let model = Model::new(config, &mut Random::new(1), device)?.valid();
     let (batch, length) = (config.train.batch, config.context());
     let text: Vec<i32> = (0..length as i32).map(|t| t * 7 % 256).collect();
     let pass = |length: usize| -> Result<f64> {
         let start = Instant::now();
-        let mut past = if keeps { model.begin(batch)? } else { None };
+        let room = |cache| Room { texts: batch, positions: config.context(), cache };
+        let mut past = kept.map(|cache| model.begin(&room(cache))).transpose()?;
         for t in 0..length {
             let from = if past.is_some() { t } else { 0 };
             let seen = TensorData::new(text[from..=t].repeat(batch), [batch, t + 1 - from]);

@@ -15,7 +15,7 @@ use wavecube_models::{
     random::Random,
 };
 
-use crate::support::{bytes, close, flex, gradients, read, tensor, text, values, wgpu};
+use crate::support::{bytes, close, flex, gradients, read, room, tensor, text, values, wgpu};
 
 const CONTEXT: usize = 40;
 
@@ -68,9 +68,8 @@ fn generation_by_state_is_the_parallel_form() {
         let model = model(&config, &flex());
         let whole = text(3, CONTEXT);
         let expected = read(model.forward(bytes(&whole, &flex())).unwrap());
-        let step =
-            |past: &mut _, byte: i32| model.advance(&bytes(&[byte], &flex()), past).map(read);
-        let mut past = model.begin(1).unwrap();
+        let step = |past: &mut _, byte: i32| model.advance(bytes(&[byte], &flex()), past).map(read);
+        let mut past = model.begin(&room(1, CONTEXT)).unwrap();
         let mut changed = Vec::new();
         for (t, &byte) in whole.iter().enumerate() {
             // A past that takes another byte here has the same results before, to the last bit.
@@ -83,11 +82,11 @@ fn generation_by_state_is_the_parallel_form() {
         let full = step(&mut past, 0).unwrap_err().to_string();
         assert!(full.contains("`bytes`"), "{full}");
         // Many at once, and too many, which change nothing.
-        let mut past = model.begin(1).unwrap();
-        let many = model.advance(&bytes(&whole[..25], &flex()), &mut past).map(read).unwrap();
+        let mut past = model.begin(&room(1, CONTEXT)).unwrap();
+        let many = model.advance(bytes(&whole[..25], &flex()), &mut past).map(read).unwrap();
         close(&many, &expected[256 * 24..256 * 25], 2e-6);
-        assert!(model.advance(&bytes(&whole[..16], &flex()), &mut past).is_err());
-        let rest = model.advance(&bytes(&whole[25..], &flex()), &mut past).map(read).unwrap();
+        assert!(model.advance(bytes(&whole[..16], &flex()), &mut past).is_err());
+        let rest = model.advance(bytes(&whole[25..], &flex()), &mut past).map(read).unwrap();
         close(&rest, &expected[256 * (CONTEXT - 1)..], 2e-6);
     }
 }

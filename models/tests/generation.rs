@@ -4,14 +4,14 @@ use burn::{module::Module as _, tensor::Device};
 use wavecube_models::{
     config::Config,
     generate::{Sampling, Session, generate, generate_all},
-    layers::{Axis, LctConfig, ResolventForm, Start},
+    layers::{Axis, LctConfig, Start},
     lct_gpt::{ModelConfig, Placement, Positions},
     model::{Architecture, Model, Past},
     presets::Preset,
     random::Random,
 };
 
-use crate::support::{bytes, close, flex, read, text, wgpu};
+use crate::support::{bytes, close, flex, read, room, text, wgpu};
 
 const CONTEXT: usize = 24;
 
@@ -32,8 +32,8 @@ fn model(positions: Positions, device: &burn::tensor::Device) -> Model {
     Model::new(&config(positions), &mut Random::new(4), device).unwrap().valid()
 }
 
-/// Every kind of model that goes on from a state, and those that do not.
-fn configurations() -> (Vec<(String, Config)>, Vec<(String, Config)>) {
+/// Every kind of model.
+fn configurations() -> Vec<(String, Config)> {
     let mut all = Vec::new();
     let kinds = [Positions::Rope, Positions::Learned, Positions::Sinusoidal, Positions::Alibi];
     for positions in kinds {
@@ -62,14 +62,7 @@ fn configurations() -> (Vec<(String, Config)>, Vec<(String, Config)>) {
             all.push((format!("{preset:?}"), config));
         }
     }
-    let keeps = |config: &Config| match config.model {
-        Architecture::LctGpt => {
-            let ModelConfig { placement, lct, .. } = &config.lct_gpt;
-            *placement == Placement::None || lct.axis == Axis::Channels
-        }
-        _ => config.resnet_bk.scales == 0 && config.resnet_bk.mixer.form == ResolventForm::Left,
-    };
-    all.into_iter().partition(|(_, config)| keeps(config))
+    all
 }
 
 /// What the model says after `past` and `part`, against the last position of `whole` so far.
@@ -82,13 +75,12 @@ fn goes_on(model: &Model, past: &mut Past, part: &[i32], whole: &[f64], device: 
 /// Cut anywhere, in two parts and byte by byte, a text gives what it gives in one.
 #[test]
 fn a_state_gives_what_the_whole_text_gives() {
-    let (keeping, forgetting) = configurations();
-    for (name, config) in keeping {
+    for (name, config) in configurations() {
         eprintln!("{name}");
         let model = Model::new(&config, &mut Random::new(4), &flex()).unwrap().valid();
         let text = text(3, CONTEXT);
         let whole = read(model.forward(bytes(&text, &flex())).unwrap());
-        let begin = || model.begin(1).unwrap().unwrap();
+        let begin = || model.begin(&room(1, CONTEXT)).unwrap();
         for cut in 1..CONTEXT {
             let mut past = begin();
             for part in [&text[..cut], &text[cut..]] {
@@ -103,24 +95,22 @@ fn a_state_gives_what_the_whole_text_gives() {
             goes_on(&model, &mut past, std::slice::from_ref(byte), &whole, &flex());
         }
     }
-    for (name, config) in forgetting {
-        let model = Model::new(&config, &mut Random::new(4), &flex()).unwrap().valid();
-        assert!(model.begin(1).unwrap().is_none(), "{name}");
-    }
 }
 
 #[test]
 fn a_state_gives_the_same_on_a_device_with_kernels() {
     let Some(device) = wgpu() else { return };
-    let (keeping, _) = configurations();
-    let models = ["Rope", "Alibi", "Block along the Channels", "BkHalting"];
-    for (name, config) in keeping.iter().filter(|(name, _)| models.contains(&name.as_str())) {
+    let models = ["Rope", "Alibi", "Block along the Sequence", "BkHalting"];
+    for (name, config) in configurations() {
+        if !models.contains(&name.as_str()) {
+            continue;
+        }
         eprintln!("{name}");
-        let model = Model::new(config, &mut Random::new(4), &device).unwrap().valid();
+        let model = Model::new(&config, &mut Random::new(4), &device).unwrap().valid();
         let text = text(3, CONTEXT);
         let whole = read(model.forward(bytes(&text, &device)).unwrap());
         for cut in [1, 7] {
-            let mut past = model.begin(1).unwrap().unwrap();
+            let mut past = model.begin(&room(1, CONTEXT)).unwrap();
             for part in text.chunks(cut) {
                 goes_on(&model, &mut past, part, &whole, &device);
             }
@@ -128,12 +118,12 @@ fn a_state_gives_the_same_on_a_device_with_kernels() {
     }
 }
 
-/// Beyond the context a model sees the last bytes of a text alone, whether it keeps a state or not.
+/// Beyond the context a model sees the last bytes of a text alone.
 #[test]
 fn a_text_longer_than_the_context_goes_on_from_its_last_bytes() {
-    let (keeping, forgetting) = configurations();
+    let all = configurations();
     let greedy = Sampling { temperature: 0.0, length: CONTEXT + 4, ..Sampling::default() };
-    for (name, config) in [&keeping[0], &keeping[keeping.len() - 1], &forgetting[0]] {
+    for (name, config) in [&all[0], &all[7], &all[all.len() - 1]] {
         let model = Model::new(config, &mut Random::new(4), &flex()).unwrap().valid();
         for length in [5, CONTEXT, 3 * CONTEXT + 5] {
             let mut text = "a".repeat(length).into_bytes();
@@ -176,13 +166,12 @@ fn texts_side_by_side_are_those_alone() {
 /// length or by a stop, and that outgrow the context meanwhile.
 #[test]
 fn texts_of_every_model_are_those_alone() {
-    let (keeping, forgetting) = configurations();
     let mut spectral = Preset::Spectral.of(&config(Positions::Rope));
     (spectral.byte_spectral.context, spectral.byte_spectral.d_model) = (CONTEXT, 16);
     let spectral = ("Spectral".to_owned(), spectral);
     let prompts =
-        ["", "a", "bc", "bd", "a prompt of 20 bytes", "one of more than the context's 24"];
-    for (name, config) in keeping.iter().chain(&forgetting).chain([&spectral]) {
+        ["", "a", "bc", "bc", "bd", "a prompt of 20 bytes", "one of more than the context's 24"];
+    for (name, config) in configurations().iter().chain([&spectral]) {
         eprintln!("{name}");
         let model = Model::new(config, &mut Random::new(4), &flex()).unwrap().valid();
         let stop = (b'a'..=b'p').map(|byte| vec![byte]).collect();

@@ -210,19 +210,15 @@ fn scales_see_the_pairs_that_are_complete() {
         let x = values(time * 4, 7);
         let run = |x: &[f64]| {
             let x = tensor(x, [1, time, 4], DType::F32, &flex());
-            resample.down(x).map(|coarse| {
-                assert_eq!(coarse.dims(), [1, time / 2, 4]);
-                read(resample.up(coarse, time))
-            })
+            let coarse = resample.down(x.clone(), None);
+            assert_eq!(coarse.as_ref().map_or(0, |coarse| coarse.dims()[1]), time / 2);
+            read(resample.up(x.zeros_like(), coarse, None))
         };
-        let Some(before) = run(&x) else {
-            assert_eq!(time, 1);
-            continue;
-        };
+        let before = run(&x);
         for at in 0..time {
             let mut changed = x.clone();
             changed[4 * at] += 1.0;
-            let after = run(&changed).unwrap();
+            let after = run(&changed);
             // A pair's positions after it is complete: its second and the next.
             let second = at / 2 * 2 + 1;
             for t in 0..time {

@@ -3,6 +3,7 @@
 mod attention;
 mod bridge;
 mod byte_spectral;
+mod cache;
 mod convolution;
 mod experts;
 mod generation;

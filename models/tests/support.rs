@@ -7,7 +7,9 @@ use burn::{
     tensor::{DType, Device, Gradients, Int, Tensor, TensorData},
 };
 use wavecube_models::{
+    bridge::CacheType,
     device::{DeviceChoice, select},
+    layers::Room,
     random::Random,
 };
 
@@ -28,6 +30,11 @@ pub(crate) fn wgpu() -> Option<Device> {
             None
         }
     }
+}
+
+/// Room for texts, as they are.
+pub(crate) fn room(texts: usize, positions: usize) -> Room {
+    Room { texts, positions, cache: CacheType::F32 }
 }
 
 pub(crate) fn values(count: usize, seed: u64) -> Vec<f64> {

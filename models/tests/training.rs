@@ -5,6 +5,7 @@ use std::{fs, path::Path, sync::atomic::AtomicBool};
 use burn::module::Module as _;
 use wavecube_models::{
     ablate::{self, Variants, ablate},
+    bridge::CacheType,
     checkpoint::{Checkpoint, write_atomically},
     config::Config,
     data::{Corpus, Entropy},
@@ -184,6 +185,7 @@ fn mixers_and_models_are_timed_at_every_length() {
         batch: 2,
         calls: 1,
         recompute: true,
+        cache: CacheType::F32,
     };
     let mixers = speed::measure(&options, &flex(), |_| {}).unwrap();
     let models = speed::measure_models(&options, &flex(), |_| {}).unwrap();

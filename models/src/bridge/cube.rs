@@ -37,7 +37,7 @@ use super::{
 };
 
 /// The device of a tensor with its caches of plans and tables, which live as long as the program.
-fn device(tensor: &CubeTensor) -> Device {
+pub(super) fn device(tensor: &CubeTensor) -> Device {
     static DEVICES: OnceLock<Mutex<HashMap<CubeDevice, Device>>> = OnceLock::new();
     let mut devices =
         DEVICES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,20 +51,30 @@ fn device(tensor: &CubeTensor) -> Device {
 ///
 /// A complex one takes the last axis, the pair, into its elements.
 fn to_wavecube(tensor: &CubeTensor, complex: bool) -> Option<Tensor> {
+    let shape = tensor.shape().to_vec();
+    let axes = shape.len() - usize::from(complex);
+    laid_out(tensor, complex, Layout::contiguous(&shape[..axes]))
+}
+
+/// The same memory where it lies, whatever the strides.
+#[cfg(not(feature = "fusion"))]
+pub(super) fn view(tensor: &CubeTensor) -> Option<Tensor> {
+    let shape = tensor.shape().to_vec();
+    laid_out(tensor, false, Layout::strided(&shape, tensor.meta.strides(), 0).ok()?)
+}
+
+fn laid_out(tensor: &CubeTensor, complex: bool, layout: Layout) -> Option<Tensor> {
     let dtype = match tensor.dtype {
         DType::F16 => Dtype::F16,
         DType::F32 => Dtype::F32,
         DType::F64 => Dtype::F64,
         _ => return None,
     };
-    let shape = tensor.shape().to_vec();
-    let axes = shape.len() - usize::from(complex);
-    let layout = Layout::contiguous(&shape[..axes]);
     Tensor::from_handle(&device(tensor), tensor.handle.clone(), dtype, complex, layout).ok()
 }
 
 /// The result of an operation on `like` as a tensor of Burn.
-fn from_wavecube(tensor: &Tensor, like: &CubeTensor) -> CubeTensor {
+pub(super) fn from_wavecube(tensor: &Tensor, like: &CubeTensor) -> CubeTensor {
     let mut shape = tensor.shape().to_vec();
     if tensor.is_complex() {
         shape.push(2);
@@ -338,7 +348,7 @@ impl QmatmulBackend for CubeBackend {
 }
 
 /// What attention is asked for.
-fn causal(q: &CubeTensor, bias: Bias) -> Attention {
+pub(super) fn causal(q: &CubeTensor, bias: Bias) -> Attention {
     match bias.slopes(q.shape()[1]) {
         Some(slopes) => Attention::causal().alibi(&slopes),
         None => Attention::causal(),

@@ -257,6 +257,17 @@ impl LctPlan {
         }
     }
 
+    /// A causal transform as a chirp, a filter by the lag and another chirp, each as long as the grid; nothing for the
+    /// other transforms.
+    pub fn causal_factors(&self) -> Option<[Vec<Complex64>; 3]> {
+        match self.transform {
+            Transform::Causal { rates, kernel, grid } => {
+                Some(matrix::causal_factors(grid, rates, kernel))
+            }
+            _ => None,
+        }
+    }
+
     /// The derivatives of [`matrix`](Self::matrix) by the transform's own numbers.
     pub(super) fn derivatives(&self) -> Vec<ComplexMatrix> {
         match self.transform {

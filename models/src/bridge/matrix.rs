@@ -242,6 +242,14 @@ pub fn causal(n: usize, length: usize, rates: Rates, kernel: CausalKernel) -> Co
     Sandwich::new(n, length, rates, Some(kernel)).value()
 }
 
+/// What [`causal`] is put together from, for its whole grid: the chirp that is applied first, the filter by the lag
+/// `u − t`, and the chirp that is applied last.
+pub fn causal_factors(length: usize, rates: Rates, kernel: CausalKernel) -> [Vec<Complex64>; 3] {
+    let Sandwich { chirps: [first, last], middle, .. } =
+        Sandwich::new(length, length, rates, Some(kernel));
+    [first, middle.0[length - 1..].to_vec(), last]
+}
+
 /// The derivatives of [`causal`] by `q₁`, `b`, `q₂`.
 pub fn causal_derivatives(
     n: usize,

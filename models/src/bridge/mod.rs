@@ -11,6 +11,9 @@
 //! | [`QmatmulBackend`] | [`qmatmul()`] with a weight of 4 or 8 bits, a [`PackedTensor`] |
 //! | [`TridiagBackend`] | [`resolvent`] of tridiagonal operators, of all elements or causal ([`Sides`]) |
 //!
+//! Keys and values of texts are kept by a [`Cache`]: it lasts from one pass of a model to the next, so it is no
+//! operation, and where it is in pages it takes tensors of Burn to the kernels by itself.
+//!
 //! A complex tensor is a real tensor whose last axis is the pair (re, im): `[.., n, 2]` is `n`
 //! complex numbers, and every transform runs along `n`, the last axis but one.
 //!
@@ -30,6 +33,7 @@
 
 mod attention;
 mod autodiff;
+mod cache;
 mod convolution;
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu"))]
 mod cube;
@@ -37,6 +41,14 @@ mod fft;
 mod flex;
 mod host;
 mod lct;
+#[cfg(all(any(feature = "wgpu", feature = "cuda", feature = "cpu"), not(feature = "fusion")))]
+mod pages;
+#[cfg(not(all(
+    any(feature = "wgpu", feature = "cuda", feature = "cpu"),
+    not(feature = "fusion")
+)))]
+#[path = "no_pages.rs"]
+mod pages;
 mod plain;
 mod qmatmul;
 mod tridiag;
@@ -44,6 +56,8 @@ mod tridiag;
 pub mod matrix;
 
 pub use attention::{AttentionBackend, Bias, attention};
+pub(crate) use cache::indices;
+pub use cache::{Cache, CacheConfig, CacheType};
 pub use convolution::{ConvolutionBackend, causal_convolution};
 pub use fft::{FftBackend, fft, ifft, irfft, rfft};
 pub use lct::{LctBackend, LctPlan, Parameters, lct, parameters_to_host};

@@ -14,7 +14,7 @@ use burn::{
 use wavecube_core::Result;
 
 use crate::{
-    layers::{self, CausalStream, Glu, Linear, Norm, SpectralMixer, linear, normal_matrix},
+    layers::{self, CausalStream, Glu, Linear, Norm, Room, SpectralMixer, linear, normal_matrix},
     lct_gpt::VOCABULARY,
     model::check_length,
     random::Random,
@@ -110,13 +110,13 @@ impl ByteSpectral {
         Ok(self.head.forward(self.norm.forward(x)))
     }
 
-    /// An empty past for `batch` sequences of as many bytes as the context has.
+    /// An empty past.
     ///
     /// # Errors
     ///
     /// Those of [`SpectralMixer::begin`].
-    pub fn begin(&self, batch: usize) -> Result<Past> {
-        let begin = |block: &Block| block.mixer.begin(batch, self.config.context);
+    pub fn begin(&self, room: &Room) -> Result<Past> {
+        let begin = |block: &Block| block.mixer.begin(room.texts, room.positions);
         Ok(Past { states: self.blocks.iter().map(begin).collect::<Result<_>>()?, len: 0 })
     }
 
@@ -126,26 +126,17 @@ impl ByteSpectral {
     ///
     /// # Errors
     ///
-    /// [`Error::Length`](wavecube_core::Error::Length) for no bytes or more than there is room for in the context;
-    /// then the past is as it was.
-    pub fn advance(&self, bytes: &Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
+    /// [`Error::Length`](wavecube_core::Error::Length) for no bytes or more than there is room for in the context,
+    /// [`Error::Limit`](wavecube_core::Error::Limit) beyond the room of the past; then the past is as it was.
+    pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
         let time = bytes.dims()[1];
         check_length(OP, [past.len, time], self.config.context)?;
-        let byte = |t: usize| bytes.clone().narrow(1, t, 1);
-        for t in 0..time - 1 {
-            self.step(byte(t), past)?;
-        }
-        let x = self.step(byte(time - 1), past)?;
-        Ok(self.head.forward(self.norm.forward(x)))
-    }
-
-    fn step(&self, byte: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
-        let mut x = self.embed(byte)?;
+        let mut x = self.embed(bytes)?;
         for (block, stream) in self.blocks.iter().zip(&mut past.states) {
-            x = block.forward(x, |mixer, x| mixer.step(x, stream))?;
+            x = block.forward(x, |mixer, x| mixer.advance(x, stream))?;
         }
-        past.len += 1;
-        Ok(x)
+        past.len += time;
+        Ok(self.head.forward(self.norm.forward(x.narrow(1, time - 1, 1))))
     }
 
     fn embed(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {

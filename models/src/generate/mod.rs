@@ -1,9 +1,10 @@
 //! Generation: one byte after the other, always valid UTF-8.
 //!
-//! A [`Session`] is texts that grow. It keeps what the model has made of them so far, where the model can go on
-//! from that ([`Model::advance`]), and otherwise runs the model over them again. Texts of the same length go
-//! through the model together, and the shortest are continued first, so that they catch up with the others and
-//! join them: no text is padded, and each is what it is alone, to the rounding of the products of matrices.
+//! A [`Session`] is texts that grow. It keeps what the model has made of them so far and goes on from that
+//! ([`Model::advance`]). Texts of the same length go through the model together, and the shortest are continued first,
+//! so that they catch up with the others and join them: no text is padded, and each is what it is alone, to the rounding
+//! of the products of matrices. Equal prompts go through the model once. Where keys are stored in 8 or 4 bits, their
+//! mean over the first text is taken off them all, so there a text depends on its company as much as on the rounding.
 //!
 //! Prompts and texts may be of any length. Once a text is longer than the model's context, the model sees its last
 //! bytes alone, as many as the context, and runs over them for every byte.
@@ -17,7 +18,10 @@ pub use sampling::Sampling;
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::model::{Model, Past};
+use crate::{
+    layers::Room,
+    model::{Model, Past},
+};
 use text::Text;
 
 /// How many texts are continued at a time.
@@ -52,7 +56,7 @@ struct Group {
     texts: Vec<usize>,
     /// As many bytes as each has, or one more than the context.
     length: usize,
-    /// What the model keeps, where it keeps anything, a row for each, of all bytes but the last.
+    /// What the model keeps, a row for each, of all bytes but the last; nothing for texts longer than the context.
     past: Option<Past>,
 }
 
@@ -62,7 +66,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// When a number of `sampling` makes no sense, and those of the model.
+    /// When a number of `sampling` makes no sense, when the device does not have its cache, and those of the model.
     pub fn new(model: &Model, prompts: &[impl AsRef<str>], sampling: &Sampling) -> Result<Self> {
         sampling.validate()?;
         let device = burn::module::Module::devices(model)
@@ -79,17 +83,47 @@ impl Session {
                 let length = session.length(index, model);
                 session.join(Group { texts: vec![index], length, past: None })?;
             }
-            let Self { groups, texts, device, .. } = &mut session;
-            for group in groups.iter_mut().filter(|group| group.length <= model.context()) {
-                let mut past = model.begin(group.texts.len())?;
-                if let (Some(past), 2..) = (&mut past, group.length) {
-                    let seen = input(group, texts, device, |bytes| &bytes[..bytes.len() - 1]);
-                    model.advance(seen, past)?;
-                }
-                group.past = past;
-            }
+            session.read_prompts(model)?;
         }
         Ok(session)
+    }
+
+    /// Takes the model through the prompts that fit into its context, up to their last bytes; equal ones go once.
+    fn read_prompts(&mut self, model: &Model) -> Result<()> {
+        let Self { groups, texts, device, sampling } = self;
+        let context = model.context();
+        let short = |group: &&mut Group| group.length <= context;
+        let lengths =
+            groups.iter_mut().filter(short).map(|group| (group.length, group.texts.len()));
+        let (longest, count) =
+            lengths.fold((0, 0), |(most, all), (length, texts)| (most.max(length), all + texts));
+        if count == 0 {
+            return Ok(());
+        }
+        let positions = longest.saturating_add(sampling.length).min(context);
+        let empty = model.begin(&Room { texts: count, positions, cache: sampling.cache })?;
+        for group in groups.iter_mut().filter(short) {
+            let mut different = Vec::new();
+            let mut rows = Vec::with_capacity(group.texts.len());
+            for &index in &group.texts {
+                let bytes = texts[index].bytes();
+                let known =
+                    different.iter().position(|&other: &usize| texts[other].bytes() == bytes);
+                rows.push(known.unwrap_or(different.len()));
+                if known.is_none() {
+                    different.push(index);
+                }
+            }
+            let mut past = empty.clone();
+            past.select(&(0..different.len()).collect::<Vec<_>>(), device);
+            if group.length > 1 {
+                let seen = input(&different, texts, device, |bytes| &bytes[..bytes.len() - 1]);
+                model.advance(seen, &mut past)?;
+            }
+            past.select(&rows, device);
+            group.past = Some(past);
+        }
+        Ok(())
     }
 
     /// One more byte for the shortest texts. Returns, with the index of each, what has become certain of it, which
@@ -155,7 +189,8 @@ impl Session {
     /// much of the texts as the model sees.
     fn logits(&self, model: &Model, group: &mut Group) -> Result<Vec<f32>> {
         let length = if group.past.is_some() { 1 } else { group.length.min(model.context()) };
-        let last = input(group, &self.texts, &self.device, |bytes| &bytes[bytes.len() - length..]);
+        let last =
+            input(&group.texts, &self.texts, &self.device, |bytes| &bytes[bytes.len() - length..]);
         let logits = match &mut group.past {
             Some(past) => model.advance(last, past)?,
             None => model.next_logits(last)?,
@@ -166,16 +201,16 @@ impl Session {
     }
 }
 
-/// A part of every text of a group.
+/// A part of each of some texts, which are of one length.
 fn input(
-    group: &Group,
+    indices: &[usize],
     texts: &[Text],
     device: &Device,
     part: impl Fn(&[u8]) -> &[u8],
 ) -> Tensor<2, Int> {
-    let bytes = group.texts.iter().flat_map(|&index| part(texts[index].bytes()));
+    let bytes = indices.iter().flat_map(|&index| part(texts[index].bytes()));
     let values: Vec<i32> = bytes.map(|&byte| i32::from(byte)).collect();
-    let shape = [group.texts.len(), values.len() / group.texts.len()];
+    let shape = [indices.len(), values.len() / indices.len()];
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 

@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 
-use crate::random::Random;
+use crate::{bridge::CacheType, random::Random};
 
-/// How the next byte is drawn, and when to stop. What narrows the choice does so in the order of the fields.
+/// How the next byte is drawn, when to stop, and what is kept meanwhile. What narrows the choice does so in the order of the fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
     /// Logits of bytes that the text has already are divided by this where they are above 0, and multiplied
@@ -24,6 +24,8 @@ pub struct Sampling {
     pub seed: u64,
     /// How many bytes to generate at most.
     pub length: usize,
+    /// How keys and values are stored, where the model has any.
+    pub cache: CacheType,
 }
 
 impl Default for Sampling {
@@ -37,6 +39,7 @@ impl Default for Sampling {
             stop: Vec::new(),
             seed: 1,
             length: 400,
+            cache: CacheType::F32,
         }
     }
 }

@@ -9,9 +9,9 @@ use burn::{
 
 use wavecube_core::Result;
 
-use super::{Linear, State, linear};
+use super::{Linear, linear};
 use crate::{
-    bridge::{Bias, attention},
+    bridge::{Bias, Cache, attention},
     random::Random,
 };
 
@@ -81,31 +81,6 @@ fn rotate(x: Tensor<4>, (cos, sin): &(Tensor<4>, Tensor<4>)) -> Tensor<4> {
     }
 }
 
-/// Keys and values of the positions so far, `[batch, head, time, d_head]` each; nothing at the begin.
-#[derive(Debug, Clone, Default)]
-pub struct KeysAndValues(Option<[Tensor<4>; 2]>);
-
-impl State for KeysAndValues {
-    fn rows(&mut self) -> Vec<&mut Tensor<4>> {
-        self.0.iter_mut().flatten().collect()
-    }
-}
-
-impl KeysAndValues {
-    /// All of them, with those of the next positions.
-    fn extend(&mut self, next: [Tensor<4>; 2]) -> [Tensor<4>; 2] {
-        let all = match self.0.take() {
-            Some([keys, values]) => {
-                let [more_keys, more_values] = next;
-                [Tensor::cat(vec![keys, more_keys], 2), Tensor::cat(vec![values, more_values], 2)]
-            }
-            None => next,
-        };
-        self.0 = Some(all.clone());
-        all
-    }
-}
-
 /// `softmax(q kᵀ / √d_head + mask + bias) v` per head.
 #[derive(Module, Debug)]
 pub struct CausalSelfAttention {
@@ -139,16 +114,16 @@ impl CausalSelfAttention {
         self.advance(x, context, None)
     }
 
-    /// The same for positions that follow those of `past`, which then has these too.
+    /// The same for positions that have been appended to a cache, where it is given with the layer that this is in it.
     ///
     /// # Errors
     ///
-    /// Those of [`forward`](Self::forward).
+    /// Those of [`forward`](Self::forward) and [`Cache::attend`].
     pub fn advance(
         &self,
         x: Tensor<3>,
         context: &SequenceContext,
-        past: Option<&mut KeysAndValues>,
+        past: Option<(&mut Cache, usize)>,
     ) -> Result<Tensor<3>> {
         let [batch, time, d_model] = x.dims();
         let d_head = d_model / self.heads;
@@ -159,16 +134,15 @@ impl CausalSelfAttention {
                 .reshape([batch, time, self.heads, d_head])
                 .swap_dims(1, 2)
         };
-        let (mut q, mut k, mut v) = (head(0), head(1), head(2));
+        let (mut q, mut k, v) = (head(0), head(1), head(2));
         if let Some(tables) = &context.rotary {
             q = rotate(q, tables);
             k = rotate(k, tables);
         }
-        if let Some(past) = past {
-            [k, v] = past.extend([k, v]);
-        }
-        let mixed =
-            attention(q, k, v, context.bias)?.swap_dims(1, 2).reshape([batch, time, d_model]);
-        Ok(self.out.forward(mixed))
+        let mixed = match past {
+            Some((cache, layer)) => cache.attend(layer, [q, k, v], context.bias)?,
+            None => attention(q, k, v, context.bias)?,
+        };
+        Ok(self.out.forward(mixed.swap_dims(1, 2).reshape([batch, time, d_model])))
     }
 }

@@ -22,7 +22,7 @@ use wavecube_core::{
     lct::{Abcd, ShearFactors, ShearForm},
 };
 
-use super::Linear;
+use super::{ChirpedStream, Linear};
 use crate::bridge::{self, LctPlan, Normalization, Parameters};
 
 /// The axis that is transformed.
@@ -398,11 +398,50 @@ impl LctLayer {
     ///
     /// Those of [`transform`](Self::transform).
     pub fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>> {
-        let complex = match self.config.axis {
-            Axis::Channels => self.transform(complexify(x))?,
-            Axis::Sequence => self.transform(complexify(x.swap_dims(1, 2)))?.permute([0, 2, 1, 3]),
+        self.advance(x, None)
+    }
+
+    /// An empty past for `[batch, d_model]` lines of up to `positions`, or nothing where positions are transformed
+    /// each by itself. Parameters are those of now.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`transform`](Self::transform).
+    pub fn begin(
+        &self,
+        lines: [usize; 2],
+        positions: usize,
+        device: &Device,
+    ) -> Result<Option<ChirpedStream>> {
+        if self.config.axis == Axis::Channels {
+            return Ok(None);
+        }
+        let values = match &self.learned {
+            Some(learned) => bridge::parameters_to_host(&learned.val())?,
+            None => [self.fixed[0], self.fixed[1], self.fixed[2]],
         };
-        Ok(self.to_real(complex))
+        let factors = self.plan(self.grid, values)?.causal_factors();
+        let short =
+            |factors: [Vec<_>; 3]| factors.map(|all| all[..positions.min(self.grid)].to_vec());
+        Ok(factors.map(|factors| ChirpedStream::new(&short(factors), lines, device)))
+    }
+
+    /// [`forward`](Self::forward) for positions that follow those of `past`, which then has these too; `past` is what
+    /// [`begin`](Self::begin) gave.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`transform`](Self::transform), and [`Error::Limit`] beyond the room of the past.
+    pub fn advance(&self, x: Tensor<3>, past: Option<&mut ChirpedStream>) -> Result<Tensor<3>> {
+        if self.config.axis == Axis::Channels {
+            return Ok(self.to_real(self.transform(complexify(x))?));
+        }
+        let lines = complexify(x.swap_dims(1, 2));
+        let transformed = match past {
+            Some(past) => past.push(lines)?,
+            None => self.transform(lines)?,
+        };
+        Ok(self.to_real(transformed.permute([0, 2, 1, 3])))
     }
 
     /// `[batch, time, d_model, 2]` to `[batch, time, d_model]`.

@@ -24,19 +24,19 @@ use burn::{
 };
 
 pub(crate) use attention::position_angle;
-pub use attention::{CausalSelfAttention, KeysAndValues, SequenceContext};
+pub use attention::{CausalSelfAttention, SequenceContext};
 pub use experts::{Experts, ExpertsConfig, Routing};
 pub use lct::{Axis, ComplexToReal, Form, LctConfig, LctLayer, ParameterForm, Start};
 pub use linear::Linear;
 pub(crate) use linear::linear;
 pub use mlp::{Glu, Mlp};
 pub use norm::{Norm, NormKind};
-pub use past::{Past, State};
-pub use resolvent::{Hopping, LastValues, ResolventConfig, ResolventForm, ResolventMixer, blended};
-pub use scales::Resample;
+pub use past::{Past, Room, State};
+pub use resolvent::{Hopping, MixerPast, ResolventConfig, ResolventForm, ResolventMixer, blended};
+pub use scales::{Resample, ResamplePast};
 pub use sparsity::{Kept, SparsityConfig};
 pub use spectral::{SpectralConfig, SpectralMixer};
-pub use stream::CausalStream;
+pub use stream::{CausalStream, ChirpedStream};
 
 use crate::random::Random;
 

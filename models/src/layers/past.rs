@@ -1,6 +1,19 @@
 //! What layers keep of texts.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
+
+use crate::bridge::{CacheType, indices};
+
+/// What a past is to have room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Texts at a time.
+    pub texts: usize,
+    /// Positions of a text, at most the context of the model.
+    pub positions: usize,
+    /// How keys and values are stored, where there are any.
+    pub cache: CacheType,
+}
 
 /// What a layer keeps of the positions so far, of one sequence or several.
 pub trait State {
@@ -28,9 +41,7 @@ impl<S: State> Past<S> {
 
     /// Keeps these sequences alone, in this order.
     pub(crate) fn select(&mut self, sequences: &[usize], device: &Device) {
-        let indices: Vec<i32> = sequences.iter().map(|&index| index as i32).collect();
-        let indices =
-            Tensor::<1, Int>::from_data(TensorData::new(indices, [sequences.len()]), device);
+        let indices = indices(sequences, device);
         for rows in self.states.iter_mut().flat_map(State::rows) {
             *rows = rows.clone().select(0, indices.clone());
         }

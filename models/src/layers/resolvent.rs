@@ -148,14 +148,19 @@ pub struct ResolventMixer {
     config: ResolventConfig,
 }
 
-/// What the left form keeps of the positions so far: the last value of every operator, `[batch, width, 1, 2]`;
-/// nothing at the begin.
+/// What a mixer keeps of the positions so far; nothing at the begin.
 #[derive(Debug, Clone, Default)]
-pub struct LastValues(Option<Tensor<4>>);
+pub struct MixerPast {
+    /// The left form: the last value of every operator, `[batch, width, 1, 2]`. The blocked form: the results of the
+    /// last block that a position has seen, `[batch, width, block, 2]`.
+    values: Option<Tensor<4>>,
+    /// The blocked form: the positions since then, `[batch, 1, positions, d_model]`, a block at most.
+    inputs: Option<Tensor<4>>,
+}
 
-impl State for LastValues {
+impl State for MixerPast {
     fn rows(&mut self) -> Vec<&mut Tensor<4>> {
-        self.0.iter_mut().collect()
+        self.values.iter_mut().chain(&mut self.inputs).collect()
     }
 }
 
@@ -211,101 +216,136 @@ impl ResolventMixer {
     ///
     /// # Errors
     ///
-    /// Those of [`forward`](Self::forward); [`Error::Unsupported`] for a past of another form than
-    /// [`ResolventForm::Left`].
+    /// Those of [`forward`](Self::forward); [`Error::Unsupported`] for a past of
+    /// [`ResolventForm::TwoSided`].
     pub fn advance(
         &self,
         x: Tensor<3>,
-        past: Option<&mut LastValues>,
+        past: Option<&mut MixerPast>,
         noise: Option<&mut Random>,
     ) -> Result<(Tensor<3>, Option<Kept>)> {
-        if past.is_some() && self.config.form != ResolventForm::Left {
-            let reason = "only the left form goes on from its last values";
+        if past.is_some() && self.config.form == ResolventForm::TwoSided {
+            let reason = "what depends on all positions does not go on";
             return Err(Error::Unsupported { op: OP, argument: "past", reason });
         }
+        let [batch, time, _] = x.dims();
+        let width = self.energy.dims()[0];
+        let (y, kept) = match self.config.form {
+            ResolventForm::Blocked => self.blocks(x, past, noise)?,
+            ResolventForm::Left => (self.left(x, past)?, None),
+            ResolventForm::TwoSided => (self.mix(self.operators(x), Sides::Both)?, None),
+        };
+        let features = y.permute([0, 2, 1, 3]).reshape([batch, time, 2 * width]);
+        Ok((self.out.forward(features), kept))
+    }
+
+    /// The diagonals of the operators, `[batch, width, time, 2]`, and for every position the product that ties it to the
+    /// one before, `[batch, width, time]`.
+    fn operators(&self, x: Tensor<3>) -> (Tensor<4>, Tensor<3>) {
         let [batch, time, _] = x.dims();
         let width = self.energy.dims()[0];
         let column = |x: &Param<Tensor<1>>| x.val().reshape([1, width, 1]);
         let rows = |linear: &Linear, x: Tensor<3>| linear.forward(x).swap_dims(1, 2);
         let re = rows(&self.potential, x.clone()) - column(&self.energy);
         let im = column(&self.log_width).exp().neg().expand([batch, width, time]);
-        let mut d: Tensor<4> = Tensor::stack(vec![re, im], 3);
         let p = match &self.hopping {
-            Some(hopping) => softplus(rows(hopping, x.clone()).add_scalar(ONE), 1.0),
-            None => Tensor::ones([batch, width, time], &x.device()),
+            Some(hopping) => softplus(rows(hopping, x).add_scalar(ONE), 1.0),
+            None => Tensor::ones([batch, width, time], &re.device()),
         };
-        if let Some(LastValues(Some(last))) = &past {
+        (Tensor::stack(vec![re, im], 3), p)
+    }
+
+    fn left(&self, x: Tensor<3>, past: Option<&mut MixerPast>) -> Result<Tensor<4>> {
+        let (mut d, p) = self.operators(x);
+        let [batch, width, time, _] = d.dims();
+        if let Some(MixerPast { values: Some(last), .. }) = &past {
             // The recursion's next step, `d − p y`, as if the sequence began with it.
             let tied = p.clone().narrow(2, 0, 1).unsqueeze_dim(3) * last.clone();
             let first = d.clone().narrow(2, 0, 1) - tied;
             d = d.slice_assign([0..batch, 0..width, 0..1, 0..2], first);
         }
-        let (y, kept) = match &self.importance {
-            Some(importance) => self.mix_some(d, p, importance.forward(x), noise)?,
-            None => (self.mix(d, p)?, None),
-        };
+        let y = self.mix((d, p), Sides::Left)?;
         if let Some(past) = past {
-            past.0 = Some(y.clone().narrow(2, time - 1, 1));
+            past.values = Some(y.clone().narrow(2, time - 1, 1));
         }
-        let features = y.permute([0, 2, 1, 3]).reshape([batch, time, 2 * width]);
-        Ok((self.out.forward(features), kept))
+        Ok(y)
     }
 
-    /// The blocked form over the positions of each block that the logits `[batch, time, 1]` choose, and the share of
-    /// positions that is. Blocks that no position sees are left out as a whole.
-    fn mix_some(
+    /// Every position's results a block before, and what was kept. A block is computed when a position sees it; the
+    /// last ones wait for that.
+    fn blocks(
         &self,
-        d: Tensor<4>,
-        p: Tensor<3>,
-        logits: Tensor<3>,
+        x: Tensor<3>,
+        past: Option<&mut MixerPast>,
         noise: Option<&mut Random>,
     ) -> Result<(Tensor<4>, Option<Kept>)> {
-        let [batch, width, time, _] = d.dims();
+        let mut nothing = MixerPast::default();
+        let past = past.unwrap_or(&mut nothing);
+        let ([batch, time, _], width) = (x.dims(), self.energy.dims()[0]);
+        let x = match past.inputs.clone() {
+            Some(inputs) => Tensor::cat(vec![inputs.squeeze_dim(1), x], 1),
+            None => x,
+        };
+        let (block, all) = (self.config.block, x.dims()[1]);
+        let seen = (all - 1) / block * block;
+        let mut y = match past.values.clone() {
+            Some(values) => values,
+            None => Tensor::zeros([batch, width, block, 2], &x.device()),
+        };
+        let mut kept = None;
+        if seen > 0 {
+            let x = x.clone().narrow(1, 0, seen);
+            let operators = self.operators(x.clone());
+            let next = match &self.importance {
+                Some(importance) => {
+                    let (next, share) = self.mix_some(operators, importance.forward(x), noise)?;
+                    kept = Some(share);
+                    next
+                }
+                None => self.mix(operators, Sides::Both)?,
+            };
+            y = Tensor::cat(vec![y, next], 2);
+        }
+        past.inputs = Some(x.narrow(1, seen, all - seen).unsqueeze_dim(1));
+        past.values = Some(y.clone().narrow(2, seen, block));
+        Ok((y.narrow(2, all - time, time), kept))
+    }
+
+    /// The results of whole blocks by the positions of each that the logits `[batch, time, 1]` choose, and the share of
+    /// positions that is.
+    fn mix_some(
+        &self,
+        (d, p): (Tensor<4>, Tensor<3>),
+        logits: Tensor<3>,
+        noise: Option<&mut Random>,
+    ) -> Result<(Tensor<4>, Kept)> {
+        let [batch, _, time, _] = d.dims();
         let ResolventConfig { block, sparsity, grad_blend, .. } = &self.config;
         let block = *block;
-        let blocks = (time - 1) / block;
-        if blocks == 0 {
-            return Ok((d.zeros_like(), None));
-        }
-        let seen = blocks * block;
-        let logits = logits.narrow(1, 0, seen).reshape([batch * blocks, block]);
+        let logits = logits.reshape([batch * time / block, block]);
         let trains = noise.is_some();
         let chosen = Selection::new(sparsity, logits, noise);
-        let d = chosen.compact(&d.narrow(2, 0, seen), block);
-        let p = chosen.compact(&p.narrow(2, 0, seen).unsqueeze_dim(3), block).squeeze_dim::<3>(3);
+        let d = chosen.compact(&d, block);
+        let p = chosen.compact(&p.unsqueeze_dim(3), block).squeeze_dim::<3>(3);
         let p = p * chosen.ties(batch);
         let mut y = blended(d, between_neighbours(p), Sides::Both, *grad_blend)?;
         if trains {
             y = chosen.straight_through(y);
         }
-        let y = chosen.spread(&y).narrow(2, 0, time - block);
-        let nothing = Tensor::zeros([batch, width, block, 2], &y.device());
-        Ok((Tensor::cat(vec![nothing, y], 2), Some(chosen.kept)))
+        Ok((chosen.spread(&y), chosen.kept))
     }
 
-    /// The resolvent of diagonals `[batch, width, time, 2]`; `p` (`[batch, width, time]`) holds for every
-    /// position the product that ties it to the one before.
-    fn mix(&self, d: Tensor<4>, p: Tensor<3>) -> Result<Tensor<4>> {
-        let [batch, width, time, _] = d.dims();
-        let blocked = self.config.form == ResolventForm::Blocked;
+    /// The resolvents of operators, in the blocked form of each block by itself.
+    fn mix(&self, (d, p): (Tensor<4>, Tensor<3>), sides: Sides) -> Result<Tensor<4>> {
+        let time = d.dims()[2];
         let block = self.config.block;
-        let sides = if self.config.form == ResolventForm::Left { Sides::Left } else { Sides::Both };
         let mut p = between_neighbours(p);
-        if blocked && time > 1 {
+        if self.config.form == ResolventForm::Blocked && time > 1 {
             let cut = (1..time).map(|k| if k.is_multiple_of(block) { 0.0 } else { 1.0_f32 });
             let data = TensorData::new(cut.collect::<Vec<_>>(), [1, 1, time - 1]);
             p = p * Tensor::from_data(data, &d.device());
         }
-        let y = blended(d, p, sides, self.config.grad_blend)?;
-        if !blocked {
-            return Ok(y);
-        }
-        let late = block.min(time);
-        let nothing = Tensor::zeros([batch, width, late, 2], &y.device());
-        if late == time {
-            return Ok(nothing);
-        }
-        Ok(Tensor::cat(vec![nothing, y.narrow(2, 0, time - late)], 2))
+        blended(d, p, sides, self.config.grad_blend)
     }
 }
 

@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{Linear, linear};
+use super::{Linear, State, linear};
 use crate::random::Random;
 
 /// The learned maps between two scales.
@@ -33,21 +33,68 @@ impl Resample {
         4 * d_model * d_model
     }
 
-    /// `[batch, time, d_model]` to `[batch, time/2, d_model]`, or nothing where no pair is complete.
-    pub fn down(&self, x: Tensor<3>) -> Option<Tensor<3>> {
+    /// The pairs that `x` (`[batch, time, d_model]`) completes, at half the rate, or nothing where it completes none.
+    /// With a past the positions follow those that it has seen.
+    pub fn down(&self, x: Tensor<3>, past: Option<&mut ResamplePast>) -> Option<Tensor<3>> {
+        let mut nothing = ResamplePast::default();
+        let past = past.unwrap_or(&mut nothing);
+        let x = match past.alone.take() {
+            Some(alone) => Tensor::cat(vec![alone.squeeze_dim(1), x], 1),
+            None => x,
+        };
         let [batch, time, d_model] = x.dims();
         let pairs = time / 2;
+        if time % 2 == 1 {
+            past.alone = Some(x.clone().narrow(1, time - 1, 1).unsqueeze_dim(1));
+        }
         (pairs > 0).then(|| {
             let pairs = x.narrow(1, 0, 2 * pairs).reshape([batch, pairs, 2 * d_model]);
             self.down.forward(pairs)
         })
     }
 
-    /// `[batch, time/2, d_model]` to `[batch, time, d_model]`.
-    pub fn up(&self, coarse: Tensor<3>, time: usize) -> Tensor<3> {
-        let [batch, pairs, d_model] = coarse.dims();
-        let fine = self.up.forward(coarse).reshape([batch, 2 * pairs, d_model]);
-        let nothing = Tensor::zeros([batch, 1, d_model], &fine.device());
-        Tensor::cat(vec![nothing, fine], 1).narrow(1, 0, time)
+    /// `x` (`[batch, time, d_model]`), which went [`down`](Self::down) before, and what was made of its pairs.
+    pub fn up(
+        &self,
+        x: Tensor<3>,
+        coarse: Option<Tensor<3>>,
+        past: Option<&mut ResamplePast>,
+    ) -> Tensor<3> {
+        let [batch, time, d_model] = x.dims();
+        let mut nothing = ResamplePast::default();
+        let past = past.unwrap_or(&mut nothing);
+        // A pair goes to its second position and the one behind, so an even one gets what came before.
+        let even = past.position.is_multiple_of(2);
+        let first = even.then(|| match past.due.take() {
+            Some(due) => due.squeeze_dim(1),
+            None => Tensor::zeros([batch, 1, d_model], &x.device()),
+        });
+        let pairs = coarse.map(|coarse| {
+            let pairs = coarse.dims()[1];
+            self.up.forward(coarse).reshape([batch, 2 * pairs, d_model])
+        });
+        let fine = Tensor::cat(first.into_iter().chain(pairs).collect(), 1);
+        past.position += time;
+        if fine.dims()[1] > time {
+            past.due = Some(fine.clone().narrow(1, time, 1).unsqueeze_dim(1));
+        }
+        x + fine.narrow(1, 0, time)
+    }
+}
+
+/// What the way to another scale and back keeps of the positions so far.
+#[derive(Debug, Clone, Default)]
+pub struct ResamplePast {
+    /// The last position where it has no partner yet, `[batch, 1, 1, d_model]`.
+    alone: Option<Tensor<4>>,
+    /// What the last pair adds to the next position, `[batch, 1, 1, d_model]`.
+    due: Option<Tensor<4>>,
+    /// How many positions have come back up.
+    position: usize,
+}
+
+impl State for ResamplePast {
+    fn rows(&mut self) -> Vec<&mut Tensor<4>> {
+        self.alone.iter_mut().chain(&mut self.due).collect()
     }
 }

@@ -254,13 +254,13 @@ impl SpectralMixer {
         Ok(CausalStream::new(self.filters()?, batch, capacity))
     }
 
-    /// The next position, `[batch, 1, d_model]`: what [`forward`](Self::forward) makes of it behind all
+    /// The next positions, `[batch, time, d_model]`: what [`forward`](Self::forward) makes of them behind all
     /// those that `past` has taken.
     ///
     /// # Errors
     ///
     /// Those of [`CausalStream::push`].
-    pub fn step(&self, x: Tensor<3>, past: &mut CausalStream) -> Result<Tensor<3>> {
+    pub fn advance(&self, x: Tensor<3>, past: &mut CausalStream) -> Result<Tensor<3>> {
         let v = self.channels(x.clone(), past.position()).into_pairs();
         let y = past.push(v)?;
         Ok(self.read_out(x, &y))

@@ -56,7 +56,8 @@ impl Block {
 
     fn once(&self, x: Tensor<3>, pass: &mut Pass<'_>) -> Result<Tensor<3>> {
         let y = self.mixer_norm.forward(x.clone());
-        let (mixed, kept) = self.mixer.advance(y, pass.past.next(), pass.noise.as_deref_mut())?;
+        let (past, noise) = pass.mixer();
+        let (mixed, kept) = self.mixer.advance(y, past, noise)?;
         pass.kept.extend(kept);
         let x = x + mixed;
         let y = self.network_norm.forward(x.clone());

@@ -22,7 +22,7 @@ use wavecube_core::{DeviceFault, Error, Result};
 
 use crate::{
     layers::{
-        self, Kept, LastValues, Linear, Norm, Resample, ResolventForm, Routing, linear,
+        self, Kept, Linear, MixerPast, Norm, Resample, ResamplePast, Routing, State, linear,
         normal_matrix,
     },
     lct_gpt::VOCABULARY,
@@ -46,20 +46,63 @@ struct Pass<'a> {
     left: bool,
     /// Where it may leave, the sequences that were sure at some exit.
     sure: Vec<bool>,
-    /// The states that exits read: of all positions, or of the last where it may leave.
-    states: Vec<Tensor<3>>,
+    /// The logits of exits: of all positions, or of the last where nothing else is wanted.
+    exits: Vec<Tensor<3>>,
+    /// Whether the logits of the last position are all that is wanted.
+    last_alone: bool,
     /// Where tokens went, a mixture of experts each.
     routings: Vec<Routing>,
     /// What sparse mixers kept.
     kept: Vec<Kept>,
     /// Ponder cost and steps, a halting block each.
     ponder: Vec<[Tensor<1>; 2]>,
-    /// What mixers keep, one for every time that one runs; nothing where there is no past.
-    past: std::slice::IterMut<'a, LastValues>,
+    /// What layers keep; nothing where there is no past.
+    past: Option<&'a mut Past>,
+    /// Which of its mixers runs next.
+    run: usize,
 }
 
-/// What the model has seen: what its mixers keep, a block's as often as it is repeated.
-pub type Past = layers::Past<LastValues>;
+impl Pass<'_> {
+    /// What a scale keeps.
+    fn scale(&mut self, index: usize) -> Option<&mut ResamplePast> {
+        match self.past.as_mut()?.states.get_mut(index)? {
+            LayerPast::Scale(past) => Some(past),
+            LayerPast::Mixer(_) => None,
+        }
+    }
+
+    /// What the mixer that runs next keeps, and the noise of training.
+    fn mixer(&mut self) -> (Option<&mut MixerPast>, Option<&mut Random>) {
+        let run = self.run;
+        self.run += 1;
+        let past = self.past.as_mut().and_then(|past| match past.states.get_mut(run)? {
+            LayerPast::Mixer(past) => Some(past),
+            LayerPast::Scale(_) => None,
+        });
+        (past, self.noise.as_deref_mut())
+    }
+}
+
+/// What the model has seen: the states of its mixers, a block's as often as it is repeated, then those between scales.
+pub type Past = layers::Past<LayerPast>;
+
+/// What a layer keeps.
+#[derive(Debug, Clone)]
+pub enum LayerPast {
+    /// A mixer.
+    Mixer(MixerPast),
+    /// The way to half the positions and back.
+    Scale(ResamplePast),
+}
+
+impl State for LayerPast {
+    fn rows(&mut self) -> Vec<&mut Tensor<4>> {
+        match self {
+            Self::Mixer(past) => past.rows(),
+            Self::Scale(past) => past.rows(),
+        }
+    }
+}
 
 /// The model: bytes in, logits of the next byte out.
 #[derive(Module, Debug)]
@@ -121,17 +164,22 @@ impl ResNetBk {
     /// As [`forward`](Self::forward); [`Error::Device`] when the device cannot be read.
     pub fn next_logits(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
         let time = bytes.dims()[1];
-        let mut pass = Pass { leaves: self.config.exits.weight > 0.0, ..Pass::default() };
+        let leaves = self.config.exits.weight > 0.0;
+        let mut pass = Pass { leaves, last_alone: true, ..Pass::default() };
         let last = self.run(bytes, &mut pass)?;
         Ok(self.first_sure(last.narrow(1, time - 1, 1), &pass).0)
     }
 
-    /// An empty past, or nothing where the model cannot go on from one: where scales join positions, and in the
-    /// blocked form.
-    pub fn begin(&self) -> Option<Past> {
-        let advances = self.config.scales == 0 && self.config.mixer.form == ResolventForm::Left;
-        let runs = self.config.layers * self.config.halting.steps;
-        advances.then(|| Past { states: vec![LastValues::default(); runs], len: 0 })
+    /// An empty past, of any texts.
+    pub fn begin(&self) -> Past {
+        let mixers = std::iter::repeat_n(LayerPast::Mixer(MixerPast::default()), self.runs());
+        let scales = self.scales.iter().map(|_| LayerPast::Scale(ResamplePast::default()));
+        Past { states: mixers.chain(scales).collect(), len: 0 }
+    }
+
+    /// How often mixers run at most.
+    fn runs(&self) -> usize {
+        self.config.layers * self.config.halting.steps
     }
 
     /// Logits `[batch, 1, 256]` of the byte after `bytes`, which follow those that `past` has seen; `past` then has
@@ -145,9 +193,9 @@ impl ResNetBk {
         let time = bytes.dims()[1];
         check_length(OP, [past.len, time], self.config.context)?;
         past.len += time;
-        let mut pass = Pass { past: past.states.iter_mut(), ..Pass::default() };
+        let mut pass = Pass { past: Some(past), last_alone: true, ..Pass::default() };
         let last = self.run(bytes, &mut pass)?;
-        Ok(self.first_sure(last, &pass).0.narrow(1, time - 1, 1))
+        Ok(self.first_sure(last.narrow(1, time - 1, 1), &pass).0)
     }
 
     /// The loss of `targets` (`[batch, time]`), `targets[t]` following `bytes[t]`, with the losses that
@@ -169,9 +217,8 @@ impl ResNetBk {
         let balance = mean(pass.routings.into_iter().map(|routing| routing.balance).collect());
         let sparsity = mean(pass.kept.into_iter().map(|kept| kept.loss).collect());
         let ponder = mean(pass.ponder.into_iter().map(|[cost, _]| cost).collect());
-        let exits = pass.states.into_iter();
-        let exits =
-            mean(exits.map(|state| cross_entropy(self.read_out(state), targets.clone())).collect());
+        let exits = pass.exits.into_iter();
+        let exits = mean(exits.map(|logits| cross_entropy(logits, targets.clone())).collect());
         let nats = cross_entropy(self.read_out(last), targets);
         let mut total = nats.clone();
         let config = &self.config;
@@ -227,18 +274,21 @@ impl ResNetBk {
     /// For every position the logits of the first exit that is sure of it, or of the last block; and the
     /// share of positions that each exit takes.
     fn first_sure(&self, last: Tensor<3>, pass: &Pass<'_>) -> (Tensor<3>, Vec<Tensor<1>>) {
-        let mut logits = self.read_out(last);
+        // Where it left, that is the state that the last exit has read.
+        let mut logits = match pass.exits.last() {
+            Some(exit) if pass.left => exit.clone(),
+            _ => self.read_out(last),
+        };
         let [batch, time, _] = logits.dims();
         let mut open = Tensor::<3>::ones([batch, time, 1], &logits.device());
         let (mut exits, mut shares) = (Vec::new(), Vec::new());
-        for state in &pass.states {
-            let early = self.read_out(state.clone());
+        for early in &pass.exits {
             let sure = softmax(early.clone(), 2).max_dim(2);
             let taken =
                 sure.greater_equal_elem(self.config.exits.confidence).float() * open.clone();
             open = open - taken.clone();
             shares.push(taken.clone().mean());
-            exits.push((early, taken));
+            exits.push((early.clone(), taken));
         }
         for (early, taken) in exits {
             logits = logits.clone() + (early - logits) * taken;
@@ -276,12 +326,12 @@ impl ResNetBk {
         if pass.left {
             return Ok(x);
         }
-        let scale = &self.scales[level];
-        if let Some(coarse) = scale.down(x.clone()) {
-            let time = x.dims()[1];
-            let coarse = self.descend(coarse, level + 1, first + 1..last, pass)?;
-            x = x + scale.up(coarse, time);
-        }
+        let (scale, kept) = (&self.scales[level], self.runs() + level);
+        let coarse = match scale.down(x.clone(), pass.scale(kept)) {
+            Some(coarse) => Some(self.descend(coarse, level + 1, first + 1..last, pass)?),
+            None => None,
+        };
+        x = scale.up(x, coarse, pass.scale(kept));
         self.block(x, level, last, pass)
     }
 
@@ -292,20 +342,21 @@ impl ResNetBk {
         index: usize,
         pass: &mut Pass<'_>,
     ) -> Result<Tensor<3>> {
+        pass.run = index * self.config.halting.steps;
         let x = self.blocks[index].forward(x, pass)?;
         if level == 0 && index + 1 < self.config.layers && self.config.exits.weight > 0.0 {
+            let time = x.dims()[1];
+            let state = if pass.last_alone { x.clone().narrow(1, time - 1, 1) } else { x.clone() };
+            let logits = self.read_out(state);
             if pass.leaves {
-                let state = x.clone().narrow(1, x.dims()[1] - 1, 1);
-                let likeliest = softmax(self.read_out(state.clone()), 2).max_dim(2).flatten(0, 2);
-                pass.states.push(state);
+                let likeliest = softmax(logits.clone(), 2).max_dim(2).flatten(0, 2);
                 pass.sure.resize(x.dims()[0], false);
                 for (sure, likeliest) in pass.sure.iter_mut().zip(to_host(likeliest)?) {
                     *sure |= likeliest >= self.config.exits.confidence;
                 }
                 pass.left = pass.sure.iter().all(|&sure| sure);
-            } else {
-                pass.states.push(x.clone());
             }
+            pass.exits.push(logits);
         }
         Ok(x)
     }

@@ -12,6 +12,7 @@ use burn::module::Module as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use wavecube_models::{
+    bridge::CacheType,
     checkpoint::Checkpoint,
     generate::{Sampling, Session, waves},
     model::Model,
@@ -67,6 +68,10 @@ pub(crate) struct GenerateArgs {
     /// Seed of the draws
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How keys and values are kept: f32, f16, int8 or int4; all but f32 need a device with kernels, and the last two
+    /// heads of a multiple of 32 numbers
+    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    cache: CacheType,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -83,6 +88,7 @@ impl GenerateArgs {
             stop: self.stop.iter().map(unescaped).collect(),
             seed: self.seed,
             length: self.length,
+            cache: self.cache,
         }
     }
 }

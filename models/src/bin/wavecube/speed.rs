@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use wavecube_models::{
+    bridge::CacheType,
     checkpoint::write_atomically,
     speed::{self, SpeedOptions, SpeedRow},
 };
@@ -37,6 +38,9 @@ pub(crate) struct SpeedArgs {
     /// With --generation: from a state alone
     #[arg(long, requires = "generation")]
     state_only: bool,
+    /// With --generation: how keys and values are kept, f32, f16, int8 or int4
+    #[arg(long, default_value = "f32", value_name = "TYPE", requires = "generation")]
+    cache: CacheType,
     /// Channels
     #[arg(long, default_value_t = 64)]
     width: usize,
@@ -65,6 +69,7 @@ pub(crate) fn main(args: &SpeedArgs) -> Result<()> {
         batch: args.batch,
         calls: args.calls,
         recompute: !args.state_only,
+        cache: args.cache,
     };
     if args.generation {
         let rows = speed::measure_generation(&options, &selected.device, |row| {
