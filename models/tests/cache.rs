@@ -38,15 +38,13 @@ fn advance(model: &Model, past: &mut Past, part: &[i32], device: &Device) -> Vec
     read(model.advance(bytes(part, device), past).unwrap())
 }
 
-/// The relative error of attention by the errors of what is stored: rounding to 16 bits three times, and the errors
+/// The relative error of attention in 16, 8 and 4 bits by the errors of what is stored: rounding to 16 bits three times, and the errors
 /// of quantised caches that `tests/` holds them to, 5.5e-5 and 1.2e-2 in squares; twice that. What a cache stores in
 /// fewer bits must also differ, or it did not.
 #[test]
-fn a_cache_of_every_type_is_as_good_as_its_bits() {
+fn a_cache_of_fewer_bits_is_as_good_as_its_bits() {
     let Some(device) = wgpu() else { return };
     for (cache, positions, most, least) in [
-        (CacheType::F32, Positions::Rope, 4e-6, 0.0),
-        (CacheType::F32, Positions::Alibi, 4e-6, 0.0),
         (CacheType::F16, Positions::Rope, 3.0 * 4.9e-4, 1e-5),
         (CacheType::Int8, Positions::Alibi, 2.0 * 5.5e-5_f64.sqrt(), 1e-5),
         (CacheType::Int4, Positions::Rope, 2.0 * 1.2e-2_f64.sqrt(), 1e-3),
@@ -57,7 +55,7 @@ fn a_cache_of_every_type_is_as_good_as_its_bits() {
         let mut past = model.begin(&Room { cache, ..room(1, CONTEXT) }).unwrap();
         let mut found = Vec::new();
         let mut expected = Vec::new();
-        for part in [&text[..17], &text[17..18], &text[18..33], &text[33..34], &text[34..]] {
+        for part in [&text[..17], &text[17..18], &text[18..]] {
             found.extend(advance(&model, &mut past, part, &device));
             expected.extend_from_slice(&whole[(past.len() - 1) * 256..past.len() * 256]);
         }
@@ -163,7 +161,9 @@ fn texts_are_kept_whatever_happens_to_others() {
                     _ => {}
                 }
             }
-            all.iter_mut().for_each(|one| one.grow(1, &mut random, &device));
+            for one in &mut all {
+                one.grow(1, &mut random, &device);
+            }
         }
     }
 }
@@ -195,10 +195,10 @@ fn what_a_device_does_not_have_is_refused() {
 fn texts_in_pages_are_those_alone() {
     let Some(device) = wgpu() else { return };
     let model = model(Positions::Rope, &device);
-    let prompts = ["ab", "a prompt of 20 bytes", "ab", "b", "a prompt of 20 bytes", "ab"];
+    let prompts = ["ab", "of seven", "ab", "b"];
     let prompts = prompts.map(str::to_owned);
     let stop = (b'a'..=b'd').map(|byte| vec![byte]).collect();
-    let sampling = Sampling { temperature: 2.0, top_k: 0, length: 30, stop, ..Sampling::default() };
+    let sampling = Sampling { temperature: 2.0, top_k: 0, length: 12, stop, ..Sampling::default() };
     let together = generate_all(&model, &prompts, &sampling).unwrap();
     assert_ne!(together[0], together[2], "two draws of one prompt");
     for (i, (prompt, text)) in prompts.iter().zip(together).enumerate() {

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Tensor};
 use num_complex::Complex64;
-use wavecube_models::{bridge::causal_convolution, layers::CausalStream};
+use wavecube_models::{bridge::causal_convolution, layers::CausalStream, random::Random};
 
 use crate::support::{close, flex, read, tensor, values, wgpu};
 
@@ -103,19 +103,26 @@ fn kernels_agree_with_flex() {
 
 #[test]
 fn a_stream_gives_what_the_whole_gives() {
+    let mut random = Random::new(8);
     for [n, taps] in [[100, 100], [100, 20], [65, 5], [20, 40], [1, 1]] {
         let [x, h] = operands([n, taps], 5);
         let expected = run(&x, &h, [n, taps]);
         let x = signal(&x, n, DType::F64, &flex());
-        let mut stream = CausalStream::new(filter(&h, taps, DType::F64, &flex()), BATCH, n);
-        let found: Vec<_> =
-            (0..n).map(|t| stream.push(x.clone().narrow(2, t, 1)).unwrap()).collect();
-        assert_eq!(stream.position(), n);
-        close(&read(Tensor::cat(found, 2)), &expected, 1e-13);
-
-        let full = stream.push(x.clone().narrow(2, 0, 1)).unwrap_err().to_string();
-        assert!(full.contains("positions"), "{full}");
-        let mut fresh = CausalStream::new(filter(&h, taps, DType::F64, &flex()), BATCH, n);
+        let new = || CausalStream::new(filter(&h, taps, DType::F64, &flex()), BATCH, n);
+        // One by one, then in parts of any length, single positions among them.
+        for longest in [1, 9, 70] {
+            let mut stream = new();
+            let mut found = Vec::new();
+            while stream.position() < n {
+                let at = stream.position();
+                let part = if random.below(2) == 0 { 1 } else { 1 + random.below(longest) };
+                found.push(stream.push(x.clone().narrow(2, at, part.min(n - at))).unwrap());
+            }
+            close(&read(Tensor::cat(found, 2)), &expected, 1e-13);
+            let full = stream.push(x.clone().narrow(2, 0, 1)).unwrap_err().to_string();
+            assert!(full.contains("positions"), "{full}");
+        }
+        let mut fresh = new();
         let wide = fresh.push(x.narrow(0, 0, 1).narrow(2, 0, 1)).unwrap_err().to_string();
         assert!(wide.contains("`x`"), "{wide}");
         assert_eq!(fresh.position(), 0);

@@ -1,4 +1,19 @@
-//! What layers keep of texts.
+//! What layers keep of texts, so that a model goes on from a text instead of running over it again.
+//!
+//! | mixing of positions | what it keeps of a text of `n` positions | operations of the next position |
+//! |---|---|---|
+//! | attention | keys and values of all, in pages where the device has them ([`Cache`](crate::bridge::Cache)) | `O(n)` |
+//! | left half of a resolvent | the last value of every operator | `O(1)` |
+//! | blocked resolvent | the inputs since the last block that was seen, and that block's results | `O(1)`, block by block |
+//! | filters along the sequence | inputs, and what complete blocks add to later positions ([`CausalStream`](super::CausalStream)) | `O(log² n)` |
+//! | transform along the sequence | the same between two chirps ([`ChirpedStream`](super::ChirpedStream)) | `O(log² n)` |
+//! | scales | a position without a partner, and what the last pair adds to the next position | `O(1)`, every second time |
+//! | transform of channels, networks, experts, halting | nothing | `O(1)` |
+//!
+//! All are exact: what goes on is what the whole text gives, to rounding (and to what a cache of fewer bits drops). No state
+//! outlives the context of its model: a text longer than that is seen by its last bytes alone, whose positions all move with
+//! every byte, so the model runs over them again. A two-sided resolvent and filters that wrap around, which no model here
+//! takes, depend on what is still to come and have no state.
 
 use burn::tensor::{Device, Tensor};
 
