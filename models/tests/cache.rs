@@ -38,9 +38,9 @@ fn advance(model: &Model, past: &mut Past, part: &[i32], device: &Device) -> Vec
     read(model.advance(bytes(part, device), past).unwrap())
 }
 
-/// The relative error of attention in 16, 8 and 4 bits by the errors of what is stored: rounding to 16 bits three times, and the errors
-/// of quantised caches that `tests/` holds them to, 5.5e-5 and 1.2e-2 in squares; twice that. What a cache stores in
-/// fewer bits must also differ, or it did not.
+/// The relative error of attention in 16, 8 and 4 bits by the errors of what is stored: rounding to 16 bits three times,
+/// and the squares that `tests/` holds quantised caches to, 5.5e-5 and 1.2e-2, twice over. What a cache stores in fewer
+/// bits must also differ, or it did not.
 #[test]
 fn a_cache_of_fewer_bits_is_as_good_as_its_bits() {
     let Some(device) = wgpu() else { return };
