@@ -64,6 +64,24 @@ pub struct CacheConfig {
 ///
 /// A pass over more positions is [`append`](Self::append), then [`attend`](Self::attend) layer by layer. A clone has
 /// the same texts; in pages it shares them until either goes on.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use wavecube_models::bridge::{Bias, Cache, CacheConfig, CacheType};
+///
+/// let storage = CacheType::F32;
+/// let config =
+///     CacheConfig { layers: 1, heads: 1, dim: 1, texts: 1, positions: 8, rotary: false, storage };
+/// let mut cache = Cache::new(&config, &Tensor::zeros([1, 1], &Device::flex()))?;
+/// let x = |value: f32| Tensor::<4>::from_data([[[[value]]]], &Device::flex());
+/// for (value, mean) in [(2.0, 2.0), (4.0, 3.0)] {
+///     cache.append(1)?;
+///     // Queries of zeros see all keys alike: the mean of the values so far.
+///     let y = cache.attend(0, [x(0.0), x(1.0), x(value)], Bias::None)?.into_data();
+///     y.assert_approx_eq::<f32>(&[[[[mean]]]].into(), Default::default());
+/// }
+/// # Ok::<(), wavecube_core::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Cache(Kept);
 

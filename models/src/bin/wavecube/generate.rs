@@ -28,6 +28,7 @@ Examples:
   wavecube generate --prompt 'pub fn ' --temperature 0.6 --top-p 0.9 --seed 7
   wavecube generate --temperature 0 --length 100     # always the likeliest byte
   wavecube generate --prompts prompts.txt            # one prompt a line, 64 of them together
+  wavecube generate --device wgpu --cache f16        # keys and values in half of the memory
   wavecube generate --interactive --stop '\n\n'      # a prompt a line, until the input ends
 Ctrl-C ends the texts that are being written; the program then ends with status 130, or with --interactive waits for the
 next prompt, where Ctrl-C ends it. A text longer than the model's context goes on from its last bytes.")]
