@@ -355,9 +355,9 @@ pub(super) fn gemv<F: Float, O: Float>(
     for i in 0..results {
         totals[i] = f32::new(0.0);
     }
-    // A unit behind the last row of the weight has nothing to add.
-    let last = select(corner.column < shape.n, place.last, place.first);
-    for block in range_stepped(place.first + unit % share, last, share) {
+    // A unit behind the last row of the weight goes along with its neighbours: a loop that some units never enter
+    // makes Mesa 25's software driver follow a null pointer.
+    for block in range_stepped(place.first + unit % share, place.last, share) {
         if comptime!(config.number == Number::Integer && config.bytes) {
             add_block_of_bytes::<F>(&mut totals, x, weight, &corner, block, shape, config);
         } else if comptime!(config.number == Number::Integer) {
