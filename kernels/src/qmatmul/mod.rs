@@ -28,12 +28,12 @@
 //! The same input on the same device gives the same bits.
 //!
 //! In whole numbers every row of `x` is quantised first, to `a = round(x/t)`, `t = max|x|/127`. Sums over a block of
-//! 32 are exact, `|Σ a (q − z)| ≤ 32·127·255 < 2²⁴`, and become floats without a rounding. On a GPU four products are
-//! added at a time by cubecl's `dp4a`: of 4 bits, `Σ a q − z Σ a`; of 8, whose bytes have signs,
-//! `Σ a (q − 128) − (z − 128) Σ a`. Cubecl 0.11.3 has the instruction for it in CUDA C++ (its feature `cuda-cpp`; the
-//! default, LLVM, has not) and in SPIR-V (`vulkan`), and writes it out elsewhere, in some 40 operations of which
-//! most are shared between the rows and columns of a unit. It tells nobody which of these it does, so every GPU
-//! takes this way, and processors and emulated devices that of one code at a time.
+//! 32 are exact in floats too, `|Σ a (q − z)| ≤ 32·127·255 < 2²⁴`, and made of floats where units are cores or emulated,
+//! which multiply those more quickly. On a GPU four products are added at a time by cubecl's `dp4a`: of 4 bits,
+//! `Σ a q − z Σ a`; of 8, whose bytes have signs, `Σ a (q − 128) − (z − 128) Σ a`. Cubecl 0.11.3 has the instruction for
+//! it in CUDA C++ (its feature `cuda-cpp`; the default, LLVM, has not) and in SPIR-V (`vulkan`), and writes it out
+//! elsewhere, in some 40 operations of which most are shared between the rows and columns of a unit. It tells nobody
+//! which of these it does, so every GPU takes this way, and processors and emulated devices that of one code at a time.
 //!
 //! # Not done
 //! - Dequantising once and then multiplying in floats. On llvmpipe that is slower than `gemv` (1024² in 4 bits, by

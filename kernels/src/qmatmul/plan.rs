@@ -16,7 +16,7 @@ const SHARE: usize = 32;
 /// have the 256 outputs of a small weight, and large ones are as quick as by 64.
 const UNITS: usize = 128;
 const EMULATED_UNITS: usize = 32;
-/// The most units that quantise a row of activations.
+/// The most units that quantise a row of activations, each at least half a block of it.
 const ROW_UNITS: usize = 64;
 /// The units that a device wants at least, before sums are cut into parts.
 const FILL: usize = 1 << 15;
@@ -340,7 +340,7 @@ impl QmatmulPlan {
             row_units: if limits.serial {
                 1
             } else {
-                1 << limits.units_per_cube.min(ROW_UNITS).ilog2()
+                1 << limits.units_per_cube.min(ROW_UNITS).min(2 * blocks).ilog2()
             },
             dtype,
             floor_bytes: (weight_bytes + m * (n + k) * dtype.size()) as u64,
