@@ -53,6 +53,7 @@ fn device(tensor: &CubeTensor) -> Device {
 fn to_wavecube(tensor: &CubeTensor, complex: bool) -> Option<Tensor> {
     let dtype = match tensor.dtype {
         DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::Bf16,
         DType::F32 => Dtype::F32,
         DType::F64 => Dtype::F64,
         _ => return None,
