@@ -16,7 +16,7 @@ use wavecube_models::{
     train::{RunOptions, Trainer, bits_per_byte, checkpoint_path, run},
 };
 
-use crate::support::{flex, values, weights, wgpu};
+use crate::support::{bytes, flex, read, text, values, weights, wgpu};
 
 pub(crate) fn corpus() -> Corpus {
     let line = "the same words in the same order, again and again; ";
@@ -160,6 +160,11 @@ fn a_device_with_kernels_keeps_codes() {
         let [before, after] = models.each_ref().map(parameter_bytes);
         println!("{preset:?}: {before} bytes of numbers, {after} with {packed} of them as codes");
         assert!((after - (before - packed)) * 5 < packed, "{before} {after} {packed}");
+        let [expected, found] =
+            [0, 1].map(|i| read(models[i].next_logits(bytes(&text(7, 9), &devices[i])).unwrap()));
+        let off = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let size = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+        assert!(off < 1e-4 * size, "{preset:?}: logits of {size} differ by {off}");
         let greedy = Sampling { length: 12, temperature: 0.0, ..Sampling::default() };
         let [text, again] =
             models.each_ref().map(|model| generate(model, "the same ", &greedy, |_| {}).unwrap());

@@ -5,14 +5,14 @@
 //! `residual + silu(gate)·(y + bias)`, `silu(g) = g/(1 + e^{−g})`.
 //!
 //! # Arguments
-//! `x`: `[…, k]`, `f16` or `f32`, with rows one step apart. The weight: words, scales and zero points in the layout
-//! of [`wavecube_core::quant`]. The result, the gate and the residual: `[…, n]` of the type of `x`, contiguous;
-//! the bias: `[n]`.
+//! `x`: `[…, k]`, `f16`, `bf16` or `f32`, with rows one step apart. The weight: words, scales and zero points in the
+//! layout of [`wavecube_core::quant`]; scales in `bf16` are read as bits, so that a device need not have it. The
+//! result, the gate and the residual: `[…, n]` of the type of `x`, contiguous; the bias: `[n]`.
 //!
 //! # Supported, rejected
 //! Every `m`, `n` and `k` that 32-bit indices and the device's buffers hold: the last block of a row is filled up, and
-//! rows of `x` that are not whole blocks, or not in order, are copied into such rows first. Rejected: `f64`, a
-//! weight of no outputs or inputs, and rows that do not lie one step apart.
+//! rows of `x` that are not whole blocks, or not in order, are copied into such rows first. Rejected: `f64`, a type
+//! that the device has not, a weight of no outputs or inputs, and rows that do not lie one step apart.
 //!
 //! # Work
 //! - `gemv`: a unit makes up to 8 × 4 results, an emulated one 8 × 8. It reads 16 bytes of each row of the weight at
@@ -41,8 +41,7 @@
 //!   times as long, 768 1.6 and 1.5, 2048 0.9 and 1.1). On a GPU with matrix units it should be the better one for many rows, which has not been
 //!   measured; cubek-matmul, 37 000 lines and 74 000 with what it needs, 131 MB of library in a dev build, is left to
 //!   who needs it: [`dequantize_launch`] makes its operand.
-//! - Activations in `bf16`: no operation of this crate has the type. Scales in `bf16` are read as bits, so that a
-//!   device need not have it.
+//! - Matrix units for 16 rows and more: products on a GPU are made by its ordinary multipliers, `tiled`.
 //!
 //! A complex weight is two real ones with scales of their own. Its product takes rows apart into real and imaginary
 //! ones, multiplies all of them by either part of the weight, and adds what belongs together.

@@ -272,8 +272,9 @@ impl QmatmulPlan {
             let expected = "at least one output and one input";
             return Err(Error::Length { op, argument: "weight", expected, found: 0 });
         }
-        if !matches!(dtype, Dtype::F32 | Dtype::F16) {
-            return Err(Error::Dtype { op, argument, expected: "f16 or f32", found: dtype });
+        if dtype == Dtype::F64 {
+            let expected = "f16, bf16 or f32";
+            return Err(Error::Dtype { op, argument, expected, found: dtype });
         }
         limits.check_dtype(op, argument, dtype)?;
         let inputs = if task == Task::Gradient { n } else { k };
