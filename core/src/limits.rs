@@ -65,7 +65,7 @@ impl Limits {
             serial: true,
             emulated: true,
             f16: true,
-            bf16: true,
+            bf16: false,
             f64: true,
         }
     }

@@ -155,11 +155,9 @@ fn types_that_a_device_lacks_are_refused() {
             };
             QmatmulPlan::new(&problem, limits)
         };
-        for limits in [Limits::HOPPER, Limits::cpu(2)] {
-            assert!(plan(Dtype::Bf16, &limits).is_ok());
-            let found = plan(Dtype::F64, &limits);
-            assert!(matches!(found, Err(Error::Dtype { expected: "f16, bf16 or f32", .. })));
-        }
+        assert!(plan(Dtype::Bf16, &Limits::HOPPER).is_ok());
+        let found = plan(Dtype::F64, &Limits::HOPPER);
+        assert!(matches!(found, Err(Error::Dtype { expected: "f16, bf16 or f32", .. })));
         let expected = "f16, f32 or f64 on this device";
         let found = plan(Dtype::Bf16, &Limits::LAVAPIPE);
         assert!(
