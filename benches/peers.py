@@ -148,7 +148,7 @@ def torch_attention(task, dtype, n):
     import torch
     from torch.nn.functional import scaled_dot_product_attention as attend
 
-    kind = {"f32": torch.float32, "f16": torch.float16}[dtype]
+    kind = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}[dtype]
     queries = 1 if task == "decode" else n
 
     def made(heads, length):
@@ -172,7 +172,7 @@ FFT = re.compile(r"^fft/(forward|inverse)/(f32|f64)/b(\d+)_n(\d+)/cuda$")
 TRIDIAGONAL = re.compile(r"^tridiag/(forward)/f32/b(\d+)_n(\d+)/cuda$")
 PRODUCT = re.compile(r"^qmatmul/(w[48]a(?:8|16))/f32/b(\d+)_n(\d+)/cuda$")
 FOUR_BITS = re.compile(r"^qmatmul/(w4a16)/f32/b(\d+)_n(\d+)/cuda$")
-ATTENTION = re.compile(r"^attention/(prefill|decode|backward)/(f32|f16)/b\d+_n(\d+)/cuda$")
+ATTENTION = re.compile(r"^attention/(prefill|decode|backward)/(f32|f16|bf16)/b\d+_n(\d+)/cuda$")
 PEERS = [
     ("cuFFT (torch)", FFT, torch_fft),
     ("cuFFT (cupy)", FFT, cupy_fft),

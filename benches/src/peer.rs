@@ -153,8 +153,11 @@ fn attention_seconds(device: &Device, case: &Case, queries: usize) -> Option<(St
     };
     let [q, k, v] = [operand(queries)?, operand(n)?, operand(n)?];
     let out = wavecube_testing::nan_filled(device, dtype, false, &shape(queries)).ok()?;
-    let kind = if dtype == Dtype::F16 { FloatKind::F16 } else { FloatKind::F32 };
-    let element = ElemType::Float(kind);
+    let element = ElemType::Float(match dtype {
+        Dtype::F16 => FloatKind::F16,
+        Dtype::Bf16 => FloatKind::BF16,
+        _ => FloatKind::F32,
+    });
     let bound = |x: &Tensor| {
         let shape = Shape::from(x.shape().to_vec());
         TensorHandle::new_contiguous(shape, x.handle().clone(), element).binding()

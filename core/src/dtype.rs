@@ -8,6 +8,9 @@ use core::fmt;
 pub enum Dtype {
     /// IEEE 754 binary16, storage only: kernels compute in `f32`.
     F16,
+    /// The upper half of a binary32 (8 bits of exponent, 7 stored of the fraction), where the device has it; storage
+    /// only: kernels compute in `f32`.
+    Bf16,
     /// IEEE 754 binary32.
     F32,
     /// IEEE 754 binary64, where the device has it.
@@ -18,7 +21,7 @@ impl Dtype {
     /// Bytes of one real element.
     pub const fn size(self) -> usize {
         match self {
-            Self::F16 => 2,
+            Self::F16 | Self::Bf16 => 2,
             Self::F32 => 4,
             Self::F64 => 8,
         }
@@ -28,7 +31,7 @@ impl Dtype {
     #[must_use]
     pub const fn compute(self) -> Self {
         match self {
-            Self::F16 | Self::F32 => Self::F32,
+            Self::F16 | Self::Bf16 | Self::F32 => Self::F32,
             Self::F64 => Self::F64,
         }
     }
@@ -37,6 +40,7 @@ impl Dtype {
     pub const fn epsilon(self) -> f64 {
         match self {
             Self::F16 => 9.765_625e-4,
+            Self::Bf16 => 7.812_5e-3,
             Self::F32 => f32::EPSILON as f64,
             Self::F64 => f64::EPSILON,
         }
@@ -47,6 +51,7 @@ impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::F16 => "f16",
+            Self::Bf16 => "bf16",
             Self::F32 => "f32",
             Self::F64 => "f64",
         })

@@ -22,6 +22,8 @@ pub struct Limits {
     pub emulated: bool,
     /// Whether buffers of [`Dtype::F16`] can be read and written.
     pub f16: bool,
+    /// Whether buffers of [`Dtype::Bf16`] can be read and written.
+    pub bf16: bool,
     /// Whether [`Dtype::F64`] can be stored and computed with.
     pub f64: bool,
 }
@@ -36,6 +38,7 @@ impl Limits {
         serial: false,
         emulated: true,
         f16: true,
+        bf16: false,
         f64: true,
     };
 
@@ -48,6 +51,7 @@ impl Limits {
         serial: false,
         emulated: false,
         f16: true,
+        bf16: true,
         f64: true,
     };
 
@@ -61,6 +65,7 @@ impl Limits {
             serial: true,
             emulated: true,
             f16: true,
+            bf16: false,
             f64: true,
         }
     }
@@ -77,17 +82,21 @@ impl Limits {
     ) -> Result<()> {
         let present = match dtype {
             Dtype::F16 => self.f16,
+            Dtype::Bf16 => self.bf16,
             Dtype::F32 => true,
             Dtype::F64 => self.f64,
         };
         if present {
             return Ok(());
         }
-        let expected = match (self.f16, self.f64) {
-            (true, true) => "f16, f32 or f64",
-            (true, false) => "f16 or f32 on this device",
-            (false, true) => "f32 or f64 on this device",
-            (false, false) => "f32 on this device",
+        let expected = match (self.f16, self.bf16, self.f64) {
+            (true, true, _) => "f16, bf16 or f32 on this device",
+            (true, false, true) => "f16, f32 or f64 on this device",
+            (true, false, false) => "f16 or f32 on this device",
+            (false, true, true) => "bf16, f32 or f64 on this device",
+            (false, true, false) => "bf16 or f32 on this device",
+            (false, false, true) => "f32 or f64 on this device",
+            (false, false, false) => "f32 on this device",
         };
         Err(Error::Dtype { op, argument, expected, found: dtype })
     }

@@ -35,6 +35,7 @@ pub enum Device {
         serial: bool,
         emulated: bool,
         f16: bool,
+        bf16: bool,
         f64: bool,
     },
 }
@@ -46,7 +47,7 @@ impl Device {
             Self::Lavapipe => Limits::LAVAPIPE,
             Self::Hopper => Limits::HOPPER,
             Self::Cpu(cores) => Limits::cpu(usize::from(cores.max(1))),
-            Self::Odd { units, cubes, shared, buffer, serial, emulated, f16, f64 } => Limits {
+            Self::Odd { units, cubes, shared, buffer, serial, emulated, f16, bf16, f64 } => Limits {
                 units_per_cube: usize::from(units.max(1)),
                 cube_count: cubes.map(|count| usize::from(count.max(1))),
                 shared_bytes: shared as usize,
@@ -54,6 +55,7 @@ impl Device {
                 serial,
                 emulated,
                 f16,
+                bf16,
                 f64,
                 ..Limits::HOPPER
             },

@@ -84,7 +84,7 @@ fn problem(input: &Input) -> Option<FftProblem> {
         norm: [Normalization::Backward, Normalization::Ortho, Normalization::Forward]
             [usize::from(input.norm % 3)],
         axis,
-        dtype: [Dtype::F16, Dtype::F32, Dtype::F64][usize::from(input.dtype % 3)],
+        dtype: [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F64][usize::from(input.dtype % 4)],
         input: from,
         output: to,
         strategy: if input.naive { Strategy::Naive } else { Strategy::Auto },

@@ -68,7 +68,7 @@ fn problem(input: &Input) -> Option<TridiagProblem> {
         },
         z: layout(3, None)?,
         diagonal: layout(4, Some(n))?,
-        dtype: [Dtype::F32, Dtype::F64, Dtype::F16][usize::from(input.dtype % 3)],
+        dtype: [Dtype::F32, Dtype::F64, Dtype::F16, Dtype::Bf16][usize::from(input.dtype % 4)],
         complex: input.complex,
         strategy: if input.serial { Strategy::Serial } else { Strategy::Auto },
         mixed: input.mixed,

@@ -2,7 +2,7 @@
 
 use cubecl::{
     client::Client,
-    ir::{ElemType, FloatKind},
+    ir::{ElemType, FloatKind, features::TypeUsage},
 };
 use wavecube_core::{Dtype, Limits};
 
@@ -10,6 +10,7 @@ use wavecube_core::{Dtype, Limits};
 pub fn elem_type(dtype: Dtype) -> ElemType {
     ElemType::Float(match dtype {
         Dtype::F16 => FloatKind::F16,
+        Dtype::Bf16 => FloatKind::BF16,
         Dtype::F64 => FloatKind::F64,
         _ => FloatKind::F32,
     })
@@ -19,7 +20,8 @@ pub fn elem_type(dtype: Dtype) -> ElemType {
 pub fn limits(client: &Client) -> Limits {
     let properties = client.properties();
     let hardware = &properties.hardware;
-    let has = |dtype| client.features().supports_type(elem_type(dtype));
+    // A type that can be converted may still not be stored.
+    let has = |dtype| client.features().type_usage(elem_type(dtype)).contains(TypeUsage::Buffer);
     let (x, y, z) = hardware.max_cube_count;
     Limits {
         units_per_cube: hardware.max_units_per_cube as usize,
@@ -29,6 +31,9 @@ pub fn limits(client: &Client) -> Limits {
         serial: hardware.num_cpu_cores.is_some(),
         emulated: properties.identity.physical.is_none(),
         f16: has(Dtype::F16),
+        // The CPU runtime rounds to bf16 by a function of the C library's that comes with GCC 13: where it is missing,
+        // as with GCC 12, kernels end without a word and without their results.
+        bf16: has(Dtype::Bf16) && hardware.num_cpu_cores.is_none(),
         f64: has(Dtype::F64),
     }
 }

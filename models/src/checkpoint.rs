@@ -349,8 +349,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The model with the weights of the checkpoint. Where a device multiplies packed maps, those of a quantised
-    /// checkpoint stay packed there; what else it has packed becomes numbers.
+    /// The model with the weights of the checkpoint. Where a device multiplies packed maps, what a quantised checkpoint
+    /// has packed stays so: maps, stacks of them and the embedding.
     ///
     /// # Errors
     ///
@@ -469,9 +469,11 @@ impl Reparameterizer for &mut Loader<'_> {
         let name = format!("model.{path}");
         let shape = param.shape().to_vec();
         let weight = self.packed.get(&name).filter(|_| self.keeps_packed);
-        if let Some(weight) = weight.filter(|weight| quantize::is_map(&name, weight, &shape)) {
+        if let Some(weight) = weight.filter(|weight| quantize::fits(weight, &shape)) {
             let packed = PackedTensor::upload(weight, &param.device());
-            return (param.map(|old| Tensor::empty([0; D], &old.device())), Some(packed));
+            // What is left of the numbers tells how many maps a stack has.
+            let left: [usize; D] = std::array::from_fn(|i| if i + 2 < D { shape[i] } else { 0 });
+            return (param.map(|old| Tensor::empty(left, &old.device())), Some(packed));
         }
         match self.read(&name, &shape) {
             Ok(data) => {

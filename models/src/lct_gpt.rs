@@ -16,7 +16,7 @@ use crate::{
     flops::{Flops, Part},
     layers::{
         self, CausalSelfAttention, ChirpedStream, LctConfig, LctLayer, Linear, Mlp, Norm, NormKind,
-        Room, SequenceContext, linear, normal_matrix, position_angle,
+        Room, SequenceContext, linear, normal_matrix, position_angle, rows_of,
     },
     model::{check_length, cross_entropy},
     random::Random,
@@ -435,13 +435,12 @@ impl LctGpt {
     }
 
     fn run(&self, bytes: Tensor<2, Int>, mut past: Option<&mut Past>) -> Result<Tensor<3>> {
-        let [batch, time] = bytes.dims();
+        let time = bytes.dims()[1];
         let d = self.config.d_model;
         let start = past.as_ref().map_or(0, |past| past.len());
         check_length(OP, [start, time], self.config.context)?;
         let device = self.embedding.device();
-        let mut x =
-            self.embedding.val().select(0, bytes.reshape([batch * time])).reshape([batch, time, d]);
+        let mut x = rows_of(&self.embedding, bytes);
         if let Some(positions) = &self.positions {
             x = x + positions.val().narrow(0, start, time).unsqueeze();
         }

@@ -179,10 +179,10 @@ pub(crate) fn filter_part(name: &str, codes: &ComplexCodes, shape: &[usize]) -> 
     Ok(numbers.iter().map(|z| part(z) as f32).collect())
 }
 
-/// Whether a packed parameter of a shape is a linear map, `[inputs, outputs]`, whose products read its codes.
-pub(crate) fn is_map(name: &str, weight: &PackedWeight, shape: &[usize]) -> bool {
-    matches!(*shape, [inputs, outputs] if weight.shape() == [outputs, inputs])
-        && name.ends_with(".weight")
+/// Whether a packed parameter has the rows and inputs that a shape asks for.
+pub(crate) fn fits(weight: &PackedWeight, shape: &[usize]) -> bool {
+    let [rows, inputs, _] = sizes(shape);
+    weight.shape() == [rows, inputs]
 }
 
 /// The bytes that the parameters of a module take on its device.
@@ -210,7 +210,7 @@ pub fn parameter_bytes<M: Module>(module: &M) -> usize {
 pub fn unpack(name: &str, weight: &PackedWeight, shape: &[usize]) -> Result<Vec<f32>> {
     let [rows, inputs, outputs] = sizes(shape);
     ensure!(
-        weight.shape() == [rows, inputs],
+        fits(weight, shape),
         "`{name}` has {:?} rows and inputs, the model needs {:?}",
         weight.shape(),
         [rows, inputs]

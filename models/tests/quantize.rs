@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 
-use burn::module::Module as _;
+use burn::{module::Module as _, tensor::TensorData};
 use num_complex::Complex64;
 use wavecube_core::quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme};
 use wavecube_models::{
@@ -16,7 +16,7 @@ use wavecube_models::{
     train::{RunOptions, Trainer, bits_per_byte, checkpoint_path, run},
 };
 
-use crate::support::{flex, values, weights, wgpu};
+use crate::support::{bytes, flex, read, text, values, weights, wgpu};
 
 pub(crate) fn corpus() -> Corpus {
     let line = "the same words in the same order, again and again; ";
@@ -127,31 +127,53 @@ fn filters_are_coded_by_magnitude_and_phase() {
     assert!(saved > exact.len() * 4, "{sizes:?} for {} numbers", exact.len());
 }
 
+/// Maps, the experts' stacks and the embedding; of experts the few rows of generation, and the many of an evaluation.
 #[test]
-fn a_device_with_kernels_keeps_maps_packed() {
+fn a_device_with_kernels_keeps_codes() {
     let Some(wgpu) = wgpu() else { return };
-    let out = tempfile::tempdir().unwrap();
-    let checkpoint = trained(&configured(Preset::Attention), out.path());
-    let path = out.path().join("small.safetensors");
-    checkpoint.quantize(&path, &QuantizeOptions::default()).unwrap();
-    let small = Checkpoint::read(&path).unwrap();
-    let [floats, packed] = [flex(), wgpu].map(|device| small.model(&device).unwrap().valid());
-    let [before, after] = [&floats, &packed].map(parameter_bytes);
-    println!("{before} bytes of numbers, {after} of codes and what is not packed");
-    // The embedding, 256 × 32 numbers, is as it was; of the others, 5.5 bits of 32 and vectors are left.
-    let embedding = 4 * 256 * 32;
-    assert!((after - embedding) * 5 < before - embedding, "{before} {after}");
-    // What the maps stand for is exactly what flex has.
-    let (expected, found) = (weights(&floats), weights(&packed.clone().materialize()));
-    assert_eq!(found.len(), expected.len());
-    for (name, values) in &expected {
-        assert!(found[name] == *values, "{name}");
+    for preset in [Preset::Attention, Preset::BkExperts, Preset::SpectralPlain] {
+        let out = tempfile::tempdir().unwrap();
+        let mut config = configured(preset);
+        config.resnet_bk.experts.tile = 4;
+        let checkpoint = trained(&config, out.path());
+        let path = out.path().join("small.safetensors");
+        // Filters of numbers, which differ between devices by nothing.
+        let options = QuantizeOptions { filter_bits: 0, ..QuantizeOptions::default() };
+        checkpoint.quantize(&path, &options).unwrap();
+        let small = Checkpoint::read(&path).unwrap();
+        let devices = [flex(), wgpu.clone()];
+        let models = devices.each_ref().map(|device| small.model(device).unwrap().valid());
+        // What the codes stand for is exactly what flex has.
+        let [expected, found] = models.clone().map(|model| weights(&model.materialize()));
+        assert_eq!(found.len(), expected.len());
+        for (name, values) in &expected {
+            assert!(found[name] == *values, "{name}");
+        }
+        // Of what is packed 5.5 bits of 32 are left.
+        let packed = |(name, values): (&String, &TensorData)| {
+            let (name, shape) = (format!("model.{name}"), values.shape().to_vec());
+            let zeros = vec![0.0; shape.iter().product()];
+            let packs = pack([(name.as_str(), &shape[..], &zeros[..])], &options).unwrap();
+            if packs.is_empty() { 0 } else { 4 * zeros.len() }
+        };
+        let packed: usize = expected.iter().map(packed).sum();
+        let [before, after] = models.each_ref().map(parameter_bytes);
+        println!("{preset:?}: {before} bytes of numbers, {after} with {packed} of them as codes");
+        assert!((after - (before - packed)) * 5 < packed, "{before} {after} {packed}");
+        let [expected, found] =
+            [0, 1].map(|i| read(models[i].next_logits(bytes(&text(7, 9), &devices[i])).unwrap()));
+        let off = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let size = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+        assert!(off < 1e-4 * size, "{preset:?}: logits of {size} differ by {off}");
+        let greedy = Sampling { length: 12, temperature: 0.0, ..Sampling::default() };
+        let [text, again] =
+            models.each_ref().map(|model| generate(model, "the same ", &greedy, |_| {}).unwrap());
+        println!("{text:?}");
+        assert_eq!(text, again);
+        let [bits, again] = [0, 1]
+            .map(|i| bits_per_byte(&models[i], &corpus().validation, 16, &devices[i]).unwrap());
+        assert!((bits - again).abs() < 1e-3 * bits, "{preset:?}: {bits} and {again}");
     }
-    let greedy = Sampling { length: 12, temperature: 0.0, ..Sampling::default() };
-    let [text, again] =
-        [&floats, &packed].map(|model| generate(model, "the same ", &greedy, |_| {}).unwrap());
-    println!("{text:?}");
-    assert_eq!(text, again);
 }
 
 #[test]

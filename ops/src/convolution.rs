@@ -20,7 +20,7 @@ use crate::{Device, Tensor, fft::enqueue};
 /// Promises: output `t` depends on no input after `t`, beyond rounding: all outputs of a line come from
 /// one transform of length at least `2T − 1`, so a value may move by `ε log₂ T` of the line's norm. One
 /// trip through memory for the signals while the padded length fits, one transform for the filters.
-/// Storage `f16` is computed in `f32`; the spectrum of the filters is kept in the compute type.
+/// Storage in 16 bits is computed in `f32`; the spectrum of the filters is kept in the compute type.
 ///
 /// # Errors
 /// [`Error::Dtype`] if one is real and the other complex, or their types differ; [`Error::Axis`] if there is

@@ -23,7 +23,7 @@ const VJP: &str = "leading_resolvent_vjp";
 /// Where `Im d < 0` and `p ≥ 0` no pivot vanishes. Where one does, the sequence is not finite from there on.
 ///
 /// # Errors
-/// [`Error::Dtype`] for `f16`, a real `d`, a complex `p` or types that differ; [`Error::Shape`] if shapes do
+/// [`Error::Dtype`] for 16 bits, a real `d`, a complex `p` or types that differ; [`Error::Shape`] if shapes do
 /// not belong together; [`Error::Strides`] if a tensor is not contiguous; [`Error::Length`] for sequences of
 /// no elements or of more than 2²² (2²¹ in `f64`); [`Error::Limit`] if the device has no room.
 ///

@@ -21,7 +21,7 @@ const FILTERS: usize = 4;
 /// `F⁻¹ (h₁ h₂ … F x)` along `axis`: the frequencies of every line through up to four complex filters, such as
 /// rotations, gates and weights of bands, in one trip through memory while a line fits.
 ///
-/// `x`: complex, any strides; the filters: complex, in the compute type of `x` (`f32` for `f16`), of the rank of `x`, with its
+/// `x`: complex, any strides; the filters: complex, in the compute type of `x` (`f32` for 16 bits), of the rank of `x`, with its
 /// length along `axis`, 1 on every batch axis that shares one, adjacent in memory along `axis`. Frequency
 /// `k` stands at index `k`, the negative ones behind the positive, as [`fft`] leaves them. No filter copies `x`.
 /// Lines are circles: for filters that only look back see [`causal_convolution`](crate::causal_convolution).
@@ -63,7 +63,7 @@ pub fn spectral_filter_vjp(g: &Tensor, filters: &[&Tensor], axis: isize) -> Resu
 /// the other; in the type of `x`.
 ///
 /// # Errors
-/// As [`spectral_filter`]; [`Error::Dtype`] for `f16`.
+/// As [`spectral_filter`]; [`Error::Dtype`] for 16 bits.
 pub fn spectral_filter_table_vjp(
     x: &Tensor,
     g: &Tensor,

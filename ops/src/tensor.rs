@@ -1,13 +1,13 @@
 //! Tensors on a device: a buffer, an element type and a layout.
 
 use cubecl::server::Handle;
-use half::f16;
+use half::{bf16, f16};
 use num_complex::Complex;
 use wavecube_core::{DeviceFault, Dtype, Error, Layout, Result};
 
 use crate::Device;
 
-/// A type that a tensor can be filled from and read into: `f16`, `f32`, `f64` or a complex of them.
+/// A type that a tensor can be filled from and read into: `f16`, `bf16`, `f32`, `f64` or a complex of them.
 pub trait Element: bytemuck::Pod + sealed::Sealed {
     /// The storage type.
     const DTYPE: Dtype;
@@ -33,7 +33,7 @@ macro_rules! element {
         }
     )*};
 }
-element!(f16 => F16, f32 => F32, f64 => F64);
+element!(f16 => F16, bf16 => Bf16, f32 => F32, f64 => F64);
 
 /// A strided tensor of real or complex elements in device memory.
 ///

@@ -6,9 +6,10 @@ use std::{
     sync::OnceLock,
 };
 
+use num_complex::Complex;
 use rand::{Rng as _, SeedableRng, rngs::StdRng};
 use rand_distr::StandardNormal;
-use wavecube::{Complex32, Complex64, Device, Dtype, Element, Result, Tensor};
+use wavecube::{Complex64, Device, Dtype, Element, Result, Tensor};
 
 /// Every device that this build and this machine have, and the types each has: what a device lacks is
 /// not tested on it. A build that finds none fails loudly: a test without a device would prove nothing.
@@ -24,7 +25,7 @@ pub fn devices() -> &'static [Device] {
             "no device: `cargo xtask setup` installs a software Vulkan driver"
         );
         for device in &devices {
-            let types = [Dtype::F16, Dtype::F32, Dtype::F64].into_iter();
+            let types = [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F64].into_iter();
             let types: Vec<_> = types.filter(|&dtype| has(device, dtype)).collect();
             // The test runner keeps back what `eprintln!` says in a test that passes.
             let _ = writeln!(io::stderr(), "testing on {device} with {types:?}");
@@ -36,6 +37,11 @@ pub fn devices() -> &'static [Device] {
 /// Whether a device can store and compute with a type.
 pub fn has(device: &Device, dtype: Dtype) -> bool {
     device.limits().check_dtype("test", "dtype", dtype).is_ok()
+}
+
+/// The types of 16 bits that a device has.
+pub fn halves(device: &Device) -> impl Iterator<Item = Dtype> {
+    [Dtype::F16, Dtype::Bf16].into_iter().filter(|&dtype| has(device, dtype))
 }
 
 /// A seeded source of test data. The seed is fresh for every run and printed by failing assertions;
@@ -89,6 +95,7 @@ impl Rng {
 pub fn rounded(values: &[Complex64], dtype: Dtype) -> Vec<Complex64> {
     let round = |v: f64| match dtype {
         Dtype::F16 => f64::from(half::f16::from_f64(v)),
+        Dtype::Bf16 => f64::from(half::bf16::from_f64(v)),
         Dtype::F64 => v,
         _ => f64::from(v as f32),
     };
@@ -107,26 +114,32 @@ pub fn tensor(
     complex: bool,
     shape: &[usize],
 ) -> Result<(Tensor, Vec<Complex64>)> {
-    fn upload<T: Element>(
-        device: &Device,
-        values: &[Complex64],
-        shape: &[usize],
-        convert: impl Fn(&Complex64) -> T,
-    ) -> Result<Tensor> {
-        Tensor::from_slice(device, &values.iter().map(convert).collect::<Vec<_>>(), shape)
-    }
-    let f16 = |v: f64| half::f16::from_f64(v);
-    let tensor = match (dtype, complex) {
-        (Dtype::F16, true) => {
-            upload(device, values, shape, |v| num_complex::Complex::new(f16(v.re), f16(v.im)))
-        }
-        (Dtype::F16, false) => upload(device, values, shape, |v| f16(v.re)),
-        (Dtype::F64, true) => upload(device, values, shape, |v| *v),
-        (Dtype::F64, false) => upload(device, values, shape, |v| v.re),
-        (_, true) => upload(device, values, shape, |v| Complex32::new(v.re as f32, v.im as f32)),
-        (_, false) => upload(device, values, shape, |v| v.re as f32),
+    let tensor = match dtype {
+        Dtype::F16 => upload(device, values, complex, shape, half::f16::from_f64),
+        Dtype::Bf16 => upload(device, values, complex, shape, half::bf16::from_f64),
+        Dtype::F64 => upload(device, values, complex, shape, |v| v),
+        _ => upload(device, values, complex, shape, |v| v as f32),
     }?;
     Ok((tensor, rounded(values, dtype)))
+}
+
+fn upload<T: Element>(
+    device: &Device,
+    values: &[Complex64],
+    complex: bool,
+    shape: &[usize],
+    convert: impl Fn(f64) -> T,
+) -> Result<Tensor>
+where
+    Complex<T>: Element,
+{
+    if complex {
+        let pairs = values.iter().map(|v| Complex::new(convert(v.re), convert(v.im)));
+        Tensor::from_slice(device, &pairs.collect::<Vec<_>>(), shape)
+    } else {
+        let reals = values.iter().map(|v| convert(v.re));
+        Tensor::from_slice(device, &reals.collect::<Vec<_>>(), shape)
+    }
 }
 
 /// A tensor of NaN, for a kernel to overwrite: a place that it forgets shows.
@@ -143,27 +156,25 @@ pub fn nan_filled(device: &Device, dtype: Dtype, complex: bool, shape: &[usize])
 /// # Panics
 /// If the device reports a fault: a test must not go on.
 pub fn read(tensor: &Tensor) -> Vec<Complex64> {
-    fn real(v: f64) -> Complex64 {
-        Complex64::new(v, 0.0)
+    match tensor.dtype() {
+        Dtype::F16 => download::<half::f16>(tensor),
+        Dtype::Bf16 => download::<half::bf16>(tensor),
+        Dtype::F64 => download::<f64>(tensor),
+        _ => download::<f32>(tensor),
     }
+}
+
+fn download<T: Element + Into<f64>>(tensor: &Tensor) -> Vec<Complex64>
+where
+    Complex<T>: Element,
+{
     let fault = "the device computes";
-    match (tensor.dtype(), tensor.is_complex()) {
-        (Dtype::F16, true) => {
-            let values = tensor.read::<num_complex::Complex<half::f16>>().expect(fault);
-            values.iter().map(|v| Complex64::new(v.re.into(), v.im.into())).collect()
-        }
-        (Dtype::F16, false) => {
-            tensor.read::<half::f16>().expect(fault).iter().map(|v| real((*v).into())).collect()
-        }
-        (Dtype::F64, true) => tensor.read::<Complex64>().expect(fault),
-        (Dtype::F64, false) => tensor.read::<f64>().expect(fault).into_iter().map(real).collect(),
-        (_, true) => {
-            let values = tensor.read::<Complex32>().expect(fault);
-            values.iter().map(|v| Complex64::new(v.re.into(), v.im.into())).collect()
-        }
-        (_, false) => {
-            tensor.read::<f32>().expect(fault).iter().map(|v| real((*v).into())).collect()
-        }
+    if tensor.is_complex() {
+        let pairs = tensor.read::<Complex<T>>().expect(fault).into_iter();
+        pairs.map(|v| Complex64::new(v.re.into(), v.im.into())).collect()
+    } else {
+        let reals = tensor.read::<T>().expect(fault).into_iter();
+        reals.map(|v| Complex64::new(v.into(), 0.0)).collect()
     }
 }
 

@@ -9,6 +9,6 @@ pub mod reference;
 mod slopes;
 
 pub use harness::{
-    Rng, assert_close, devices, has, nan_filled, read, relative_l2, rounded, tensor,
+    Rng, assert_close, devices, halves, has, nan_filled, read, relative_l2, rounded, tensor,
 };
 pub use slopes::{Slopes, norm, real_dot};

@@ -98,6 +98,7 @@ fn convolutions_and_gradients_are_their_sums() {
     let case = Case { batch: [2, 3], filters: [1, 3], n: 48, taps: 48, complex: true };
     check(&mut rng, Dtype::F64, &case);
     check(&mut rng, Dtype::F16, &case);
+    check(&mut rng, Dtype::Bf16, &case);
     check(
         &mut rng,
         Dtype::F32,
@@ -201,6 +202,7 @@ fn filters_of_the_spectrum_are_products() {
             (Dtype::F32, 36, 4),
             (Dtype::F32, 6000, 1),
             (Dtype::F16, 48, 2),
+            (Dtype::Bf16, 48, 2),
             (Dtype::F64, 48, 2),
         ] {
             if !has(device, dtype) {
@@ -247,7 +249,7 @@ fn filters_of_the_spectrum_are_products() {
             let by_x = read(&spectral_filter_vjp(&g, &tensors, 1).unwrap());
             let (one, other) = (real_dot(&gs, &y), real_dot(&by_x, &xs));
             assert!((one - other).abs() <= 4.0 * bound * size, "{what}: {one} {other}");
-            if dtype == Dtype::F16 {
+            if dtype.size() == 2 {
                 continue;
             }
             for (i, (h, values)) in filters.iter().enumerate() {

@@ -3,7 +3,7 @@
 use wavecube::{Complex64, Device, Direction, Dtype, Normalization, fft, fft_into, ifft, irfft};
 use wavecube_core::fft::is_prime;
 use wavecube_testing::{
-    Rng, assert_close, devices, has, nan_filled, read,
+    Rng, assert_close, devices, halves, has, nan_filled, read,
     reference::{self, fft::bound},
     tensor,
 };
@@ -134,15 +134,15 @@ fn double_and_half_precision() {
                 check_length(device, &mut rng, Dtype::F64, n, false);
             }
         }
-        if has(device, Dtype::F16) {
+        for dtype in halves(device) {
             for n in [1, 5, 64, 97, 360] {
                 let (x, values) =
-                    tensor(device, &rng.complex(2 * n), Dtype::F16, true, &[2, n]).unwrap();
+                    tensor(device, &rng.complex(2 * n), dtype, true, &[2, n]).unwrap();
                 let y = fft(&x, -1, Normalization::Ortho).unwrap();
                 let expected =
                     reference::fft::rows(&values, n, Direction::Forward, Normalization::Ortho);
                 // The arithmetic is f32; storing rounds every part once, by half an ε.
-                assert_close("f16", &read(&y), &expected, Dtype::F16.epsilon());
+                assert_close(&format!("{dtype} {n}"), &read(&y), &expected, dtype.epsilon());
             }
         }
     }

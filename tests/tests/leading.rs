@@ -6,7 +6,9 @@ use wavecube::{
     leading_resolvent_vjp,
 };
 use wavecube_kernels::tridiag::{LeadingPlan, leading_launch, leading_vjp_launch};
-use wavecube_testing::{Rng, devices, has, nan_filled, read, reference::tridiag::Operator, tensor};
+use wavecube_testing::{
+    Rng, devices, halves, has, nan_filled, read, reference::tridiag::Operator, tensor,
+};
 
 const ZERO: Complex64 = Complex64::ZERO;
 const ONE: Complex64 = Complex64::ONE;
@@ -265,9 +267,9 @@ fn what_the_leading_form_cannot_do_is_an_error() {
         assert!(matches!(run(&zeros(true, &[]), &p), Some(Error::Axis { .. })));
         let g = zeros(true, &[2, 7]);
         assert!(matches!(leading_resolvent_vjp(&p, &d, &g).err(), Some(Error::Shape { .. })));
-        if has(device, Dtype::F16) {
+        for dtype in halves(device) {
             let half =
-                |complex, shape: &[usize]| nan_filled(device, Dtype::F16, complex, shape).unwrap();
+                |complex, shape: &[usize]| nan_filled(device, dtype, complex, shape).unwrap();
             let (d, p) = (half(true, &[2, 8]), half(false, &[2, 7]));
             assert!(matches!(run(&d, &p), Some(Error::Dtype { .. })));
         }

@@ -71,7 +71,7 @@ impl CachePlan {
         let CacheProblem { op, kv_heads, dim, pages, page_size, dtype, storage } = *problem;
         limits.check_dtype(op, "dtype", dtype)?;
         if dtype == Dtype::F64 {
-            let expected = "f32 or f16";
+            let expected = "f32, f16 or bf16";
             return Err(Error::Dtype { op, argument: "dtype", expected, found: dtype });
         }
         for (argument, found) in

@@ -14,7 +14,7 @@
 //! # Operands
 //! `q`, result: `[batch, q_heads, n_q, dim]`; `k`, `v`: `[batch, kv_heads, n_k, dim]` or pages,
 //! `[pages, kv_heads, page_size, dim]`, with a table of pages for every sequence. Any strides, the numbers of a head
-//! adjacent. `f32` or `f16`, sums in `f32`. Log-sum-exp and gradients are contiguous. `q_heads` is a multiple of
+//! adjacent. `f32`, `f16` or `bf16`, sums in `f32`. Log-sum-exp and gradients are contiguous. `q_heads` is a multiple of
 //! `kv_heads`: neighbouring heads of queries share one of keys. Every sequence may have its own lengths: padding is
 //! not read and its results are zeros. Scores beyond the range of `f32` count as not seen below it; above it the
 //! result is not a number.

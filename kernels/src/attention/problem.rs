@@ -155,7 +155,7 @@ impl AttentionProblem {
         let op = self.op;
         limits.check_dtype(op, "q", self.dtype)?;
         if self.dtype == Dtype::F64 {
-            let expected = "f32 or f16";
+            let expected = "f32, f16 or bf16";
             return Err(Error::Dtype { op, argument: "q", expected, found: self.dtype });
         }
         for (argument, layout) in

@@ -9,7 +9,7 @@
 //! complex elements for complex operands and reals for real ones. Inputs have any strides, zero
 //! included; an output's strides give every element a place of its own. A real signal of length `N`
 //! has the spectrum `0 … N/2`, `N/2 + 1` bins, and comes back from it; the imaginary part of bin 0
-//! and, for even `N`, of the last bin does not enter. Storage is f16, f32 or f64; f16 computes in
+//! and, for even `N`, of the last bin does not enter. Storage is f16, bf16, f32 or f64; 16 bits compute in
 //! f32.
 //!
 //! # Supported

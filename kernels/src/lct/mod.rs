@@ -16,7 +16,7 @@
 //!   of a shared filter's gradient.
 //!
 //! **Arguments.** Complex elements, real part first, any strides and offset; input and output apart, the
-//! output injective. Storage `f16`, `f32`, `f64`; tables and sums in the compute type (`f32` for `f16`).
+//! output injective. Storage `f16`, `bf16`, `f32`, `f64`; tables and sums in the compute type (`f32` for 16 bits).
 //! Temporaries between stages are contiguous, in the storage type.
 //!
 //! **Sign, normalisation.** As in the formula; DFTs are unitary. Phases come from tables: no kernel calls a

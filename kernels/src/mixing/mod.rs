@@ -46,7 +46,8 @@
 //! summed over the axes that share one ([`SumPlan`](crate::sum::SumPlan)).
 //!
 //! # Supported
-//! `f16` (computed in `f32`), `f32`; `f64` for `ModRelu`, `Cardioid`, the norm and mixed channels, which have no `f16`.
+//! `f16` and `bf16` (computed in `f32`), `f32`; `f64` for `ModRelu`, `Cardioid`, the norm and mixed channels, which have
+//! no 16 bits.
 //! Empty tensors.
 //!
 //! # Rejected

@@ -56,7 +56,7 @@ impl OuterPlan {
     /// `[shares, outputs, inputs]`, to be summed over the first axis.
     ///
     /// # Errors
-    /// [`Error::Length`] for no inputs or no outputs, [`Error::Dtype`] for `f16` or a type that the device lacks,
+    /// [`Error::Length`] for no inputs or no outputs, [`Error::Dtype`] for 16 bits or a type that the device lacks,
     /// [`Error::Limit`] if a buffer or the grid exceeds it.
     pub fn new(
         op: &'static str,

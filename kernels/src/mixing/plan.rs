@@ -167,7 +167,8 @@ impl MapPlan {
             return Err(Error::Unsupported { op, argument: "w", reason });
         }
         if dtype == Dtype::F64 && !map.is_algebraic() {
-            let expected = "f16 or f32: sines, exponentials and angles are in single precision";
+            let expected =
+                "f16, bf16 or f32: sines, exponentials and angles are in single precision";
             return Err(Error::Dtype { op, argument: "z", expected, found: dtype });
         }
         let (lines, ends) = lines(op, operands, dtype, limits)?;
@@ -286,7 +287,7 @@ impl PhaseMixPlan {
     /// # Errors
     /// [`Error::Axis`] for a `y` without an axis, [`Error::Length`] for no inputs or no outputs, [`Error::Shape`] for
     /// a `g` that is not of the result's shape, [`Error::Value`] for an `epsilon` that is not positive,
-    /// [`Error::Dtype`] for `f16` or a type that the device lacks, [`Error::Limit`] if a buffer or the grid exceeds it.
+    /// [`Error::Dtype`] for 16 bits or a type that the device lacks, [`Error::Limit`] if a buffer or the grid exceeds it.
     ///
     /// ```
     /// use wavecube_core::{Dtype, Layout, Limits};

@@ -212,7 +212,7 @@ fn add_block<F: Float>(
     }
 }
 
-/// Adds the products of one block: sums of whole numbers, exact, and then their scale.
+/// Adds the products of one block: sums of whole numbers, exact in floats, and then their scale.
 #[cube]
 fn add_block_of_codes<F: Float>(
     totals: &mut Array<f32>,
@@ -225,47 +225,50 @@ fn add_block_of_codes<F: Float>(
 ) {
     let bits = comptime!(config.bits);
     let results = comptime!(config.rows * config.columns);
-    let mut sums = Array::<i32>::new(results);
+    let mut sums = Array::<f32>::new(results);
     #[unroll]
     for i in 0..results {
-        sums[i] = 0i32;
+        sums[i] = f32::new(0.0);
+    }
+    let mut scales = Sequence::<f32>::new();
+    let mut zeros = Sequence::<Four<f32>>::new();
+    #[unroll]
+    for c in 0..comptime!(config.columns) {
+        let group = group_of(&weight.format, min(corner.column + c, shape.n - 1), block);
+        scales.push(scale_of(weight, group));
+        zeros.push(Four::<f32>::new(f32::cast_from(zero_of(weight, group, bits))));
     }
     #[unroll]
     for half in 0..2usize {
         let mut words = Sequence::<Four<u32>>::new();
-        let mut zeros = Sequence::<Four<i32>>::new();
         #[unroll]
         for c in 0..comptime!(config.columns) {
             let column = min(corner.column + c, shape.n - 1);
-            let group = group_of(&weight.format, column, block);
             words.push(words_of(weight, column, block, comptime!(half * 4), bits));
-            zeros.push(Four::<i32>::new(i32::cast_from(zero_of(weight, group, bits))));
         }
         for quarter in 0..4usize {
-            let mut steps = Sequence::<Four<i32>>::new();
+            let mut steps = Sequence::<Four<f32>>::new();
             #[unroll]
             for c in 0..comptime!(config.columns) {
                 let codes = codes_at(words[c], shift_of(quarter + half * 4, bits), bits);
-                steps.push(Four::<i32>::cast_from(codes) - zeros[c]);
+                steps.push(Four::<f32>::cast_from(codes) - zeros[c]);
             }
             #[unroll]
             for r in 0..comptime!(config.rows) {
                 let row = min(corner.row + r, shape.m - 1);
                 let at = (row * weight.format.blocks + block) * 2 + half;
                 let codes = codes_at(x.codes[at], shift_of(quarter, 8u32), 8u32);
-                let values = Four::<i32>::cast_from(codes) - Four::<i32>::new(128i32);
+                let values = Four::<f32>::cast_from(codes) - Four::<f32>::new(f32::new(128.0));
                 #[unroll]
                 for c in 0..comptime!(config.columns) {
-                    sums[comptime!(r * config.columns + c)] += across::<i32>(values * steps[c]);
+                    sums[comptime!(r * config.columns + c)] += across::<f32>(values * steps[c]);
                 }
             }
         }
     }
     #[unroll]
     for i in 0..results {
-        let column = min(corner.column + comptime!(i % config.columns), shape.n - 1);
-        let scale = scale_of(weight, group_of(&weight.format, column, block));
-        totals[i] += f32::cast_from(sums[i]) * scale;
+        totals[i] += sums[i] * scales[comptime!(i % config.columns)];
     }
 }
 

@@ -5,14 +5,14 @@
 //! `residual + silu(gate)·(y + bias)`, `silu(g) = g/(1 + e^{−g})`.
 //!
 //! # Arguments
-//! `x`: `[…, k]`, `f16` or `f32`, with rows one step apart. The weight: words, scales and zero points in the layout
-//! of [`wavecube_core::quant`]. The result, the gate and the residual: `[…, n]` of the type of `x`, contiguous;
-//! the bias: `[n]`.
+//! `x`: `[…, k]`, `f16`, `bf16` or `f32`, with rows one step apart. The weight: words, scales and zero points in the
+//! layout of [`wavecube_core::quant`]; scales in `bf16` are read as bits, so that a device need not have it. The
+//! result, the gate and the residual: `[…, n]` of the type of `x`, contiguous; the bias: `[n]`.
 //!
 //! # Supported, rejected
 //! Every `m`, `n` and `k` that 32-bit indices and the device's buffers hold: the last block of a row is filled up, and
-//! rows of `x` that are not whole blocks, or not in order, are copied into such rows first. Rejected: `f64`, a
-//! weight of no outputs or inputs, and rows that do not lie one step apart.
+//! rows of `x` that are not whole blocks, or not in order, are copied into such rows first. Rejected: `f64`, a type
+//! that the device has not, a weight of no outputs or inputs, and rows that do not lie one step apart.
 //!
 //! # Work
 //! - `gemv`: a unit makes up to 8 × 4 results, an emulated one 8 × 8. It reads 16 bytes of each row of the weight at
@@ -28,12 +28,12 @@
 //! The same input on the same device gives the same bits.
 //!
 //! In whole numbers every row of `x` is quantised first, to `a = round(x/t)`, `t = max|x|/127`. Sums over a block of
-//! 32 are exact, `|Σ a (q − z)| ≤ 32·127·255 < 2²⁴`, and become floats without a rounding. On a GPU four products are
-//! added at a time by cubecl's `dp4a`: of 4 bits, `Σ a q − z Σ a`; of 8, whose bytes have signs,
-//! `Σ a (q − 128) − (z − 128) Σ a`. Cubecl 0.11.3 has the instruction for it in CUDA C++ (its feature `cuda-cpp`; the
-//! default, LLVM, has not) and in SPIR-V (`vulkan`), and writes it out elsewhere, in some 40 operations of which
-//! most are shared between the rows and columns of a unit. It tells nobody which of these it does, so every GPU
-//! takes this way, and processors and emulated devices that of one code at a time.
+//! 32 are exact in floats too, `|Σ a (q − z)| ≤ 32·127·255 < 2²⁴`, and made of floats where units are cores or emulated,
+//! which multiply those more quickly. On a GPU four products are added at a time by cubecl's `dp4a`: of 4 bits,
+//! `Σ a q − z Σ a`; of 8, whose bytes have signs, `Σ a (q − 128) − (z − 128) Σ a`. Cubecl 0.11.3 has the instruction for
+//! it in CUDA C++ (its feature `cuda-cpp`; the default, LLVM, has not) and in SPIR-V (`vulkan`), and writes it out
+//! elsewhere, in some 40 operations of which most are shared between the rows and columns of a unit. It tells nobody
+//! which of these it does, so every GPU takes this way, and processors and emulated devices that of one code at a time.
 //!
 //! # Not done
 //! - Dequantising once and then multiplying in floats. On llvmpipe that is slower than `gemv` (1024² in 4 bits, by
@@ -41,8 +41,7 @@
 //!   times as long, 768 1.6 and 1.5, 2048 0.9 and 1.1). On a GPU with matrix units it should be the better one for many rows, which has not been
 //!   measured; cubek-matmul, 37 000 lines and 74 000 with what it needs, 131 MB of library in a dev build, is left to
 //!   who needs it: [`dequantize_launch`] makes its operand.
-//! - Activations in `bf16`: no operation of this crate has the type. Scales in `bf16` are read as bits, so that a
-//!   device need not have it.
+//! - Matrix units for 16 rows and more: products on a GPU are made by its ordinary multipliers, `tiled`.
 //!
 //! A complex weight is two real ones with scales of their own. Its product takes rows apart into real and imaginary
 //! ones, multiplies all of them by either part of the weight, and adds what belongs together.

@@ -16,7 +16,7 @@ const SHARE: usize = 32;
 /// have the 256 outputs of a small weight, and large ones are as quick as by 64.
 const UNITS: usize = 128;
 const EMULATED_UNITS: usize = 32;
-/// The most units that quantise a row of activations.
+/// The most units that quantise a row of activations, each at least half a block of it.
 const ROW_UNITS: usize = 64;
 /// The units that a device wants at least, before sums are cut into parts.
 const FILL: usize = 1 << 15;
@@ -272,8 +272,9 @@ impl QmatmulPlan {
             let expected = "at least one output and one input";
             return Err(Error::Length { op, argument: "weight", expected, found: 0 });
         }
-        if !matches!(dtype, Dtype::F32 | Dtype::F16) {
-            return Err(Error::Dtype { op, argument, expected: "f16 or f32", found: dtype });
+        if dtype == Dtype::F64 {
+            let expected = "f16, bf16 or f32";
+            return Err(Error::Dtype { op, argument, expected, found: dtype });
         }
         limits.check_dtype(op, argument, dtype)?;
         let inputs = if task == Task::Gradient { n } else { k };
@@ -340,7 +341,7 @@ impl QmatmulPlan {
             row_units: if limits.serial {
                 1
             } else {
-                1 << limits.units_per_cube.min(ROW_UNITS).ilog2()
+                1 << limits.units_per_cube.min(ROW_UNITS).min(2 * blocks).ilog2()
             },
             dtype,
             floor_bytes: (weight_bytes + m * (n + k) * dtype.size()) as u64,

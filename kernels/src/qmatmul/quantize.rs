@@ -249,13 +249,9 @@ impl ConversionPlan {
             let expected = "at least one output and one input";
             return Err(Error::Length { op, argument: "weight", expected, found: 0 });
         }
-        if !matches!(dtype, Dtype::F32 | Dtype::F16) {
-            return Err(Error::Dtype {
-                op,
-                argument: "weight",
-                expected: "f16 or f32",
-                found: dtype,
-            });
+        if dtype == Dtype::F64 {
+            let expected = "f16, bf16 or f32";
+            return Err(Error::Dtype { op, argument: "weight", expected, found: dtype });
         }
         limits.check_dtype(op, "weight", dtype)?;
         let elements = k.checked_next_multiple_of(BLOCK).and_then(|k| n.checked_mul(k));
@@ -367,7 +363,7 @@ pub fn quantize_launch(
             cubes,
             dim,
             buffer(values, dtype, 1),
-            weight_arg(client, &formats, scheme, k),
+            weight_arg(&formats, scheme, k),
             buffer(&weight.words, Dtype::F32, 4),
             plan.rows(),
             plan.bits(),
@@ -398,7 +394,7 @@ pub fn dequantize_launch(
             client,
             cubes,
             dim,
-            weight_arg(client, weight, scheme, k),
+            weight_arg(weight, scheme, k),
             buffer(values, dtype, 1),
             plan.rows(),
             plan.bits(),

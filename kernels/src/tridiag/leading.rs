@@ -15,7 +15,7 @@
 //! elsewhere one may vanish, and what follows it in the sequence is then not finite.
 //!
 //! # Supported, rejected
-//! 1 to 2²² elements, in `f64` 2²¹, empty batches; rejected are longer sequences, `f16`, and what the device has no room
+//! 1 to 2²² elements, in `f64` 2²¹, empty batches; rejected are longer sequences, 16 bits, and what the device has no room
 //! for: all in [`LeadingPlan::new`].
 //!
 //! # Work mapping
@@ -93,7 +93,7 @@ impl LeadingPlan {
     /// Decides how a device with `limits` carries out `rows` sequences of `n` elements.
     ///
     /// # Errors
-    /// [`Error::Length`] for sequences of no elements or of more than 2²², [`Error::Dtype`] for `f16` and
+    /// [`Error::Length`] for sequences of no elements or of more than 2²², [`Error::Dtype`] for 16 bits and
     /// for a type that the device lacks, [`Error::Limit`] if a buffer or the grid exceeds it.
     ///
     /// ```
@@ -112,8 +112,8 @@ impl LeadingPlan {
         limits: &Limits,
     ) -> Result<Self> {
         limits.check_dtype(op, "d", dtype)?;
-        if dtype == Dtype::F16 {
-            let expected = "f32 or f64: in f16 the diagonal alone would cost 2.7e-4";
+        if dtype != dtype.compute() {
+            let expected = "f32 or f64: in 16 bits the diagonal alone would cost 2.7e-4 or more";
             return Err(Error::Dtype { op, argument: "d", expected, found: dtype });
         }
         let units = if dtype == Dtype::F64 { UNITS / 2 } else { UNITS };

@@ -50,7 +50,7 @@
 //!
 //! # Rejected
 //! Sequences of no elements, shapes that do not belong together, outputs that write one place twice,
-//! operands in `f16`, solutions from products, a mixed mode of `f64` or without `f16`, types that the device
+//! operands in 16 bits, solutions from products, a mixed mode of `f64` or without `f16`, types that the device
 //! lacks, buffers and grids beyond it: all in [`TridiagPlan::new`].
 //!
 //! # Work mapping

@@ -255,7 +255,7 @@ impl TridiagPlan {
     /// # Errors
     /// [`Error::Axis`] for operands without an axis, [`Error::Length`] for sequences of no elements or
     /// of 2³² − 1 and more, [`Error::Shape`] or [`Error::Strides`] for a malformed problem,
-    /// [`Error::Dtype`] for `f16` and for a type that the device lacks, [`Error::Limit`] if a buffer or
+    /// [`Error::Dtype`] for 16 bits and for a type that the device lacks, [`Error::Limit`] if a buffer or
     /// the grid exceeds it.
     ///
     /// ```
@@ -285,9 +285,9 @@ impl TridiagPlan {
     pub fn new(problem: &TridiagProblem, limits: &Limits) -> Result<Self> {
         let op = problem.op;
         limits.check_dtype(op, "a", problem.dtype)?;
-        if problem.dtype == Dtype::F16 {
-            let expected = "f32 or f64: in f16 the diagonal alone would cost 2.7e-4";
-            return Err(Error::Dtype { op, argument: "a", expected, found: Dtype::F16 });
+        if problem.dtype != problem.dtype.compute() {
+            let expected = "f32 or f64: in 16 bits the diagonal alone would cost 2.7e-4 or more";
+            return Err(Error::Dtype { op, argument: "a", expected, found: problem.dtype });
         }
         if problem.mixed {
             if problem.dtype != Dtype::F32 {

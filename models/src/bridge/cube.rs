@@ -66,6 +66,7 @@ pub(super) fn view(tensor: &CubeTensor) -> Option<Tensor> {
 fn laid_out(tensor: &CubeTensor, complex: bool, layout: Layout) -> Option<Tensor> {
     let dtype = match tensor.dtype {
         DType::F16 => Dtype::F16,
+        DType::BF16 => Dtype::Bf16,
         DType::F32 => Dtype::F32,
         DType::F64 => Dtype::F64,
         _ => return None,

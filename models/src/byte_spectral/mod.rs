@@ -14,7 +14,9 @@ use burn::{
 use wavecube_core::Result;
 
 use crate::{
-    layers::{self, CausalStream, Glu, Linear, Norm, Room, SpectralMixer, linear, normal_matrix},
+    layers::{
+        self, CausalStream, Glu, Linear, Norm, Room, SpectralMixer, linear, normal_matrix, rows_of,
+    },
     lct_gpt::VOCABULARY,
     model::check_length,
     random::Random,
@@ -140,9 +142,7 @@ impl ByteSpectral {
     }
 
     fn embed(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
-        let [batch, time] = bytes.dims();
-        check_length(OP, [0, time], self.config.context)?;
-        let x = self.embedding.val().select(0, bytes.reshape([batch * time]));
-        Ok(x.reshape([batch, time, self.config.d_model]))
+        check_length(OP, [0, bytes.dims()[1]], self.config.context)?;
+        Ok(rows_of(&self.embedding, bytes))
     }
 }

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
 use super::{Linear, linear};
-use crate::random::Random;
+use crate::{
+    bridge::{PackedTensor, qmatmul},
+    random::Random,
+};
 
 /// An [`Experts`] in words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,6 +91,10 @@ impl ExpertsConfig {
 /// count` tiles are always enough, so all shapes are known on the host and nothing is read back; where each
 /// token goes is counted on the device. No token is dropped. The price of the fixed shapes is that experts
 /// which `threshold` saves are computed all the same and count 0.
+///
+/// **Packed.** Stacks of a quantised model stay packed: a few tokens, as in generation, are multiplied by all experts'
+/// codes, read once, and what they did not choose is dropped; for many, where that is more work, the numbers of both
+/// stacks are made for as long as the product takes.
 #[derive(Module, Debug)]
 pub struct Experts {
     router: Linear,
@@ -175,9 +182,15 @@ impl Experts {
         let straight = (soft.clone() - soft.detach()) * active.clone();
         let weights = active.clone() / number.clone() + straight;
 
-        let group = Group::of(&self.config, chosen.reshape([tokens * top_k]), active);
-        let each = x.unsqueeze_dim::<3>(1).repeat_dim(1, top_k);
-        let outputs = self.grouped(each.reshape([tokens * top_k, d_model]), &group);
+        let chosen = chosen.reshape([tokens * top_k]);
+        let group = Group::of(&self.config, chosen.clone(), active);
+        let outputs = match self.codes(tokens) {
+            Some(stacks) => self.picked(x, &chosen, stacks),
+            None => {
+                let each = x.unsqueeze_dim::<3>(1).repeat_dim(1, top_k);
+                self.grouped(each.reshape([tokens * top_k, d_model]), &group)
+            }
+        };
         let outputs = outputs.reshape([tokens, top_k, d_model]) * weights.unsqueeze_dim::<3>(2);
         let mean = scores.mean_dim(0).reshape([count]);
         let routing = Routing {
@@ -186,6 +199,35 @@ impl Experts {
             active: number.mean(),
         };
         (outputs.sum_dim(1).reshape([batch, time, d_model]), routing)
+    }
+
+    /// The packed stacks, where multiplying all of them is less than tiles and unpacking: counted in rows by a matrix.
+    fn codes(&self, tokens: usize) -> Option<[&PackedTensor; 2]> {
+        let up = self.up.reparameterization::<PackedTensor>()?;
+        let down = self.down.reparameterization::<PackedTensor>()?;
+        let ExpertsConfig { count, top_k, tile, .. } = self.config;
+        let unpacking = count * (up.shape()[1] + down.shape()[1]);
+        let grouped = 2 * self.config.tiles(tokens) * tile + unpacking;
+        ((tokens + tokens * top_k) * count <= grouped).then_some([up, down])
+    }
+
+    /// Every choice of the tokens `x` (`[tokens, d_model]`) from the products with all experts: `[choices, d_model]`.
+    fn picked(
+        &self,
+        x: Tensor<2>,
+        chosen: &Tensor<1, Int>,
+        [up, down]: [&PackedTensor; 2],
+    ) -> Tensor<2> {
+        let ExpertsConfig { count, top_k, .. } = self.config;
+        // Of the products of rows, with `each` choices a row, those with the experts chosen.
+        let through = |x: Tensor<2>, stack: &PackedTensor, each: usize| {
+            let (rows, width) = (x.dims()[0], stack.shape()[0] / count);
+            let all = qmatmul(x, stack).expect("rows have the width of the stack");
+            let first = Tensor::<1, Int>::arange(0..rows as i64, &all.device()) * count as i64;
+            let first = first.unsqueeze_dim::<2>(1).repeat_dim(1, each).reshape([rows * each]);
+            all.reshape([rows * count, width]).select(0, first + chosen.clone())
+        };
+        through(relu(through(x, up, top_k)).square(), down, 1)
     }
 
     /// Every row of `x` (`[rows, d_model]`) through its expert.

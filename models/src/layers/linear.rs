@@ -1,8 +1,8 @@
-//! Linear maps, of numbers or packed.
+//! Linear maps and tables of rows, of numbers or packed.
 
 use burn::{
     module::{Module, Param, Reparameterization},
-    tensor::{Device, Shape, Tensor, module::linear as product},
+    tensor::{Device, Int, Shape, Tensor, module::linear as product},
 };
 
 use super::normal_matrix;
@@ -37,8 +37,27 @@ impl Linear {
     }
 }
 
-/// A packed map takes the place of its matrix, of which nothing is left; whoever asks for numbers gets those that
-/// the codes stand for.
+/// The rows of a table `[count, d]` with these numbers: `[batch, time]` to `[batch, time, d]`. Of a packed table they
+/// are a product of its codes with rows of one 1 among zeros, which picks numbers exactly.
+pub(crate) fn rows_of(table: &Param<Tensor<2>>, numbers: Tensor<2, Int>) -> Tensor<3> {
+    let [batch, time] = numbers.dims();
+    let numbers = numbers.reshape([batch * time]);
+    let rows = match table.reparameterization::<PackedTensor>() {
+        Some(packed) => {
+            let all = [batch * time, packed.shape()[1]];
+            let each = Tensor::<1, Int>::arange(0..all[1] as i64, &numbers.device());
+            let picks = numbers.unsqueeze_dim::<2>(1).expand(all);
+            let picks = picks.equal(each.unsqueeze::<2>().expand(all)).float();
+            qmatmul(picks, packed).expect("picks are as wide as the table is long")
+        }
+        None => table.val().select(0, numbers),
+    };
+    let d = rows.dims()[1];
+    rows.reshape([batch, time, d])
+}
+
+/// A packed map, or a stack of them, takes the place of its numbers, of which nothing is left but the length of the
+/// stack; whoever asks for numbers gets those that the codes stand for.
 impl Reparameterization for PackedTensor {
     const NAME: &'static str = "packed";
 
@@ -47,7 +66,11 @@ impl Reparameterization for PackedTensor {
         // The rows of the identity pick the columns of the matrix, exactly.
         let identity = Tensor::<2>::eye(inputs, &base.device());
         let numbers = qmatmul(identity, self).expect("the identity has the width of the map");
-        numbers.reshape(Shape::from(vec![inputs, outputs]))
+        let mut shape = base.dims()[..D - 2].to_vec();
+        let maps: usize = shape.iter().product();
+        shape.extend([inputs, outputs / maps]);
+        let numbers = numbers.reshape([inputs, maps, outputs / maps]).swap_dims(0, 1);
+        numbers.reshape(Shape::from(shape))
     }
 }
 

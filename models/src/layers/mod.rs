@@ -28,7 +28,7 @@ pub use attention::{CausalSelfAttention, SequenceContext};
 pub use experts::{Experts, ExpertsConfig, Routing};
 pub use lct::{Axis, ComplexToReal, Form, LctConfig, LctLayer, ParameterForm, Start};
 pub use linear::Linear;
-pub(crate) use linear::linear;
+pub(crate) use linear::{linear, rows_of};
 pub use mlp::{Glu, Mlp};
 pub use norm::{Norm, NormKind};
 pub use past::{Past, Room, State};

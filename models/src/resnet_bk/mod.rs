@@ -23,7 +23,7 @@ use wavecube_core::{DeviceFault, Error, Result};
 use crate::{
     layers::{
         self, Kept, Linear, MixerPast, Norm, Resample, ResamplePast, Routing, State, linear,
-        normal_matrix,
+        normal_matrix, rows_of,
     },
     lct_gpt::VOCABULARY,
     model::{Losses, Statistic, check_length, cross_entropy},
@@ -298,10 +298,8 @@ impl ResNetBk {
 
     /// The state after the last block.
     fn run(&self, bytes: Tensor<2, Int>, pass: &mut Pass<'_>) -> Result<Tensor<3>> {
-        let [batch, time] = bytes.dims();
-        check_length(OP, [0, time], self.config.context)?;
-        let x = self.embedding.val().select(0, bytes.reshape([batch * time]));
-        self.descend(x.reshape([batch, time, self.config.d_model]), 0, 0..self.config.layers, pass)
+        check_length(OP, [0, bytes.dims()[1]], self.config.context)?;
+        self.descend(rows_of(&self.embedding, bytes), 0, 0..self.config.layers, pass)
     }
 
     /// The blocks `blocks` at the scale `level`: the first, what is coarser, and the last.

@@ -28,7 +28,7 @@ pub struct KvCacheConfig {
     pub pages: usize,
     /// Tokens of a page.
     pub page_size: usize,
-    /// Type of queries, new keys and values: `f32` or `f16`.
+    /// Type of queries, new keys and values: `f32`, `f16` or `bf16`.
     pub dtype: Dtype,
     /// How keys and values are stored.
     pub storage: Storage,

@@ -28,7 +28,7 @@ pub struct Attended {
 /// `softmax(scale · q kᵀ + mask) v`, head by head.
 ///
 /// `q`: `[batch, q_heads, n_q, dim]`; `k` and `v`: `[batch, kv_heads, n_k, dim]`, where `kv_heads` divides
-/// `q_heads`, and neighbouring heads of queries share one of keys. All real, all `f32` or `f16`, on one
+/// `q_heads`, and neighbouring heads of queries share one of keys. All real, all `f32`, `f16` or `bf16`, on one
 /// device, with the numbers of a head adjacent and any strides otherwise. Sums are in `f32`.
 ///
 /// # Errors

@@ -79,7 +79,7 @@ impl Rotary {
         const OP: &str = "Rotary::apply";
         x.check_complex(OP, "x", false)?;
         if x.dtype() == Dtype::F64 {
-            let expected = "f32 or f16";
+            let expected = "f32, f16 or bf16";
             return Err(Error::Dtype { op: OP, argument: "x", expected, found: x.dtype() });
         }
         if x.shape().last() != Some(&self.dim) {

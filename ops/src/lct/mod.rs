@@ -2,7 +2,7 @@
 //!
 //! Complex tensors of any strides, along any axis, which counts from the end if negative. Gradients of
 //! complex tensors are `∂ℓ/∂Re + i ∂ℓ/∂Im`, so the gradient of a linear map is its adjoint. Gradients of
-//! parameters are real tensors in the compute type (`f32` for `f16` storage), summed in a fixed order.
+//! parameters are real tensors in the compute type (`f32` for 16 bits), summed in a fixed order.
 
 mod algebraic;
 mod cache;

@@ -88,7 +88,7 @@ fn with_last(shape: &[usize], len: usize) -> Vec<usize> {
 /// `x`: complex, `[…, inputs]`, any strides; `w`: complex, `[outputs, inputs]`, contiguous; both `f32` or `f64`.
 ///
 /// # Errors
-/// [`Error::Dtype`] for real operands, `f16` or types that differ, [`Error::Shape`] if the shapes do not belong
+/// [`Error::Dtype`] for real operands, 16 bits or types that differ, [`Error::Shape`] if the shapes do not belong
 /// together, [`Error::Strides`] for a `w` with strides, [`Error::Length`] for no inputs or no outputs,
 /// [`Error::Axis`] for an `x` without an axis, [`Error::Limit`] if the device has no room.
 ///

@@ -81,7 +81,7 @@ fn weighted_vjp(op: &'static str, kind: Map, [z, w, g]: [&Tensor; 3]) -> Result<
 /// `max(|z| + w, 0) z/|z|` for every element: modReLU, which keeps phases and cuts magnitudes below `−w`.
 ///
 /// `z`: complex, any shape with an axis; `w`: real, of the rank of `z` and 1 on every axis that shares it. Zero
-/// stays zero. `f16` is computed in `f32`.
+/// stays zero. 16 bits are computed in `f32`.
 ///
 /// # Errors
 /// [`Error::Dtype`](crate::Error::Dtype) for a real `z`, a complex `w` or types that differ, [`Error::Shape`](crate::Error::Shape) if the shapes do

@@ -63,7 +63,7 @@ fn planned(
 /// at zero the result is 0 and every gradient finite. Squares of magnitudes must not overflow.
 ///
 /// # Errors
-/// [`Error::Dtype`] for a real `y` or `C`, a complex `A`, `f16` or types that differ, [`Error::Shape`] if the shapes do
+/// [`Error::Dtype`] for a real `y` or `C`, a complex `A`, 16 bits or types that differ, [`Error::Shape`] if the shapes do
 /// not belong together, [`Error::Strides`] for matrices with strides, [`Error::Value`] for an `epsilon` that is not
 /// positive, [`Error::Length`] for no inputs or no outputs, [`Error::Axis`] for a `y` without an axis, [`Error::Limit`] if the
 /// device has no room.

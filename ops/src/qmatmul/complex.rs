@@ -32,7 +32,7 @@ impl QuantizedComplexWeight {
 
 /// `y = x Wᵀ` with a complex weight: `y[…, n] = Σ_k x[…, k] W[n, k]`.
 ///
-/// `x`: `[…, k]`, complex, `f16` or `f32`, contiguous. The result is `[…, n]`, of its type. The error is that of
+/// `x`: `[…, k]`, complex, `f16`, `bf16` or `f32`, contiguous. The result is `[…, n]`, of its type. The error is that of
 /// [`qmatmul`], of either part.
 ///
 /// # Errors

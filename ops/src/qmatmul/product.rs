@@ -37,7 +37,7 @@ impl Default for QmatmulOptions {
 
 /// `y = x Wᵀ` with a quantised weight: `y[…, n] = Σ_k x[…, k] W[n, k]`.
 ///
-/// `x`: `[…, k]`, real, `f16` or `f32`, with rows one step apart; any number of them. The result is `[…, n]`, of its
+/// `x`: `[…, k]`, real, `f16`, `bf16` or `f32`, with rows one step apart; any number of them. The result is `[…, n]`, of its
 /// type, summed in `f32`: against the same sum in `f64` with the dequantised weight, the error is that of rounding.
 /// The same input on the same device gives the same bits.
 ///

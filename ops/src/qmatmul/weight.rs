@@ -65,7 +65,7 @@ impl QuantizedWeight {
         Self { device: device.clone(), scheme, shape, bindings }
     }
 
-    /// Quantises a real matrix `[n, k]`, contiguous, `f16` or `f32`, that lies on the device: every weight to the
+    /// Quantises a real matrix `[n, k]`, contiguous, `f16`, `bf16` or `f32`, that lies on the device: every weight to the
     /// nearest code, over the whole range of its group; [`PackedWeight::quantize`] on the host searches for better
     /// ranges. Waits for the device, which tells whether the values have codes.
     ///
@@ -99,7 +99,7 @@ impl QuantizedWeight {
         Ok(Self { device: device.clone(), scheme, shape: [n, k], bindings })
     }
 
-    /// The weights that the codes stand for: `[n, k]`, `f16` or `f32`.
+    /// The weights that the codes stand for: `[n, k]`, `f16`, `bf16` or `f32`.
     ///
     /// # Errors
     /// [`Error::Dtype`] for another type or one that the device lacks, [`Error::Limit`] if it has no room.

@@ -19,7 +19,7 @@ const VJP: &str = "resolvent_diagonal_vjp";
 /// one.
 ///
 /// # Errors
-/// [`Error::Dtype`] for `f16`, for a real `z`, or if types differ; [`Error::Shape`] if shapes do not belong
+/// [`Error::Dtype`] for 16 bits, for a real `z`, or if types differ; [`Error::Shape`] if shapes do not belong
 /// together; [`Error::Length`] if sequences have no elements; [`Error::Limit`] if they are longer than the
 /// device allows. A vanishing pivot is no error but data: see [`Pivots`].
 ///

@@ -22,10 +22,12 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         prefill("attention/prefill", Dtype::F32, Attention::causal()),
         prefill("attention/prefill", Dtype::F16, Attention::causal()),
+        prefill("attention/prefill", Dtype::Bf16, Attention::causal()),
         // What GPUs take by themselves.
         prefill("attention/prefill_tiled", Dtype::F32, Attention::causal().tiled()),
         decode(Dtype::F32, CacheStorage::Float, 1 << 14),
         decode(Dtype::F16, CacheStorage::Float, 1 << 14),
+        decode(Dtype::Bf16, CacheStorage::Float, 1 << 14),
         decode(Dtype::F16, int8, 1 << 14),
         decode(Dtype::F16, int4, 1 << 14),
         append(512),
@@ -47,7 +49,7 @@ fn bytes(rows: usize, dtype: Dtype) -> usize {
 /// As in the tests of the family: products of `dim` terms of size 1, scaled, and the result's rounding.
 fn gate(dtype: Dtype) -> f64 {
     let sums = f64::from(f32::EPSILON) * (4.0 + 2.0 * (DIM as f64).sqrt());
-    sums + if dtype == Dtype::F16 { dtype.epsilon() } else { 0.0 }
+    sums + if dtype.size() == 2 { dtype.epsilon() } else { 0.0 }
 }
 
 fn operand(

@@ -43,7 +43,7 @@ pub(super) fn cases() -> Vec<Case> {
 fn gate(dtype: Dtype, n: usize) -> f64 {
     let arithmetic = 4.0 * dtype.compute().epsilon() * (n as f64).log2().max(1.0);
     // Half storage rounds each result once more.
-    if dtype == Dtype::F16 { arithmetic + dtype.epsilon() } else { arithmetic }
+    if dtype.size() == 2 { arithmetic + dtype.epsilon() } else { arithmetic }
 }
 
 fn transform(x: &Tensor, axis: isize, direction: Direction) -> wavecube::Result<Tensor> {

@@ -98,6 +98,7 @@ fn map_vjp(op: &'static str, map: Map, dtype: Dtype, call: Call) -> Case {
 fn gate(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::F16 => 1e-3,
+        Dtype::Bf16 => 8e-3,
         Dtype::F64 => 1e-10,
         _ => 5e-7,
     }

@@ -25,7 +25,12 @@ pub(super) fn cases() -> Vec<Case> {
             [[1, 4096], [1, 2048], [8, 2048], [64, 2048], [16, 1024], [32, 1024], [256, 1024]]
         {
             let [m, n] = shape;
-            cases.push(forward(op, bits, Number::Float, [m, n, n]));
+            cases.push(forward(op, Dtype::F32, bits, Number::Float, [m, n, n]));
+        }
+    }
+    for dtype in [Dtype::F16, Dtype::Bf16] {
+        for m in [1, 16, 64] {
+            cases.push(forward("qmatmul/w4a16", dtype, Bits::Four, Number::Float, [m, 1024, 1024]));
         }
     }
     // Up and down in the networks of a model 768 wide, and up in the demo's.
@@ -33,12 +38,12 @@ pub(super) fn cases() -> Vec<Case> {
         [("qmatmul/up", 3072, 768), ("qmatmul/down", 768, 3072), ("qmatmul/demo", 256, 64)]
     {
         for m in [1, 8, 64] {
-            cases.push(forward(op, Bits::Four, Number::Float, [m, n, k]));
+            cases.push(forward(op, Dtype::F32, Bits::Four, Number::Float, [m, n, k]));
         }
     }
     for (op, bits) in [("qmatmul/w4a8", Bits::Four), ("qmatmul/w8a8", Bits::Eight)] {
         for m in [1, 64] {
-            cases.push(forward(op, bits, Number::Integer, [m, 2048, 2048]));
+            cases.push(forward(op, Dtype::F32, bits, Number::Integer, [m, 2048, 2048]));
         }
     }
     cases.push(with_bias());
@@ -76,8 +81,13 @@ fn complex_of(values: Vec<f64>) -> Vec<Complex64> {
 }
 
 /// Rows of random numbers, and as they were rounded.
-fn rows(device: &Device, rng: &mut Rng, shape: [usize; 2]) -> Result<(Tensor, Vec<f64>)> {
-    let (x, exact) = tensor(device, &rng.real(shape[0] * shape[1]), Dtype::F32, false, &shape)?;
+fn rows(
+    device: &Device,
+    rng: &mut Rng,
+    dtype: Dtype,
+    shape: [usize; 2],
+) -> Result<(Tensor, Vec<f64>)> {
+    let (x, exact) = tensor(device, &rng.real(shape[0] * shape[1]), dtype, false, &shape)?;
     Ok((x, real(&exact)))
 }
 
@@ -86,23 +96,33 @@ fn gate(n: usize) -> f64 {
     2.0 * f64::from(f32::EPSILON) * (n as f64).sqrt()
 }
 
-fn bytes([m, n, k]: [usize; 3], bits: Bits) -> usize {
-    n * k * bits.count() / 8 + 3 * n * k.div_ceil(128) + 4 * m * (n + k)
+fn bytes([m, n, k]: [usize; 3], bits: Bits, dtype: Dtype) -> usize {
+    n * k * bits.count() / 8 + 3 * n * k.div_ceil(128) + dtype.size() * m * (n + k)
 }
 
-fn forward(op: &'static str, bits: Bits, number: Number, [m, n, k]: [usize; 3]) -> Case {
+fn forward(
+    op: &'static str,
+    dtype: Dtype,
+    bits: Bits,
+    number: Number,
+    [m, n, k]: [usize; 3],
+) -> Case {
+    let stored = if dtype.size() == 2 { dtype.epsilon() } else { 0.0 };
     Case {
         op,
-        dtype: Dtype::F32,
+        dtype,
         rows: m,
         n,
-        bytes: bytes([m, n, k], bits),
+        bytes: bytes([m, n, k], bits, dtype),
         // An activation halfway between two steps may go to either.
-        gate: if number == Number::Integer { 1e-3 } else { gate(k) },
-        peer: Peer::Matmul { k, bits: bits.count() as u32 },
+        gate: stored + if number == Number::Integer { 1e-3 } else { gate(k) },
+        peer: match dtype {
+            Dtype::F32 => Peer::Matmul { k, bits: bits.count() as u32 },
+            _ => Peer::Nothing,
+        },
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {
             let (weight, w) = weight(device, rng, bits, [n, k])?;
-            let (x, xs) = rows(device, rng, [m, k])?;
+            let (x, xs) = rows(device, rng, dtype, [m, k])?;
             let covered = sample(rng, m, COVERED);
             let options = QmatmulOptions { number, ..QmatmulOptions::default() };
             let call: Box<dyn Fn() -> Result<Tensor>> = match number {
@@ -133,12 +153,12 @@ fn with_bias() -> Case {
         dtype: Dtype::F32,
         rows: m,
         n,
-        bytes: bytes([m, n, n], Bits::Four) + 4 * n,
+        bytes: bytes([m, n, n], Bits::Four, Dtype::F32) + 4 * n,
         gate: gate(n),
         peer: Peer::Nothing,
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {
             let (weight, w) = weight(device, rng, Bits::Four, [n, n])?;
-            let (x, xs) = rows(device, rng, [m, n])?;
+            let (x, xs) = rows(device, rng, Dtype::F32, [m, n])?;
             let (bias, biases) = tensor(device, &rng.real(n), Dtype::F32, false, &[n])?;
             let out = Tensor::empty(device, Dtype::F32, false, &[m, n])?;
             let options = QmatmulOptions { bias: Some(bias), ..QmatmulOptions::default() };
@@ -161,12 +181,12 @@ fn vjp(m: usize) -> Case {
         dtype: Dtype::F32,
         rows: m,
         n,
-        bytes: bytes([m, n, n], Bits::Four),
+        bytes: bytes([m, n, n], Bits::Four, Dtype::F32),
         gate: gate(n),
         peer: Peer::Nothing,
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {
             let (weight, w) = weight(device, rng, Bits::Four, [n, n])?;
-            let (g, gs) = rows(device, rng, [m, n])?;
+            let (g, gs) = rows(device, rng, Dtype::F32, [m, n])?;
             let covered = sample(rng, m, COVERED);
             let lines = covered.clone();
             Ok(Prepared::lines(
@@ -190,7 +210,7 @@ fn complex(gradient: bool) -> Case {
         dtype: Dtype::F32,
         rows: m,
         n,
-        bytes: 2 * bytes([m, n, n], Bits::Four),
+        bytes: 2 * bytes([m, n, n], Bits::Four, Dtype::F32),
         gate: 2.0 * gate(n),
         peer: Peer::Nothing,
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {

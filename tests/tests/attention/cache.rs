@@ -148,8 +148,8 @@ fn cached_is_recomputed() {
     for device in devices() {
         let mut rng = Rng::fresh();
         for (dim, page_size) in [(64, 7), (33, 5)] {
-            for dtype in [Dtype::F32, Dtype::F16] {
-                if !has(device, dtype) || (dtype == Dtype::F16 && page_size != 7) {
+            for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+                if !has(device, dtype) || (dtype.size() == 2 && page_size != 7) {
                     continue;
                 }
                 let config = KvCacheConfig { dtype, ..config(dim, 600 / page_size + 3, page_size) };
@@ -162,8 +162,7 @@ fn cached_is_recomputed() {
                     let what = format!("{device} {config:?} {parts:?} seed {}", rng.seed);
                     let step = beside.append(&mut rng, &parts, 0.0).expect(&what);
                     let nmse = beside.ask(&mut rng, &step, &parts);
-                    let gate =
-                        if dtype == Dtype::F16 { Dtype::F16.epsilon() } else { f32_gate(dim) };
+                    let gate = if dtype.size() == 2 { dtype.epsilon() } else { f32_gate(dim) };
                     assert!(nmse.sqrt() <= gate, "{what}: {:e} > {gate:e}", nmse.sqrt());
                 }
             }
@@ -232,6 +231,7 @@ fn every_cut_gives_what_the_whole_text_gives() {
     let storages = [
         (Dtype::F32, CacheStorage::Float, f32_gate(64).powi(2)),
         (Dtype::F16, CacheStorage::Float, Dtype::F16.epsilon().powi(2)),
+        (Dtype::Bf16, CacheStorage::Float, Dtype::Bf16.epsilon().powi(2)),
         (Dtype::F32, int8, quantised(8.0)),
         (Dtype::F32, int4, quantised(4.0)),
     ];

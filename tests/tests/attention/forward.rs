@@ -1,8 +1,9 @@
 //! The result and its log-sum-exp.
 
-use wavecube::{Dtype, Tensor, attention, attention_into};
+use wavecube::{Complex64, Dtype, Tensor, attention, attention_into};
 use wavecube_testing::{
-    Rng, assert_close, devices, has, nan_filled, read, reference::attention::Attention,
+    Rng, assert_close, devices, halves, nan_filled, read, reference::attention::Attention, rounded,
+    tensor,
 };
 
 use super::{Operands, complex};
@@ -14,8 +15,8 @@ fn awkward_sizes() {
         for (batch, heads, len, dim) in [
             (1, [1, 1], [1, 1], 64),
             (2, [4, 2], [111, 111], 64),
-            (1, [2, 1], [7, 989], 64),
-            (1, [3, 3], [33, 31], 33),
+            (1, [2, 1], [17, 989], 64),
+            (1, [3, 3], [33, 31], 17),
             (1, [6, 2], [5, 70], 256),
             // Decoding: one query a sequence, with splits.
             (2, [4, 1], [1, 989], 64),
@@ -24,9 +25,9 @@ fn awkward_sizes() {
             let problem = Attention::causal(batch, heads, len, dim);
             Operands::new(device, &mut rng, problem, Dtype::F32, 1.0).check(1.0);
         }
-        if has(device, Dtype::F16) {
+        for dtype in halves(device) {
             let problem = Attention::causal(2, [4, 2], [40, 111], 64);
-            Operands::new(device, &mut rng, problem, Dtype::F16, 1.0).check(1.0);
+            Operands::new(device, &mut rng, problem, dtype, 1.0).check(1.0);
         }
     }
 }
@@ -35,7 +36,7 @@ fn awkward_sizes() {
 fn every_mask() {
     for device in devices() {
         let mut rng = Rng::fresh();
-        let causal = Attention::causal(3, [4, 2], [50, 77], 32);
+        let causal = Attention::causal(3, [4, 2], [50, 77], 64);
         let slopes: Vec<f64> = (0..4).map(|head| f64::from(0.5f32.powi(head))).collect();
         let lengths = vec![[50, 77], [0, 13], [31, 8]];
         for problem in [
@@ -145,6 +146,59 @@ fn the_same_bits_twice_and_in_any_batch() {
                     let found = read(&attention(&q, &k, &v, causal).unwrap().out);
                     assert_eq!(found, whole[b * numbers..][..numbers], "{b}: {what}");
                 }
+            }
+        }
+    }
+}
+
+/// A query of zeros takes the mean of two values, exact in `f32` where they are neighbours, and then half-way between
+/// two numbers of 16 bits: the result is the host's rounding of it, to nearest and to even.
+#[test]
+fn halves_are_rounded_to_even() {
+    let (rows, dim) = (12, 64);
+    for (device, dtype) in devices().iter().flat_map(|d| halves(d).map(move |dtype| (d, dtype))) {
+        let mut rng = Rng::fresh();
+        let number = |bits: usize| match dtype {
+            Dtype::F16 => half::f16::from_bits(bits as u16).to_f64(),
+            _ => half::bf16::from_bits(bits as u16).to_f64(),
+        };
+        let infinity = if dtype == Dtype::F16 { 0x7c00 } else { 0x7f80 };
+        let mut values = vec![Complex64::ZERO; 2 * rows * dim];
+        let mut expected = Vec::new();
+        for i in 0..rows * dim {
+            let (sign, bits) = (rng.int(0, 1) << 15, rng.int(0x400, 0x7000));
+            let pair = match i {
+                0 => [infinity, 0],
+                1 => [0x8000 | infinity, 0],
+                2 => [infinity, 0x8000 | infinity],
+                3 => [infinity + 1, 0],
+                _ if i % 3 == 0 => [sign | bits, sign | rng.int(0x400, 0x7000)],
+                _ => [sign | bits, sign | (bits + 1)],
+            };
+            let pair = pair.map(number);
+            let (row, d) = (i / dim, i % dim);
+            values[2 * row * dim + d].re = pair[0];
+            values[(2 * row + 1) * dim + d].re = pair[1];
+            expected.push(Complex64::new(
+                f64::from(f32::midpoint(pair[0] as f32, pair[1] as f32)),
+                0.0,
+            ));
+        }
+        let expected = rounded(&expected, dtype);
+        let zeros = vec![Complex64::ZERO; 4 * rows * dim];
+        let put = |values: &[Complex64], heads, len| {
+            let values = &values[..rows * heads * len * dim];
+            tensor(device, values, dtype, false, &[rows, heads, len, dim]).unwrap().0
+        };
+        let (k, v) = (put(&zeros, 1, 2), put(&values, 1, 2));
+        for queries in [1, 2] {
+            let q = put(&zeros, 2, queries);
+            let out = attention(&q, &k, &v, &wavecube::Attention::bidirectional()).unwrap().out;
+            for (at, found) in read(&out).iter().enumerate() {
+                let expected = expected[at / dim / queries / 2 * dim + at % dim].re;
+                let same = found.re == expected || (found.re.is_nan() && expected.is_nan());
+                let what = format!("{device} {dtype} {queries} queries, seed {}", rng.seed);
+                assert!(same, "{what}: {} for {expected} at {at}", found.re);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Gradients against those of the reference, which have the slope of the loss.
 
 use wavecube::Dtype;
-use wavecube_testing::{Rng, assert_close, devices, has, read, reference::attention::Attention};
+use wavecube_testing::{Rng, assert_close, devices, halves, read, reference::attention::Attention};
 
 use super::{Operands, complex};
 
@@ -30,9 +30,9 @@ fn gradients_of_every_operand() {
             let operands = Operands::new(device, &mut rng, problem, Dtype::F32, 1.0);
             check(&operands);
         }
-        if has(device, Dtype::F16) {
+        for dtype in halves(device) {
             let problem = Attention::causal(1, [2, 2], [20, 20], 32);
-            check(&Operands::new(device, &mut rng, problem, Dtype::F16, 1.0));
+            check(&Operands::new(device, &mut rng, problem, dtype, 1.0));
         }
     }
 }

@@ -128,3 +128,42 @@ fn plans_fit_their_device() {
         }
     }
 }
+
+#[test]
+fn types_that_a_device_lacks_are_refused() {
+    use wavecube::{CacheStorage, KvCache, KvCacheConfig, Layout};
+    use wavecube_kernels::attention::{AttentionPlan, AttentionProblem, Mask, Storage, Strategy};
+    let rows = Layout::contiguous(&[1, 1, 4, 32]);
+    let mask = Mask { scale: 1.0, left: None, right: Some(0), soft_cap: None };
+    let plan = |dtype, limits| {
+        let (q, k, v, out) = (rows.clone(), rows.clone(), rows.clone(), rows.clone());
+        let (storage, paged, strategy) = (Storage::Float, None, Strategy::Auto);
+        let problem =
+            AttentionProblem { op: "test", q, k, v, out, dtype, storage, paged, mask, strategy };
+        AttentionPlan::new(&problem, &limits).map(drop)
+    };
+    for half in [Dtype::F16, Dtype::Bf16] {
+        assert!(plan(half, Limits::HOPPER).is_ok());
+        let bare = Limits { f16: half != Dtype::F16, bf16: half != Dtype::Bf16, ..Limits::HOPPER };
+        let found = plan(half, bare).unwrap_err();
+        assert!(matches!(found, Error::Dtype { argument: "q", found, .. } if found == half));
+        let others = if half == Dtype::F16 { "bf16" } else { "f16" };
+        let says = format!("{others}, f32 or f64 on this device");
+        assert!(found.to_string().contains(&says), "{found}");
+    }
+    for device in devices() {
+        let (dtype, storage) = (Dtype::Bf16, CacheStorage::Float);
+        let config = KvCacheConfig {
+            layers: 1,
+            kv_heads: 1,
+            dim: 8,
+            pages: 2,
+            page_size: 2,
+            dtype,
+            storage,
+        };
+        let made = KvCache::new(device, &config);
+        assert_eq!(made.is_ok(), has(device, dtype));
+        assert!(made.is_ok() || matches!(made.err(), Some(Error::Dtype { argument: "dtype", .. })));
+    }
+}

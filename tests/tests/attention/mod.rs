@@ -70,7 +70,7 @@ impl Operands {
     fn gate(&self, size: f64) -> f64 {
         let scores = size * (self.problem.dim as f64) * self.problem.scale;
         f64::from(f32::EPSILON) * (4.0 + 2.0 * scores)
-            + if self.dtype == Dtype::F16 { Dtype::F16.epsilon() } else { 0.0 }
+            + if self.dtype.size() == 2 { self.dtype.epsilon() } else { 0.0 }
     }
 
     fn check(&self, size: f64) {

@@ -1,8 +1,8 @@
 //! Batches, axes, views, outputs that exist, and half storage.
 
-use wavecube::{Abcd, Complex64, Dtype, Error, Layout, Result, ShearFactors, Tensor, WeilMatrix};
+use wavecube::{Abcd, Complex64, Error, Layout, Result, ShearFactors, Tensor, WeilMatrix};
 use wavecube_testing::{
-    Rng, assert_close, devices, has, nan_filled, read, reference::lct as r, tensor,
+    Rng, assert_close, devices, halves, nan_filled, read, reference::lct as r, tensor,
 };
 
 use super::{bound, dense_bound, each, random_matrix};
@@ -96,19 +96,19 @@ fn outputs_that_exist_are_filled_or_refused() {
 
 #[test]
 fn half_precision_is_stored_and_f32_computed() {
-    for device in devices().iter().filter(|device| has(device, Dtype::F16)) {
+    for (device, dtype) in devices().iter().flat_map(|d| halves(d).map(move |dtype| (d, dtype))) {
         let mut rng = Rng::fresh();
         let n = 48;
-        let (x, values) = tensor(device, &rng.complex(n), Dtype::F16, true, &[n]).unwrap();
+        let (x, values) = tensor(device, &rng.complex(n), dtype, true, &[n]).unwrap();
         let m = Abcd::from_abc(0.9, 0.5, -0.3).unwrap();
         let factors = ShearFactors::new(&m).unwrap();
         let y = read(&wavecube::lct_shear(&x, &m, 0).unwrap());
-        // One rounding to f16 for each trip through memory.
+        // One rounding to 16 bits for each trip through memory.
         let want = r::lct_shear_factored(n, &values, &factors);
-        assert_close("f16 shear", &y, &want, 4.0 * Dtype::F16.epsilon());
+        assert_close(&format!("{dtype} shear"), &y, &want, 4.0 * dtype.epsilon());
         let y = read(&wavecube::frft(&x, 0.7, 0).unwrap());
         let basis = r::hermite_basis(n);
         let want = r::apply(&r::frft(n, &basis, 0.7), &values);
-        assert_close("f16 frft", &y, &want, 4.0 * Dtype::F16.epsilon());
+        assert_close(&format!("{dtype} frft"), &y, &want, 4.0 * dtype.epsilon());
     }
 }

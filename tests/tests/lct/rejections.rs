@@ -9,7 +9,7 @@ use wavecube_testing::{devices, read, tensor};
 
 #[test]
 fn what_a_device_lacks_is_told_by_its_limits() {
-    let bare = Limits { f64: false, f16: false, ..Limits::LAVAPIPE };
+    let bare = Limits { f64: false, f16: false, bf16: false, ..Limits::LAVAPIPE };
     let problem = |dtype, shape: &[usize]| LctProblem {
         op: "fourier",
         stages: Program::of_factors(64, &centred_dft(64, false)).stages,
@@ -20,7 +20,7 @@ fn what_a_device_lacks_is_told_by_its_limits() {
         real_input: false,
         real_output: false,
     };
-    for dtype in [Dtype::F16, Dtype::F64] {
+    for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F64] {
         let plan = LctPlan::new(&problem(dtype, &[2, 64]), &bare);
         assert!(matches!(plan, Err(Error::Dtype { op: "fourier", .. })), "{plan:?}");
     }

@@ -14,7 +14,7 @@ use wavecube_kernels::mixing::{
     rms_norm_launch, rms_norm_vjp_launch,
 };
 use wavecube_testing::{
-    Rng, assert_close, catalogue, devices, has, nan_filled, read, real_dot,
+    Rng, assert_close, catalogue, devices, halves, has, nan_filled, read, real_dot,
     reference::mixing::{gradients, linear, rms_norm, rms_norm_gradients, value},
     tensor,
 };
@@ -29,6 +29,7 @@ const EPSILON: f64 = 1e-5;
 fn tolerance(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::F16 => 1e-3,
+        Dtype::Bf16 => 8e-3,
         Dtype::F64 => 1e-11,
         _ => 6e-7,
     }
@@ -36,7 +37,7 @@ fn tolerance(dtype: Dtype) -> f64 {
 
 fn typed(map: impl Fn(&Device, Dtype)) {
     for device in devices() {
-        for dtype in [Dtype::F16, Dtype::F32, Dtype::F64] {
+        for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F64] {
             if has(device, dtype) {
                 map(device, dtype);
             }
@@ -451,8 +452,8 @@ fn what_cannot_be_mapped_is_an_error() {
             let double = Tensor::empty(device, Dtype::F64, true, &[3]).unwrap();
             named(to_polar(&double).unwrap_err(), "z");
         }
-        if has(device, Dtype::F16) {
-            let half = Tensor::empty(device, Dtype::F16, true, &[3, 4]).unwrap();
+        for dtype in halves(device) {
+            let half = Tensor::empty(device, dtype, true, &[3, 4]).unwrap();
             named(complex_linear(&half, &complex(&[2, 4])).unwrap_err(), "x");
         }
     }

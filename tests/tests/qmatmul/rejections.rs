@@ -139,6 +139,34 @@ fn sizes_beyond_an_index_are_refused() {
     }
 }
 
+/// Where a device has no buffers of a type, the error names those that it has.
+#[test]
+fn types_that_a_device_lacks_are_refused() {
+    for task in [Task::Forward(Number::Float), Task::Forward(Number::Integer), Task::Gradient] {
+        let plan = |dtype: Dtype, limits: &Limits| {
+            let problem = QmatmulProblem {
+                op: "test",
+                task,
+                x: Layout::contiguous(&[3, 64]),
+                weight: [64, 64],
+                scheme: SCHEME,
+                dtype,
+                strategy: QmatmulStrategy::Auto,
+            };
+            QmatmulPlan::new(&problem, limits)
+        };
+        assert!(plan(Dtype::Bf16, &Limits::HOPPER).is_ok());
+        let found = plan(Dtype::F64, &Limits::HOPPER);
+        assert!(matches!(found, Err(Error::Dtype { expected: "f16, bf16 or f32", .. })));
+        let expected = "f16, f32 or f64 on this device";
+        let found = plan(Dtype::Bf16, &Limits::LAVAPIPE);
+        assert!(
+            matches!(found, Err(Error::Dtype { expected: e, found: Dtype::Bf16, .. }) if e == expected),
+            "{found:?}"
+        );
+    }
+}
+
 fn any_limits() -> impl Strategy<Value = Limits> {
     let odd = (1..2000usize, 0..100_000usize, any::<bool>(), any::<bool>());
     prop_oneof![

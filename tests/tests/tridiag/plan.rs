@@ -64,7 +64,9 @@ fn plans_reject_what_they_cannot_do() {
     let twice =
         |p: &mut TridiagProblem| p.diagonal = Layout::strided(&[4, 100], &[0, 1], 0).unwrap();
     assert!(matches!(with(&twice), Some(Error::Strides { .. })));
-    assert!(matches!(with(&|p| p.dtype = Dtype::F16), Some(Error::Dtype { .. })));
+    for half in [Dtype::F16, Dtype::Bf16] {
+        assert!(matches!(with(&|p| p.dtype = half), Some(Error::Dtype { .. })));
+    }
     assert!(matches!(with(&|p| p.z = Layout::contiguous(&[5])), Some(Error::Shape { .. })));
     let huge = problem(1, 1 << 40);
     assert!(matches!(
