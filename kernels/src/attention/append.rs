@@ -94,7 +94,7 @@ fn value<N: Float>(
 pub(super) fn write<N: Float, E: Numeric, W: Size, WE: Size>(
     fresh: &Fresh<N>,
     target: &mut [Vector<E, WE>],
-    scales: &mut [f32],
+    scales: &mut [u32],
     geometry: &Geometry,
     #[comptime] is_key: bool,
     #[comptime] config: TileConfig,
@@ -156,13 +156,13 @@ pub(super) fn write<N: Float, E: Numeric, W: Size, WE: Size>(
     }
 }
 
-/// Group `group` of the rows as codes from number `at` of a cache on, with its scale.
+/// Group `group` of the rows as codes from number `at` of a cache on, with their step and their middle.
 #[cube]
 fn quantise<E: Numeric, W: Size, WE: Size>(
     rows: &Rows<W>,
     group: usize,
     target: &mut [Vector<E, WE>],
-    scales: &mut [f32],
+    scales: &mut [u32],
     at: usize,
     #[comptime] config: TileConfig,
 ) {
@@ -170,28 +170,41 @@ fn quantise<E: Numeric, W: Size, WE: Size>(
     let bits = comptime!(config.storage.bits(wavecube_core::Dtype::F32));
     let codes = comptime!(32 / bits);
     let first = group * comptime!(GROUP / config.lanes);
-    let mut largest = f32::new(0.0);
+    let start = rows[first].extract(0usize);
+    let mut least = start;
+    let mut largest = start;
     for c in 0..comptime!(GROUP / config.lanes) {
         let loaded = rows[first + c];
         #[unroll]
         for lane in 0..lanes {
-            largest = max(largest, f32::abs(loaded.extract(lane)));
+            least = min(least, loaded.extract(lane));
+            largest = max(largest, loaded.extract(lane));
         }
     }
-    // Cells of equal size, the values in their middles: none is wasted on a zero of its own.
-    let half = f32::new(comptime!((1u32 << (bits - 1)) as f32));
-    let scale = largest / half;
-    let inverse =
-        select(largest > 0.0f32, half / select(largest > 0.0f32, largest, 1.0f32), 0.0f32);
-    scales[at / GROUP] = scale;
+    // The least and the largest number are codes themselves: the step is the least that reaches both from the middle
+    // as it is stored.
+    let middle_bits = upper_half(least * 0.5f32 + largest * 0.5f32, 0x8000u32);
+    let middle = f32::reinterpret(middle_bits);
+    let half = f32::new(comptime!(config.storage.middle()));
+    let step_bits = upper_half(max(largest - middle, middle - least) / half, 0xffffu32);
+    let step = f32::reinterpret(step_bits);
+    // A device may take what is below its normal numbers for zero.
+    let some = step >= f32::new(f32::MIN_POSITIVE);
+    let inverse = select(some, 1.0f32 / select(some, step, 1.0f32), 0.0f32);
+    scales[at / GROUP] = step_bits | (middle_bits >> 16u32);
     for word in 0..comptime!(GROUP * bits / 32) {
         let mut packed = comptime!(0u32).runtime();
         for v in 0..comptime!(codes / config.lanes) {
             let loaded = rows[first + word * comptime!(codes / config.lanes) + v];
             #[unroll]
             for lane in 0..lanes {
-                let cell = f32::floor(loaded.extract(lane) * inverse) + half;
-                let code = min(cell, half * 2.0f32 - 1.0f32);
+                // To the even of two codes: numbers of 16 bits often lie half-way, and what always goes up adds up
+                // over many keys.
+                let place = (loaded.extract(lane) - middle) * inverse + half;
+                let nearest = f32::floor(place + 0.5f32);
+                let odd = nearest - 2.0f32 * f32::floor(nearest * 0.5f32);
+                let even = select(nearest - place == 0.5f32, nearest - odd, nearest);
+                let code = clamp(even, 0.0f32, half * 2.0f32);
                 let shift = ((v * lanes + lane) * bits) as u32;
                 packed |= u32::cast_from(code) << shift;
             }
@@ -200,6 +213,12 @@ fn quantise<E: Numeric, W: Size, WE: Size>(
         stored.insert(0usize, E::cast_from(packed));
         target[at / codes + word] = stored;
     }
+}
+
+/// The upper 16 bits of a number, a `bf16`, after `more` has been added to all 32.
+#[cube]
+fn upper_half(value: f32, more: u32) -> u32 {
+    (u32::reinterpret(value) + more) & 0xffff_0000u32
 }
 
 /// The mean of new keys, head by head, a unit a channel.

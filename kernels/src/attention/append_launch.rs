@@ -128,7 +128,7 @@ pub struct Pool {
     pub k: Handle,
     /// Values.
     pub v: Handle,
-    /// The scales of quantised keys and values.
+    /// The steps and middles of quantised keys and values, as [`AttentionBindings`](super::AttentionBindings) has them.
     pub scales: Option<[Handle; 2]>,
     /// What is subtracted from quantised keys, `[kv_heads, dim]` in `f32`.
     pub shift: Option<Handle>,
@@ -332,7 +332,8 @@ pub fn copy_pages_launch(
     };
     let mut pools = vec![(&pool.k, page, kind, size), (&pool.v, page, kind, size)];
     if let Some(scales) = &pool.scales {
-        let each = |handle| (handle, numbers / GROUP, elem_type(Dtype::F32), Dtype::F32);
+        let word = ElemType::UInt(UIntKind::U32);
+        let each = |handle| (handle, numbers / GROUP, word, Dtype::F32);
         pools.extend(scales.iter().map(each));
     }
     for (handle, page, kind, size) in pools {

@@ -17,17 +17,17 @@ use super::{
     },
     problem::{GROUP, Storage},
     rotate::hadamard,
-    tile::{Rows, accumulate, block, products, run, total, unpack, widened, zero},
+    tile::{Rows, accumulate, block, levels, products, run, total, unpack, widened, zero},
     tiles::TileConfig,
 };
 
-/// Keys and values as they are stored, with the scales of what is quantised and the shift of its keys.
+/// Keys and values as they are stored, with the steps and middles of what is quantised and the shift of its keys.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct Stored<E: Numeric, WE: Size> {
     pub(super) k: Box<[Vector<E, WE>]>,
     pub(super) v: Box<[Vector<E, WE>]>,
-    pub(super) k_scales: Box<[f32]>,
-    pub(super) v_scales: Box<[f32]>,
+    pub(super) k_scales: Box<[u32]>,
+    pub(super) v_scales: Box<[u32]>,
     /// What was subtracted from the keys of every head.
     pub(super) shift: Box<[f32]>,
 }
@@ -198,8 +198,8 @@ fn load<E: Numeric, W: Size, WE: Size>(
             let r = item % runs;
             let mut k = Vector::<u32, WE>::new(0u32);
             let mut v = Vector::<u32, WE>::new(0u32);
-            let mut k_scale = f32::new(0.0);
-            let mut v_scale = f32::new(0.0);
+            let mut k_scale = comptime!(0u32).runtime();
+            let mut v_scale = comptime!(0u32).runtime();
             if tile + t < part.kv_len {
                 let slot = slots.get(t);
                 let at = key_at(&geometry.k, part, &slot) / vectors + r;
@@ -210,8 +210,8 @@ fn load<E: Numeric, W: Size, WE: Size>(
                 v_scale = cache.v_scales[at / shared];
             }
             let at = t * comptime!(config.pitch()) + r * vectors;
-            unpack::<W, WE>(keys, at, k, k_scale, config);
-            unpack::<W, WE>(values, at, v, v_scale, config);
+            unpack::<W, WE>(keys, at, k, &levels(k_scale, config), config);
+            unpack::<W, WE>(values, at, v, &levels(v_scale, config), config);
             item += CUBE_DIM as usize;
         }
     }

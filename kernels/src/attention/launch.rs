@@ -33,7 +33,8 @@ pub struct AttentionBindings {
     pub k: Handle,
     /// Values.
     pub v: Handle,
-    /// A scale for every 32 numbers of quantised keys and values, in `f32`.
+    /// For every 32 numbers of quantised keys and values the step between codes and the middle of the range, both in
+    /// `bf16`, in the upper and the lower half of a word.
     pub scales: Option<[Handle; 2]>,
     /// What was subtracted from the keys of a quantised cache, `[kv_heads, dim]` in `f32`.
     pub shift: Option<Handle>,

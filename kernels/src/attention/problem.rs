@@ -46,6 +46,11 @@ impl Storage {
             Self::Int4 => 4,
         }
     }
+
+    /// The code in the middle of the range, between two of them.
+    pub(super) fn middle(self) -> f32 {
+        (1u32 << (self.bits(Dtype::F32) - 1)) as f32 - 0.5
+    }
 }
 
 /// Which keys a query sees, and what is done to its scores.

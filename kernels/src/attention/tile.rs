@@ -49,19 +49,33 @@ pub(super) fn run(storage: Storage) -> usize {
     128 / storage.bits(wavecube_core::Dtype::F32)
 }
 
-/// Writes a run to a row from vector `at` on. Codes stand for the middles of equal cells; the first of a word lies in
-/// its lowest bits.
+/// How the codes of a group become numbers: by the upper half of its word the step between them, by the lower the
+/// middle of its range, both in `bf16`.
+#[derive(CubeType)]
+pub(super) struct Levels {
+    step: f32,
+    /// What code 0 stands for.
+    least: f32,
+}
+
+#[cube]
+pub(super) fn levels(word: u32, #[comptime] config: TileConfig) -> Levels {
+    let step = f32::reinterpret(word & 0xffff_0000u32);
+    let middle = f32::reinterpret(word << 16u32);
+    Levels { step, least: middle - step * f32::new(comptime!(config.storage.middle())) }
+}
+
+/// Writes a run to a row from vector `at` on. The first code of a word lies in its lowest bits.
 #[cube]
 pub(super) fn unpack<W: Size, WE: Size>(
     rows: &mut Rows<W>,
     at: usize,
     codes: Vector<u32, WE>,
-    scale: f32,
+    levels: &Levels,
     #[comptime] config: TileConfig,
 ) {
     let lanes = comptime!(config.lanes);
     let bits = comptime!(config.storage.bits(wavecube_core::Dtype::F32));
-    let middle = f32::new(comptime!((1u32 << (bits - 1)) as f32 - 0.5)) * scale;
     #[unroll]
     for v in 0..comptime!(run(config.storage) / config.lanes) {
         let word = codes.extract(comptime!(v * lanes * bits / 32));
@@ -70,7 +84,7 @@ pub(super) fn unpack<W: Size, WE: Size>(
         for lane in 0..lanes {
             let shift = comptime!(((v * lanes + lane) * bits % 32) as u32);
             let code = i32::cast_from((word >> shift) & comptime!((1u32 << bits) - 1));
-            wide.insert(lane, f32::cast_from(code) * scale - middle);
+            wide.insert(lane, f32::cast_from(code) * levels.step + levels.least);
         }
         rows[at + v] = wide;
     }

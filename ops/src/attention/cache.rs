@@ -76,8 +76,8 @@ impl Step {
 /// nothing.
 ///
 /// Quantised keys ([`Storage::Int8`], [`Storage::Int4`]) are stored less their mean, that of the first write
-/// of a layer, and rotated by a Hadamard matrix, with a scale for every 32 numbers. The rotation and the
-/// mean are undone in the products, exactly.
+/// of a layer, and rotated by a Hadamard matrix; codes cover the range of every 32 numbers. The rotation
+/// and the mean are undone in the products, exactly.
 ///
 /// ```
 /// use wavecube::{Attention, CacheStorage, Device, Dtype, KvCache, KvCacheConfig, Tensor};

@@ -145,10 +145,10 @@ pub fn decode(dtype: Dtype, storage: CacheStorage, n: usize) -> Case {
     let stored = HEADS[1] * n * DIM * 2;
     let (op, stored, gate) = match storage {
         CacheStorage::Float => ("attention/decode", stored * dtype.size(), gate(dtype)),
-        // Of keys and of values a twelfth of a squared cell each, 3e-5 and 7.7e-3 of their size, and 2.6 times
-        // their sum for the scatter of a single query; a scale of 4 bytes for 32 numbers.
-        CacheStorage::Int8 => ("attention/decode_int8", stored * 9 / 8, 1.6e-4f64.sqrt()),
-        CacheStorage::Int4 => ("attention/decode_int4", stored * 5 / 8, 4e-2f64.sqrt()),
+        // Of keys and of values a twelfth of a squared step each, 2.1e-5 and 6.1e-3 of their size, and 2.6 times
+        // their sum for the scatter of a single query; 4 bytes for the step and the middle of 32 numbers.
+        CacheStorage::Int8 => ("attention/decode_int8", stored * 9 / 8, 1.1e-4f64.sqrt()),
+        CacheStorage::Int4 => ("attention/decode_int4", stored * 5 / 8, 3.2e-2f64.sqrt()),
     };
     Case {
         op,

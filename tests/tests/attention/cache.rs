@@ -11,9 +11,9 @@ use wavecube_testing::{
 
 use super::complex;
 
-const HEADS: [usize; 2] = [4, 2];
+pub(super) const HEADS: [usize; 2] = [4, 2];
 
-fn config(dim: usize, pages: usize, page_size: usize) -> KvCacheConfig {
+pub(super) fn config(dim: usize, pages: usize, page_size: usize) -> KvCacheConfig {
     let (dtype, storage) = (Dtype::F32, CacheStorage::Float);
     KvCacheConfig { layers: 1, kv_heads: HEADS[1], dim, pages, page_size, dtype, storage }
 }
@@ -24,7 +24,7 @@ fn f32_gate(dim: usize) -> f64 {
 
 /// Tokens as they were given: `[token][head][dim]`, flat.
 #[derive(Clone, Default)]
-struct Tokens {
+pub(super) struct Tokens {
     k: Vec<f64>,
     v: Vec<f64>,
 }
@@ -48,21 +48,21 @@ fn by_head(tokens: &[f64], heads: usize, dim: usize) -> Vec<f64> {
 }
 
 /// A cache beside a copy of every sequence.
-struct Beside<'a> {
+pub(super) struct Beside<'a> {
     device: &'a Device,
-    cache: KvCache,
+    pub(super) cache: KvCache,
     config: KvCacheConfig,
-    ids: Vec<SequenceId>,
-    tokens: Vec<Option<Tokens>>,
+    pub(super) ids: Vec<SequenceId>,
+    pub(super) tokens: Vec<Option<Tokens>>,
 }
 
 impl<'a> Beside<'a> {
-    fn new(device: &'a Device, config: KvCacheConfig) -> Self {
+    pub(super) fn new(device: &'a Device, config: KvCacheConfig) -> Self {
         let cache = KvCache::new(device, &config).unwrap();
         Self { device, cache, config, ids: Vec::new(), tokens: Vec::new() }
     }
 
-    fn create(&mut self) -> usize {
+    pub(super) fn create(&mut self) -> usize {
         self.ids.push(self.cache.create());
         self.tokens.push(Some(Tokens::default()));
         self.ids.len() - 1
@@ -102,7 +102,12 @@ impl<'a> Beside<'a> {
     }
 
     /// Appends random tokens; `false` if there was no room, or a part was wrong.
-    fn append(&mut self, rng: &mut Rng, parts: &[(usize, usize)], offset: f64) -> Option<Step> {
+    pub(super) fn append(
+        &mut self,
+        rng: &mut Rng,
+        parts: &[(usize, usize)],
+        offset: f64,
+    ) -> Option<Step> {
         let counts: Vec<usize> = parts.iter().map(|part| part.1).collect();
         let call: Vec<_> = parts.iter().map(|&(at, count)| (self.ids[at], count)).collect();
         let step = self.cache.append(&call).ok()?;
@@ -118,7 +123,7 @@ impl<'a> Beside<'a> {
     }
 
     /// Asks the step's sequences with random queries: the relative error against the copies, squared.
-    fn ask(&mut self, rng: &mut Rng, step: &Step, parts: &[(usize, usize)]) -> f64 {
+    pub(super) fn ask(&mut self, rng: &mut Rng, step: &Step, parts: &[(usize, usize)]) -> f64 {
         let dim = self.config.dim;
         let counts: Vec<usize> = parts.iter().map(|part| part.1).collect();
         let (q, exact) = self.random(rng, &counts, HEADS[0], 0.0);
@@ -147,7 +152,7 @@ impl<'a> Beside<'a> {
 fn cached_is_recomputed() {
     for device in devices() {
         let mut rng = Rng::fresh();
-        for (dim, page_size) in [(64, 7), (33, 5)] {
+        for (dim, page_size) in [(64, 7), (17, 5)] {
             for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
                 if !has(device, dtype) || (dtype.size() == 2 && page_size != 7) {
                     continue;
@@ -220,13 +225,13 @@ fn errors_of_every_cut(device: &Device, config: KvCacheConfig, rng: &mut Rng) ->
 
 /// Whatever the cut, the size of a page and the storage, queries get what they would get from the whole text.
 ///
-/// Of a quantised cache: the largest of 32 normal numbers squared is `2 ln 64` in the mean at most, the variance of a
-/// cell a twelfth of its square. Values are off by that much of their size; so are keys, whose mean is that of
-/// few tokens and adds to them, and by as much the weights.
+/// Of a quantised cache: the largest of 32 normal numbers squared is `2 ln 64` in the mean at most, and half of their
+/// range is no more; the variance of a step is a twelfth of its square. Values are off by that much of their size; so
+/// are keys, whose mean is that of few tokens and adds to them, and by as much the weights.
 #[test]
 fn every_cut_gives_what_the_whole_text_gives() {
-    let cell = |bits: f64| 2.0 * 64f64.ln() / 12.0 / 4f64.powf(bits - 1.0);
-    let quantised = |bits: f64| cell(bits) * (2.0 + 1.0 / 13.0);
+    let step = |bits: f64| 2.0 * 64f64.ln() / 12.0 / (2f64.powf(bits - 1.0) - 0.5).powi(2);
+    let quantised = |bits: f64| step(bits) * (2.0 + 1.0 / 13.0);
     let (int8, int4) = (CacheStorage::Int8, CacheStorage::Int4);
     let storages = [
         (Dtype::F32, CacheStorage::Float, f32_gate(64).powi(2)),
@@ -329,41 +334,6 @@ fn history(beside: &mut Beside, rng: &mut Rng, action: &Action) {
                     assert!(nmse.sqrt() <= f32_gate(64), "{:e} seed {}", nmse.sqrt(), rng.seed);
                 }
                 None => assert_eq!(before, beside.cache.free_pages()),
-            }
-        }
-    }
-}
-
-/// The error of the result of quantised caches, for keys whose channels have means of their own: what
-/// was found for such keys and values before the kernels were written, and a fifth. Twenty-four fresh draws of each
-/// lay between 4.8e-5 and 5.6e-5 (the gate is 6.6e-5), and 1.23e-2 and 1.39e-2 (1.44e-2).
-#[test]
-fn quantised_caches() {
-    for device in devices() {
-        let mut rng = Rng::fresh();
-        for (storage, gate) in
-            [(CacheStorage::Int8, 5.5e-5 * 1.2), (CacheStorage::Int4, 1.2e-2 * 1.2)]
-        {
-            for dim in [64, 96] {
-                let mut beside =
-                    Beside::new(device, KvCacheConfig { storage, ..config(dim, 40, 16) });
-                let (one, other) = (beside.create(), beside.create());
-                let parts = [(one, 200), (other, 111)];
-                let step = beside.append(&mut rng, &parts, 1.0).unwrap();
-                let what = format!("{device} {storage:?} {dim} seed {}", rng.seed);
-                let nmse = beside.ask(&mut rng, &step, &parts);
-                if std::env::var_os("WAVECUBE_PRINT").is_some() {
-                    eprintln!("{what}: {nmse:.2e}/{gate:.2e}");
-                }
-                assert!(nmse <= gate, "{what}: {nmse:e} > {gate:e}");
-                // A fork that grows copies codes and scales.
-                beside.ids.push(beside.cache.fork(beside.ids[one]).unwrap());
-                beside.tokens.push(beside.tokens[one].clone());
-                let parts = [(one, 1), (2, 1)];
-                let step = beside.append(&mut rng, &parts, 1.0).unwrap();
-                let nmse = beside.ask(&mut rng, &step, &parts);
-                // Two queries instead of hundreds: the mean scatters.
-                assert!(nmse <= 3.0 * gate, "{what}, forked: {nmse:e}");
             }
         }
     }

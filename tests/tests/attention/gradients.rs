@@ -6,7 +6,7 @@ use wavecube_testing::{Rng, assert_close, devices, halves, read, reference::atte
 use super::{Operands, complex};
 
 fn problems() -> Vec<Attention> {
-    let causal = Attention::causal(2, [4, 2], [37, 50], 32);
+    let causal = Attention::causal(2, [4, 2], [37, 50], 64);
     vec![
         causal.clone(),
         Attention { right: None, left: None, ..causal.clone() },
@@ -31,7 +31,7 @@ fn gradients_of_every_operand() {
             check(&operands);
         }
         for dtype in halves(device) {
-            let problem = Attention::causal(1, [2, 2], [20, 20], 32);
+            let problem = Attention::causal(1, [2, 2], [20, 20], 64);
             check(&Operands::new(device, &mut rng, problem, dtype, 1.0));
         }
     }
@@ -75,7 +75,7 @@ fn check(operands: &Operands) {
 #[test]
 fn the_references_gradient_is_the_slope_of_the_loss() {
     let mut rng = Rng::fresh();
-    for problem in problems().into_iter().filter(|problem| problem.dim == 32) {
+    for problem in problems().into_iter().filter(|problem| problem.dim == 64) {
         let problem = Attention { dim: 5, len: [6, 9], batch: 1, lengths: None, ..problem };
         let [of_q, of_k] = problem.numbers();
         let mut random = |len: usize| -> Vec<f64> { rng.real(len).iter().map(|v| v.re).collect() };
@@ -105,7 +105,7 @@ fn the_references_gradient_is_the_slope_of_the_loss() {
 fn the_values_gradient_is_the_adjoint() {
     for device in devices() {
         let mut rng = Rng::fresh();
-        let problem = Attention::causal(2, [4, 2], [37, 50], 32);
+        let problem = Attention::causal(2, [4, 2], [37, 50], 64);
         let operands = Operands::new(device, &mut rng, problem, Dtype::F32, 1.0);
         let dot = |a: &[f64], b: Vec<wavecube::Complex64>| -> f64 {
             a.iter().zip(b).map(|(a, b)| a * b.re).sum()
@@ -129,7 +129,7 @@ fn the_values_gradient_is_the_adjoint() {
 fn the_same_bits_twice() {
     for device in devices() {
         let mut rng = Rng::fresh();
-        let problem = Attention::causal(2, [4, 2], [37, 50], 32);
+        let problem = Attention::causal(2, [4, 2], [37, 50], 64);
         let operands = Operands::new(device, &mut rng, problem, Dtype::F32, 1.0);
         for options in operands.strategies() {
             let [first, second] = [operands.gradients(&options), operands.gradients(&options)]

@@ -1,6 +1,7 @@
 //! Attention against softmax attention in `f64`, and its cache against a model.
 
 mod cache;
+mod codes;
 mod forward;
 mod gradients;
 mod inputs;
