@@ -21,12 +21,14 @@ pub fn limits(client: &Client) -> Limits {
     let hardware = &properties.hardware;
     let has = |dtype| client.features().supports_type(elem_type(dtype));
     let (x, y, z) = hardware.max_cube_count;
+    let serial = hardware.num_cpu_cores.is_some();
     Limits {
         units_per_cube: hardware.max_units_per_cube as usize,
         cube_count: [x as usize, y as usize, z as usize],
         shared_bytes: hardware.max_shared_memory_size,
         buffer_bytes: properties.memory.max_page_size,
-        serial: hardware.num_cpu_cores.is_some(),
+        serial,
+        cache_bytes: if serial { Limits::cpu(1).cache_bytes } else { 0 },
         emulated: properties.identity.physical.is_none(),
         f16: has(Dtype::F16),
         f64: has(Dtype::F64),
