@@ -17,6 +17,8 @@ pub struct Limits {
     /// Whether the units of a cube run on processor cores: such a device is best served by cubes of
     /// one unit, without barriers.
     pub serial: bool,
+    /// Bytes of cache that a unit of a serial device has for its work space; 0 on the others.
+    pub cache_bytes: usize,
     /// Whether a driver runs the units in software: what a GPU keeps in registers then lies in a
     /// processor's cache, and a unit may hold more of it.
     pub emulated: bool,
@@ -28,6 +30,9 @@ pub struct Limits {
     pub f64: bool,
 }
 
+/// The second cache of a processor core, which runtimes do not report: 1 MiB or more in most servers.
+const CORE_CACHE: usize = 1 << 20;
+
 impl Limits {
     /// The software Vulkan driver that tests run on, for plans made without a device.
     pub const LAVAPIPE: Self = Self {
@@ -36,6 +41,7 @@ impl Limits {
         shared_bytes: 32 * 1024,
         buffer_bytes: 1 << 27,
         serial: false,
+        cache_bytes: 0,
         emulated: true,
         f16: true,
         bf16: false,
@@ -49,6 +55,7 @@ impl Limits {
         shared_bytes: 48 * 1024,
         buffer_bytes: 1 << 36,
         serial: false,
+        cache_bytes: 0,
         emulated: false,
         f16: true,
         bf16: true,
@@ -63,6 +70,7 @@ impl Limits {
             shared_bytes: 512 * 1024,
             buffer_bytes: 1 << 36,
             serial: true,
+            cache_bytes: CORE_CACHE,
             emulated: true,
             f16: true,
             bf16: false,

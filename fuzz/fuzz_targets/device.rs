@@ -51,6 +51,7 @@ impl Device {
                 units_per_cube: usize::from(units.max(1)),
                 cube_count: cubes.map(|count| usize::from(count.max(1))),
                 shared_bytes: shared as usize,
+                cache_bytes: shared as usize,
                 buffer_bytes: buffer,
                 serial,
                 emulated,

@@ -23,12 +23,14 @@ pub fn limits(client: &Client) -> Limits {
     // A type that can be converted may still not be stored.
     let has = |dtype| client.features().type_usage(elem_type(dtype)).contains(TypeUsage::Buffer);
     let (x, y, z) = hardware.max_cube_count;
+    let serial = hardware.num_cpu_cores.is_some();
     Limits {
         units_per_cube: hardware.max_units_per_cube as usize,
         cube_count: [x as usize, y as usize, z as usize],
         shared_bytes: hardware.max_shared_memory_size,
         buffer_bytes: properties.memory.max_page_size,
-        serial: hardware.num_cpu_cores.is_some(),
+        serial,
+        cache_bytes: if serial { Limits::cpu(1).cache_bytes } else { 0 },
         emulated: properties.identity.physical.is_none(),
         f16: has(Dtype::F16),
         // The CPU runtime rounds to bf16 by a function of the C library's that comes with GCC 13: where it is missing,

@@ -68,7 +68,7 @@ fn in_place_equals_out_of_place() {
         // One stage, several stages, Rader, a convolution that wraps around, several passes.
         for n in [8, 480, 101, 4099, 6400, 20_011] {
             let (mut x, _) =
-                tensor(device, &rng.complex(2 * n), Dtype::F32, true, &[2, n]).unwrap();
+                tensor(device, &rng.complex(3 * n), Dtype::F32, true, &[3, n]).unwrap();
             let y = fft(&x, -1, Normalization::Ortho).unwrap();
             fft_in_place(&mut x, -1, Direction::Forward, Normalization::Ortho).unwrap();
             assert_eq!(read(&x), read(&y), "length {n}");
@@ -365,13 +365,19 @@ fn plans_explain_themselves_and_fit_their_device() {
                     assert!(plan.describe().contains("pass 1"));
                     for pass in &plan.passes {
                         let config = &pass.config;
-                        assert!(
-                            config.shared_bytes(dtype) <= limits.shared_bytes,
-                            "{n} {config:?}"
-                        );
+                        let room = if limits.serial {
+                            config.rows * limits.cache_bytes
+                        } else {
+                            limits.shared_bytes
+                        };
+                        assert!(config.shared_bytes(dtype) <= room, "{n} {config:?}");
                         assert!(config.units * config.rows <= limits.units_per_cube);
                         let cubes: usize = pass.cubes.iter().product();
-                        assert!(cubes * config.rows >= pass.rows(), "every transform has a unit");
+                        let units = cubes * config.rows;
+                        assert!(
+                            limits.serial || units >= pass.rows(),
+                            "every transform has a unit"
+                        );
                         let many = config.n > 512 * if dtype == Dtype::F64 { 8 } else { 16 };
                         let most = match (dtype, limits.emulated || many) {
                             (Dtype::F64, _) => 16,

@@ -16,7 +16,7 @@ fn small_devices() -> Vec<Limits> {
         cube_count: [7, 65_535, 65_535],
         ..Limits::LAVAPIPE
     };
-    let cpu = |shared| Limits { shared_bytes: shared, ..Limits::cpu(2) };
+    let cpu = |cache| Limits { cache_bytes: cache, ..Limits::cpu(2) };
     let hardware = Limits { emulated: false, ..with(256, 256) };
     vec![with(256, 256), with(64, 1024), with(1, 4096), cpu(512), cpu(4096), hardware]
 }
@@ -199,4 +199,30 @@ fn a_refused_length_names_what_the_device_lacks() {
         resource(plan(64, Limits { cube_count: [1, 1, 1], ..with(4, 32 * 1024) })),
         "cubes in a launch"
     );
+}
+
+#[test]
+fn a_processor_core_works_in_vectors() {
+    let plan = |shape: [usize; 2], axis, dtype| {
+        let direction = Direction::Forward;
+        let mut problem = FftProblem::c2c(&shape, axis, direction, Normalization::Backward);
+        problem.dtype = dtype;
+        let mut passes = FftPlan::new(&problem, &Limits::cpu(2)).unwrap().passes;
+        assert_eq!(passes.len(), 1, "{shape:?} stays in a core's cache");
+        let config = passes.remove(0).config;
+        assert_eq!(config.rows, shape[1 - axis as usize].min(2), "every core has work");
+        let radices: Vec<_> = config.stages.iter().map(|stage| stage.radix).collect();
+        (config.lanes, config.across, radices)
+    };
+    // Points of a transform, also where it is the only one; transforms where its points do not fill vectors, or
+    // where the axis has strides. The stages never depend on which it is.
+    assert_eq!(plan([4, 64], 1, Dtype::F32), (8, false, vec![8, 8]));
+    assert_eq!(plan([1, 64], 1, Dtype::F32), (8, false, vec![8, 8]));
+    assert_eq!(plan([64, 9], 0, Dtype::F32), (8, true, vec![8, 8]));
+    assert_eq!(plan([4, 64], 1, Dtype::F64), (4, false, vec![4, 4, 4]));
+    assert!(matches!(plan([2, 16_384], 1, Dtype::F32), (8, false, _)));
+    let alone = plan([1, 1001], 1, Dtype::F32);
+    let many = plan([9, 1001], 1, Dtype::F32);
+    assert_eq!((alone.0, many.0, many.1), (1, 8, true));
+    assert_eq!(alone.2, many.2);
 }

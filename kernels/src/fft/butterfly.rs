@@ -6,45 +6,67 @@ use cubecl::prelude::*;
 
 use crate::constant;
 
+/// What butterflies take as a real number: one number, or a vector of them for as many butterflies at once.
+pub(crate) trait Real:
+    CubeAdd + CubeSub + CubeMul + CubeNeg + CubePrimitive<Scalar: Float>
+{
+}
+
+impl<T: CubeAdd + CubeSub + CubeMul + CubeNeg + CubePrimitive<Scalar: Float>> Real for T {}
+
+/// `value` in full precision, in every element of a vector.
+#[cube]
+fn everywhere<T: Real>(#[comptime] value: f64) -> T {
+    T::cast_from(constant::<T::Scalar>(value))
+}
+
 /// Complex values in registers. Every index is known at compile time, and setting a value gives a
 /// new one its name: no memory for the compiler to see through, which takes it time that grows with
 /// the square of a kernel's length. So a value set in a branch is not to be read behind it.
 #[derive(CubeType)]
-pub(crate) struct Registers<F: Float> {
-    pub(crate) re: Sequence<F>,
-    pub(crate) im: Sequence<F>,
+pub(crate) struct Registers<T: Real> {
+    pub(crate) re: Sequence<T>,
+    pub(crate) im: Sequence<T>,
 }
 
 #[cube]
-impl<F: Float> Registers<F> {
-    pub(crate) fn new(#[comptime] len: usize) -> Registers<F> {
-        let mut re = Sequence::<F>::new();
-        let mut im = Sequence::<F>::new();
+impl<T: Real> Registers<T> {
+    pub(crate) fn new(#[comptime] len: usize) -> Registers<T> {
+        let mut re = Sequence::<T>::new();
+        let mut im = Sequence::<T>::new();
         #[unroll]
         for i in 0..len {
-            re.insert(i, F::new(0.0));
-            im.insert(i, F::new(0.0));
+            re.insert(i, everywhere::<T>(0.0));
+            im.insert(i, everywhere::<T>(0.0));
         }
-        Registers::<F> { re, im }
+        Registers::<T> { re, im }
     }
 
-    pub(crate) fn set(&mut self, #[comptime] i: usize, re: F, im: F) {
+    pub(crate) fn set(&mut self, #[comptime] i: usize, re: T, im: T) {
         self.re.insert(i, re);
         self.im.insert(i, im);
     }
 
     /// Adds to value `i`.
-    pub(crate) fn add(&mut self, #[comptime] i: usize, re: F, im: F) {
+    pub(crate) fn add(&mut self, #[comptime] i: usize, re: T, im: T) {
         let x = self.re[i];
         let y = self.im[i];
         self.set(i, x + re, y + im);
     }
 
     /// Multiplies value `i` by `re + i·im`.
-    pub(crate) fn multiply(&mut self, #[comptime] i: usize, re: F, im: F) {
+    pub(crate) fn multiply(&mut self, #[comptime] i: usize, re: T, im: T) {
         let x = self.re[i];
         let y = self.im[i];
         self.set(i, x * re - y * im, x * im + y * re);
+    }
+
+    /// Sets value `i`, the power `i` of a number whose lower powers are there, no power of two.
+    pub(crate) fn product(&mut self, #[comptime] i: usize) {
+        let top = comptime!(1usize << (usize::BITS - 1 - i.leading_zeros()));
+        let rest = comptime!(i - top);
+        self.set(i, self.re[top], self.im[top]);
+        self.multiply(i, self.re[rest], self.im[rest]);
     }
 
     /// Multiplies value `i` by `e^{∓2πi·numerator/denominator}`, minus for a forward transform.
@@ -75,14 +97,14 @@ impl<F: Float> Registers<F> {
                 self.set(i, -y, x);
             }
         } else if comptime!(eighth == denominator) {
-            let half = constant::<F>(core::f64::consts::FRAC_1_SQRT_2);
+            let half = everywhere::<T>(core::f64::consts::FRAC_1_SQRT_2);
             if comptime!(inverse) {
                 self.set(i, (x - y) * half, (x + y) * half);
             } else {
                 self.set(i, (x + y) * half, (y - x) * half);
             }
         } else if comptime!(eighth == 3 * denominator) {
-            let half = constant::<F>(core::f64::consts::FRAC_1_SQRT_2);
+            let half = everywhere::<T>(core::f64::consts::FRAC_1_SQRT_2);
             if comptime!(inverse) {
                 self.set(i, -(x + y) * half, (x - y) * half);
             } else {
@@ -91,8 +113,8 @@ impl<F: Float> Registers<F> {
         } else {
             let angle = comptime!(TAU * numerator as f64 / denominator as f64);
             let sign = comptime!(if inverse { 1.0 } else { -1.0 });
-            let cos = constant::<F>(comptime!(angle.cos()));
-            let sin = constant::<F>(comptime!(sign * angle.sin()));
+            let cos = everywhere::<T>(comptime!(angle.cos()));
+            let sin = everywhere::<T>(comptime!(sign * angle.sin()));
             self.multiply(i, cos, sin);
         }
     }
@@ -120,8 +142,8 @@ pub(crate) const fn slot(radix: usize, k: usize) -> usize {
 /// Output `k` is left in register `first + step · slot(radix, k)`. A composite radix is a column
 /// step, a rotation by the inner twiddles and a row step, all on registers.
 #[cube]
-pub(crate) fn butterfly<F: Float>(
-    x: &mut Registers<F>,
+pub(crate) fn butterfly<T: Real>(
+    x: &mut Registers<T>,
     #[comptime] first: usize,
     #[comptime] step: usize,
     #[comptime] radix: usize,
@@ -132,7 +154,7 @@ pub(crate) fn butterfly<F: Float>(
         #[unroll]
         for column in 0..columns {
             let base = comptime!(first + step * column);
-            dft::<F>(x, base, comptime!(step * columns), rows, inverse);
+            dft::<T>(x, base, comptime!(step * columns), rows, inverse);
             #[unroll]
             for k in 1..rows {
                 let i = comptime!(base + step * columns * k);
@@ -141,44 +163,44 @@ pub(crate) fn butterfly<F: Float>(
         }
         #[unroll]
         for k in 0..rows {
-            dft::<F>(x, comptime!(first + step * columns * k), step, columns, inverse);
+            dft::<T>(x, comptime!(first + step * columns * k), step, columns, inverse);
         }
     } else {
-        dft::<F>(x, first, step, radix, inverse);
+        dft::<T>(x, first, step, radix, inverse);
     }
 }
 
 /// A DFT of 2, 4 or an odd number of values, in place and in natural order.
 #[cube]
-fn dft<F: Float>(
-    x: &mut Registers<F>,
+fn dft<T: Real>(
+    x: &mut Registers<T>,
     #[comptime] first: usize,
     #[comptime] step: usize,
     #[comptime] radix: usize,
     #[comptime] inverse: bool,
 ) {
     if comptime!(radix == 2) {
-        dft2::<F>(x, first, comptime!(first + step));
+        dft2::<T>(x, first, comptime!(first + step));
     } else if comptime!(radix == 4) {
         let (i0, i1) = comptime!((first, first + step));
         let (i2, i3) = comptime!((first + 2 * step, first + 3 * step));
-        dft2::<F>(x, i0, i2);
-        dft2::<F>(x, i1, i3);
+        dft2::<T>(x, i0, i2);
+        dft2::<T>(x, i1, i3);
         x.rotate(i3, 1usize, 4usize, inverse);
-        dft2::<F>(x, i0, i1);
-        dft2::<F>(x, i2, i3);
+        dft2::<T>(x, i0, i1);
+        dft2::<T>(x, i2, i3);
         // The two outer results are in place, the two inner ones have to change places.
         let re = x.re[i1];
         let im = x.im[i1];
         x.set(i1, x.re[i2], x.im[i2]);
         x.set(i2, re, im);
     } else {
-        dft_odd::<F>(x, first, step, radix, inverse);
+        dft_odd::<T>(x, first, step, radix, inverse);
     }
 }
 
 #[cube]
-fn dft2<F: Float>(x: &mut Registers<F>, #[comptime] i: usize, #[comptime] j: usize) {
+fn dft2<T: Real>(x: &mut Registers<T>, #[comptime] i: usize, #[comptime] j: usize) {
     let re = x.re[i];
     let im = x.im[i];
     let other_re = x.re[j];
@@ -190,8 +212,8 @@ fn dft2<F: Float>(x: &mut Registers<F>, #[comptime] i: usize, #[comptime] j: usi
 /// Odd radix `p`: with the sums `x_m + x_{p−m}` and differences `x_m − x_{p−m}`, outputs `k` and
 /// `p−k` share their products, (p−1)²/2 real pairs in all.
 #[cube]
-fn dft_odd<F: Float>(
-    x: &mut Registers<F>,
+fn dft_odd<T: Real>(
+    x: &mut Registers<T>,
     #[comptime] first: usize,
     #[comptime] step: usize,
     #[comptime] p: usize,
@@ -201,25 +223,25 @@ fn dft_odd<F: Float>(
     let sign = comptime!(if inverse { 1.0 } else { -1.0 });
     let re = x.re[first];
     let im = x.im[first];
-    let mut out = Registers::<F>::new(p);
+    let mut out = Registers::<T>::new(p);
     out.set(0usize, re, im);
     #[unroll]
     for m in 1..=half {
         let (i, j) = comptime!((first + step * m, first + step * (p - m)));
-        dft2::<F>(x, i, j);
+        dft2::<T>(x, i, j);
         out.add(0usize, x.re[i], x.im[i]);
     }
     #[unroll]
     for k in 1..=half {
-        let mut even = Registers::<F>::new(1usize);
-        let mut odd = Registers::<F>::new(1usize);
+        let mut even = Registers::<T>::new(1usize);
+        let mut odd = Registers::<T>::new(1usize);
         even.set(0usize, re, im);
         #[unroll]
         for m in 1..=half {
             let (i, j) = comptime!((first + step * m, first + step * (p - m)));
             let angle = comptime!(TAU * ((k * m) % p) as f64 / p as f64);
-            let cos = constant::<F>(comptime!(angle.cos()));
-            let sin = constant::<F>(comptime!(sign * angle.sin()));
+            let cos = everywhere::<T>(comptime!(angle.cos()));
+            let sin = everywhere::<T>(comptime!(sign * angle.sin()));
             even.add(0usize, x.re[i] * cos, x.im[i] * cos);
             odd.add(0usize, x.re[j] * sin, x.im[j] * sin);
         }

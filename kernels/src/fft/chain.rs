@@ -258,7 +258,10 @@ impl Chain {
         let mut filter_after = None;
         if self.round_trip {
             filter_after = Some(all.len() - 1);
-            let back: Vec<usize> = shape.radices.iter().rev().copied().collect();
+            let mut back = shape.radices.clone();
+            if shape.algorithm == Algorithm::Registers {
+                back.reverse();
+            }
             all.extend(stages(&back, self.direction.reversed()));
         }
         let compiled = |hooks: &[Hook]| {
@@ -312,7 +315,11 @@ impl Chain {
                 .flatten()
                 .cloned()
                 .collect(),
-            cubes: grid(self.op, self.rows().div_ceil(shape.rows), limits)?,
+            // The units of a serial device share all transforms out among themselves.
+            cubes: match limits.serial {
+                true => grid(self.op, 1, limits)?,
+                false => grid(self.op, self.rows().div_ceil(shape.rows), limits)?,
+            },
         })
     }
 

@@ -10,22 +10,24 @@
 use cubecl::prelude::*;
 
 use super::{
-    butterfly::{Registers, butterfly, slot},
+    butterfly::{Real, Registers, butterfly, slot},
     ends::{
         Frame, Row, bundle, filter_point, join_origin, load_points, locate, multiply_by,
         store_points,
     },
     exchange::{butterfly_of, exchange, full, rounds, settle},
-    pass::{Algorithm, PassConfig, Stage, serial_pitch, serial_room},
+    pass::{Algorithm, PassConfig, Stage},
+    serial::stockham_serial,
     wrap::{Wrap, complete, fold, wrap_of},
 };
 
 /// Multiplies the inputs of butterfly `b` of stage `s` by their twiddles `w^k`,
 /// `w = e^{−2πi (b mod before)/(before·radix)}`. Powers of two of `w` come from the table, the
-/// others are products of at most three of them.
+/// others are products of at most three of them. Butterflies that are the elements of vectors share
+/// their twiddles.
 #[cube]
-fn twiddle<F: Float>(
-    x: &mut Registers<F>,
+pub(super) fn twiddle<T: Real, F: Float>(
+    x: &mut Registers<T>,
     #[comptime] first: usize,
     b: usize,
     twiddles: &[Vector<F, Const<2>>],
@@ -40,8 +42,7 @@ fn twiddle<F: Float>(
         let mut powers = Registers::<F>::new(radix);
         #[unroll]
         for k in 1..radix {
-            let top = comptime!(1usize << (usize::BITS - 1 - k.leading_zeros()));
-            if comptime!(top == k) {
+            if comptime!(k.is_power_of_two()) {
                 let factor = twiddles[j * k];
                 let im = factor.extract(1usize);
                 if comptime!(stage.inverse) {
@@ -50,10 +51,10 @@ fn twiddle<F: Float>(
                     powers.set(k, factor.extract(0usize), im);
                 }
             } else {
-                powers.set(k, powers.re[top], powers.im[top]);
-                powers.multiply(k, powers.re[comptime!(k - top)], powers.im[comptime!(k - top)]);
+                powers.product(k);
             }
-            x.multiply(comptime!(first + k), powers.re[k], powers.im[k]);
+            let (re, im) = (T::cast_from(powers.re[k]), T::cast_from(powers.im[k]));
+            x.multiply(comptime!(first + k), re, im);
         }
     }
 }
@@ -98,13 +99,13 @@ pub(crate) fn pass<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size>(
         } else {
             (unit % units, unit / units)
         };
-        let row = locate(&frame.geometry, CUBE_POS * rows + member, config.clone());
         if comptime!(config.algorithm == Algorithm::Registers) {
+            let row = locate(&frame.geometry, CUBE_POS * rows + member, config.clone());
             stockham_registers::<I, O, F, NI, NO, NX>(
                 unit, member, &row, source, target, frame, config,
             );
-        } else if row.active {
-            stockham_serial::<I, O, F, NI, NO>(member, &row, source, target, frame, config);
+        } else {
+            stockham_serial::<I, O, F, NI, NO, NX>(member, source, target, frame, config);
         }
     }
 }
@@ -259,7 +260,7 @@ fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
         for lane in 0..lanes {
             let b = b + lane;
             let first = comptime!(first + lane * radix);
-            twiddle::<F>(x, first, b, &frame.twiddles, config.clone(), s);
+            twiddle::<F, F>(x, first, b, &frame.twiddles, config.clone(), s);
             butterfly::<F>(x, first, 1usize, radix, inverse);
             if comptime!(config.filter_after == Some(s)) {
                 if comptime!(config.root > 0 && lane == 0) {
@@ -342,95 +343,6 @@ fn add_turn<F: Float>(
                 x.add(slot, sum.re[slot], sum.im[slot]);
             }
             sum.set(slot, x.re[slot], x.im[slot]);
-        }
-    }
-}
-
-/// Stockham's autosort by a unit on its own, for processor cores: no barrier, the stages go back and forth
-/// between two halves of the unit's work space.
-#[cube]
-fn stockham_serial<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
-    member: usize,
-    row: &Row,
-    source: &[Vector<I, NI>],
-    target: &mut [Vector<O, NO>],
-    frame: &Frame<F>,
-    #[comptime] config: PassConfig,
-) {
-    let n = comptime!(config.n);
-    let last = comptime!(config.stages.len() - 1);
-    let pitch = comptime!(serial_pitch(n));
-    let room = comptime!(if last == 0 { 0 } else { serial_room(n) });
-    let mut space = Shared::<[F]>::new_slice(comptime!(max(room * config.rows, 1)));
-    let begin = member * room;
-    #[unroll]
-    for s in 0..=last {
-        let radix = comptime!(config.stages[s].radix);
-        let inverse = comptime!(config.stages[s].inverse);
-        let butterflies = comptime!(n / radix);
-        let from = begin + comptime!((s % 2) * 2 * pitch);
-        let to = begin + comptime!(((s + 1) % 2) * 2 * pitch);
-        for b in 0..butterflies {
-            let mut x = Registers::<F>::new(radix);
-            let taken = bundle::<F>(b, frame, config.clone());
-            #[unroll]
-            for k in 0..radix {
-                let i = b + comptime!(k * butterflies);
-                if comptime!(s == 0) {
-                    load_points::<I, F, NI>(
-                        &mut x,
-                        k,
-                        1usize,
-                        &taken,
-                        comptime!(k * butterflies),
-                        row,
-                        source,
-                        frame,
-                        config.clone(),
-                    );
-                } else {
-                    x.set(k, space[from + i], space[from + pitch + i]);
-                }
-            }
-            twiddle::<F>(&mut x, 0usize, b, &frame.twiddles, config.clone(), s);
-            butterfly::<F>(&mut x, 0usize, 1usize, radix, inverse);
-            #[unroll]
-            for k in 0..radix {
-                let register = comptime!(slot(radix, k));
-                if comptime!(config.filter_after == Some(s)) {
-                    let i = b + comptime!(k * butterflies);
-                    if comptime!(config.root > 0 && k == 0) {
-                        join_origin::<I, O, F, NI, NO>(
-                            &mut x,
-                            register,
-                            i,
-                            row,
-                            source,
-                            target,
-                            frame,
-                            config.clone(),
-                        );
-                    }
-                    filter_point::<F>(&mut x, register, i, row, frame, 0usize, config.clone());
-                }
-                let i = place(b, k, config.clone(), s);
-                if comptime!(s < last) {
-                    space[to + i] = x.re[register];
-                    space[to + pitch + i] = x.im[register];
-                } else {
-                    store_points::<O, F, NO>(
-                        &mut x,
-                        register,
-                        1usize,
-                        &taken,
-                        comptime!(k * butterflies),
-                        row,
-                        target,
-                        frame,
-                        config.clone(),
-                    );
-                }
-            }
         }
     }
 }

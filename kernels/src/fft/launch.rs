@@ -167,7 +167,7 @@ fn launch_pass(
             dim,
             source_parts,
             target_parts,
-            config.exchange.parts() * config.lanes,
+            config.cell_numbers(),
             source_arg,
             target_arg,
             frame,

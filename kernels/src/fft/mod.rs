@@ -41,7 +41,10 @@
 //! shares its place with another one.
 //!
 //! On processor cores, and where a cube has but one unit, one unit carries a transform between two halves
-//! of its work space, without a barrier. Load, filter and store hooks multiply points by tables on their way, so that chirps,
+//! of its work space, without a barrier. A core works in vectors of 32 bytes: their elements are neighbouring points of a
+//! transform where the square of their number divides its length (of half of it where there are few transforms), else
+//! neighbouring transforms. Its work space, `16N` bytes in f32, may
+//! take a core's second cache. Load, filter and store hooks multiply points by tables on their way, so that chirps,
 //! filters and padding cost no pass of their own: a [`Chain`] is all of these, and a round trip
 //! (transform, filter, transform back) moves `16N` bytes while it fits and `48N` beyond.
 //!
@@ -65,6 +68,7 @@ mod kernel;
 mod launch;
 mod pass;
 mod plan;
+mod serial;
 mod shape;
 mod table;
 mod wrap;

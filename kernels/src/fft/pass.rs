@@ -74,13 +74,14 @@ pub struct PassConfig {
     /// Units that share a transform.
     pub units: usize,
     /// Neighbouring butterflies that a unit takes side by side, 1 or 2, so that it moves neighbouring
-    /// points in one access.
+    /// points in one access. Of a unit on its own, the elements of its vectors.
     pub lanes: usize,
     /// The ends, source and target, where `lanes` points are one access.
     pub wide: [bool; 2],
     /// Transforms that share a cube.
     pub rows: usize,
-    /// Neighbouring units work on neighbouring transforms instead of neighbouring points.
+    /// Neighbouring units work on neighbouring transforms instead of neighbouring points; of a unit on its own,
+    /// the elements of its vectors.
     pub across: bool,
     /// The algorithm.
     pub algorithm: Algorithm,
@@ -135,10 +136,28 @@ impl PassConfig {
             return 0;
         }
         let numbers = match self.algorithm {
-            Algorithm::Serial => serial_room(self.n) * self.rows,
+            Algorithm::Serial => serial_room(self.n) * self.together() * self.rows,
             _ => self.exchange.parts() * self.lanes * self.room() * self.rows,
         };
         numbers * compute.size()
+    }
+
+    /// The transforms that a unit on its own carries at once.
+    pub fn together(&self) -> usize {
+        if self.across { self.lanes } else { 1 }
+    }
+
+    /// The configuration of the ends for one transform of those that a unit on its own carries at once.
+    pub(super) fn of_one(&self) -> Self {
+        Self { lanes: self.lanes / self.together(), ..self.clone() }
+    }
+
+    /// The numbers in a cell of the exchange, or of the work space of a unit on its own.
+    pub fn cell_numbers(&self) -> usize {
+        match self.algorithm {
+            Algorithm::Serial => self.lanes,
+            _ => self.exchange.parts() * self.lanes,
+        }
     }
 
     /// The cells of the exchange that a transform takes.
@@ -221,7 +240,8 @@ impl Pass {
             && aligned(&self.source_end, at_source, |axis| axis.source);
         let target = matches!(self.config.store, Store::Complex | Store::Real)
             && aligned(&self.target_end, at_target, |axis| axis.target);
-        self.config.wide = [source && lanes > 1, target && lanes > 1];
+        let apart = self.config.algorithm == Algorithm::Serial && self.config.across;
+        self.config.wide = [source, target].map(|wide| wide && lanes > 1 && !apart);
         self
     }
 

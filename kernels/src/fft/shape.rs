@@ -91,6 +91,35 @@ fn side_by_side(n: usize, radices: &mut [usize], compute: Dtype, limits: &Limits
     2
 }
 
+/// How a processor core fills vectors on its own.
+struct Vectors {
+    /// The neighbouring points of a transform that fill one, or 1. The last stage takes them as the points of its
+    /// butterflies, and as many of those at once again, so that the square of their number divides the length. It
+    /// is the last stage in any case: a batch is a loop to the bit.
+    points: usize,
+    /// The elements of a vector.
+    lanes: usize,
+    /// Whether these are neighbouring transforms: where the axis has strides, or where too few points fill one.
+    apart: bool,
+}
+
+impl Vectors {
+    fn of(n: usize, rows: usize, across: bool, compute: Dtype, limits: &Limits) -> Self {
+        let widest = if limits.serial { VECTOR / compute.size() } else { 1 };
+        let points = [widest, widest / 2].into_iter().find(|w| *w > 1 && n.is_multiple_of(w * w));
+        let points = points.unwrap_or(1);
+        let numbers = limits.cache_bytes / compute.size();
+        let fits = |w: &usize| *w <= rows && serial_room(n).saturating_mul(*w) <= numbers;
+        let halved = (0..=widest.ilog2()).map(|bits| widest >> bits);
+        let transforms = halved.into_iter().find(fits).unwrap_or(1);
+        let apart = transforms > 1 && (across || transforms > points);
+        Self { points, lanes: if apart { transforms } else { points }, apart }
+    }
+}
+
+/// The bytes of a processor's vectors: AVX2 has 32, and two of NEON's.
+const VECTOR: usize = 32;
+
 impl Chain {
     pub(super) fn shape(&self, turns: usize, limits: &Limits) -> Result<Shape> {
         let across = self.batch.last().is_some_and(|axis| {
@@ -114,15 +143,17 @@ impl Chain {
         let crowded = needs_many_units(n, compute) && !limits.serial;
         let slow = limits.emulated && !limits.serial && n > 256 && n.is_power_of_two();
         let small = self.round_trip && (crowded || slow);
-        let largest = if small || one_unit(limits) { 8 } else { points_aim(compute) };
-        let mut radices = factorize(n, largest).ok_or(Error::Length {
+        let alone = one_unit(limits);
+        let largest = if small || alone { 8 } else { points_aim(compute) };
+        let Vectors { points, lanes, apart } = Vectors::of(n, rows, across, compute, limits);
+        let mut radices = factorize(n / points, largest).ok_or(Error::Length {
             op,
             argument: "n_fft",
             expected: "a product of primes up to 13 in one pass",
             found: n,
         })?;
-        if radices.is_empty() {
-            radices.push(1);
+        if radices.is_empty() || points > 1 {
+            radices.push(points);
         }
         // A single stage exchanges nothing.
         let shared = if radices.len() == 1 { 0 } else { compute.size() };
@@ -133,19 +164,25 @@ impl Chain {
             available: limits.shared_bytes as u64,
             required: numbers.saturating_mul(shared) as u64,
         };
-        if one_unit(limits) {
+        if alone {
             let numbers = serial_room(n);
-            if !holds(numbers) {
-                return Err(too_little_memory(numbers));
+            let (resource, available) = if limits.serial {
+                ("bytes of a processor core's cache", limits.cache_bytes)
+            } else {
+                ("bytes of shared memory in a cube", limits.shared_bytes)
+            };
+            let required = numbers.saturating_mul(shared);
+            if required > available {
+                let (available, required) = (available as u64, required as u64);
+                return Err(Error::Limit { op, resource, available, required });
             }
-            let fit = |&per_cube: &usize| per_cube <= rows && holds(numbers * per_cube);
             return Ok(Shape {
                 radices,
                 turns,
                 units: 1,
-                lanes: 1,
-                rows: (1..=limits.units_per_cube).rev().find(fit).unwrap_or(1),
-                across: false,
+                lanes,
+                rows: limits.units_per_cube.min(rows),
+                across: apart,
                 algorithm: Algorithm::Serial,
                 exchange: Exchange::Whole,
                 pad: 0,
