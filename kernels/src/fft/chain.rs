@@ -316,9 +316,10 @@ impl Chain {
                 .cloned()
                 .collect(),
             // The units of a serial device share all transforms out among themselves.
-            cubes: match limits.serial {
-                true => grid(self.op, 1, limits)?,
-                false => grid(self.op, self.rows().div_ceil(shape.rows), limits)?,
+            cubes: if limits.serial {
+                grid(self.op, 1, limits)?
+            } else {
+                grid(self.op, self.rows().div_ceil(shape.rows), limits)?
             },
         })
     }
