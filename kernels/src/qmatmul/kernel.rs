@@ -93,6 +93,12 @@ fn finished<F: Float>(
     value
 }
 
+/// Whether a sum is one of the result's, or of its part's.
+#[cube]
+pub(super) fn is_result(row: usize, column: usize, split: usize, shape: &Shape) -> bool {
+    row < shape.m && column < shape.n && split < shape.splits
+}
+
 /// Stores a sum if it is one of the result's, or of its part's.
 #[cube]
 pub(super) fn store<F: Float, O: Float>(
@@ -104,7 +110,7 @@ pub(super) fn store<F: Float, O: Float>(
     shape: &Shape,
     epilogue: &Epilogue<F>,
 ) {
-    if row < shape.m && column < shape.n && split < shape.splits {
+    if is_result(row, column, split, shape) {
         let at = (split * shape.m + row) * shape.n + column;
         out[at] = O::cast_from(finished::<F>(sum, row, column, shape.n, epilogue));
     }

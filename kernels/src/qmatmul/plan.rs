@@ -113,6 +113,8 @@ pub struct TileConfig {
     pub bits: u32,
     /// The units along each side of a square of four times as many results.
     pub width: usize,
+    /// Whether sums are results, and not parts of them: these go without bias, gate and residual.
+    pub whole: bool,
 }
 
 impl TileConfig {
@@ -287,7 +289,7 @@ impl QmatmulPlan {
         let (m, x_place) = rows(op, argument, x)?;
         let x_end = x.end().unwrap_or(usize::MAX);
         let blocks = k.div_ceil(BLOCK);
-        let (algorithm, reason) = choose(problem, m, limits)?;
+        let (mut algorithm, reason) = choose(problem, m, limits)?;
 
         let [out_rows, out_columns] = algorithm.reach();
         let results = if task == Task::Gradient { k } else { n };
@@ -295,6 +297,9 @@ impl QmatmulPlan {
         let cubes = result_cubes[0].saturating_mul(result_cubes[1]);
         let all_terms = if task == Task::Gradient { n } else { blocks };
         let (splits, terms) = splits(&algorithm, all_terms, cubes, limits);
+        if let Algorithm::Tiled(config) = &mut algorithm {
+            config.whole = splits == 1;
+        }
 
         // Indices are of 32 bits, and no product of lengths below overflows when these do not.
         let size = |lengths: [usize; 3], bytes: usize| {
@@ -415,7 +420,7 @@ fn choose(
         return Err(Error::Unsupported { op, argument: "strategy", reason });
     }
     let width = if m > 32 { 16 } else { 8 };
-    let tiles = [width, 8].map(|width| TileConfig { bits, width });
+    let tiles = [width, 8].map(|width| TileConfig { bits, width, whole: true });
     let fits = |tile: &&TileConfig| {
         tile.width * tile.width <= most && tile.shared_bytes() <= limits.shared_bytes
     };
