@@ -114,14 +114,24 @@ impl Limits {
     /// # Errors
     /// [`Error::Limit`].
     pub fn check_buffer(&self, op: &'static str, bytes: u64) -> Result<()> {
-        if bytes <= self.buffer_bytes {
+        // Sizes that overflow come as `u64::MAX`, which no device has, whatever it reports.
+        let available = self.buffer_bytes.min(i64::MAX as u64);
+        if bytes <= available {
             return Ok(());
         }
-        Err(Error::Limit {
-            op,
-            resource: "bytes in one buffer",
-            available: self.buffer_bytes,
-            required: bytes,
-        })
+        Err(Error::Limit { op, resource: "bytes in one buffer", available, required: bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limits;
+
+    #[test]
+    fn a_size_that_overflows_fits_no_device() {
+        let boundless = Limits { buffer_bytes: u64::MAX, ..Limits::HOPPER };
+        assert!(boundless.check_buffer("test", 1 << 62).is_ok());
+        let error = boundless.check_buffer("test", u64::MAX).expect_err("no device has as many");
+        assert!(error.to_string().starts_with("test:"), "{error}");
     }
 }
