@@ -155,8 +155,9 @@ impl Chain {
         if radices.is_empty() || points > 1 {
             radices.push(points);
         }
-        // A single stage exchanges nothing.
-        let shared = if radices.len() == 1 { 0 } else { compute.size() };
+        // A single stage exchanges nothing, there and back are two.
+        let single = radices.len() == 1 && !self.round_trip;
+        let shared = if single { 0 } else { compute.size() };
         let holds = |numbers: usize| numbers.saturating_mul(shared) <= limits.shared_bytes;
         let too_little_memory = |numbers: usize| Error::Limit {
             op,
