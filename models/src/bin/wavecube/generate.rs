@@ -168,9 +168,10 @@ fn stream(model: &Model, prompt: &str, sampling: &Sampling) -> Result<bool> {
     write(prompt)?;
     let ended = grow(model, &[prompt], sampling, |pieces| {
         pieces.iter().try_for_each(|(_, piece)| write(piece))
-    })?;
+    });
+    // An error stands on a line of its own.
     write("\n")?;
-    Ok(ended)
+    ended
 }
 
 /// Writes every prompt with its text, as soon as those that grow together have ended.
