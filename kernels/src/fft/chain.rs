@@ -316,11 +316,11 @@ impl Chain {
                 .cloned()
                 .collect(),
             // The units of a serial device share all transforms out among themselves.
-            cubes: if limits.serial {
-                grid(self.op, 1, limits)?
-            } else {
-                grid(self.op, self.rows().div_ceil(shape.rows), limits)?
-            },
+            cubes: grid(
+                self.op,
+                if limits.serial { 1 } else { self.rows().div_ceil(shape.rows) },
+                limits,
+            )?,
         })
     }
 

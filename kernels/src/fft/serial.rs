@@ -226,12 +226,12 @@ fn turn<F: Float, N: Size>(x: &mut Registers<Vector<F, N>>, #[comptime] side: us
                 let (re, im) = (x.re[i], x.im[i]);
                 let (other_re, other_im) = (x.re[j], x.im[j]);
                 let low = (
-                    upper::<F, N>(re, other_re, half, side),
-                    upper::<F, N>(im, other_im, half, side),
+                    blocks::<F, N>(re, other_re, 0usize, half, side),
+                    blocks::<F, N>(im, other_im, 0usize, half, side),
                 );
                 let high = (
-                    lower::<F, N>(re, other_re, half, side),
-                    lower::<F, N>(im, other_im, half, side),
+                    blocks::<F, N>(re, other_re, half, half, side),
+                    blocks::<F, N>(im, other_im, half, half, side),
                 );
                 x.set(i, low.0, low.1);
                 x.set(j, high.0, high.1);
@@ -240,11 +240,12 @@ fn turn<F: Float, N: Size>(x: &mut Registers<Vector<F, N>>, #[comptime] side: us
     }
 }
 
-/// The first of every two blocks of `half` elements: of `a`, then of `b`.
+/// One of every two blocks of `half` elements, the one that begins at element `from`: of `a`, then of `b`.
 #[cube]
-fn upper<F: Float, N: Size>(
+fn blocks<F: Float, N: Size>(
     a: Vector<F, N>,
     b: Vector<F, N>,
+    #[comptime] from: usize,
     #[comptime] half: usize,
     #[comptime] lanes: usize,
 ) -> Vector<F, N> {
@@ -252,29 +253,9 @@ fn upper<F: Float, N: Size>(
     #[unroll]
     for i in 0..lanes {
         if comptime!(i & half == 0) {
-            merged.insert(i, a.extract(i));
+            merged.insert(i, a.extract(comptime!(i + from)));
         } else {
-            merged.insert(i, b.extract(comptime!(i - half)));
-        }
-    }
-    merged
-}
-
-/// The second of every two blocks of `half` elements: of `a`, then of `b`.
-#[cube]
-fn lower<F: Float, N: Size>(
-    a: Vector<F, N>,
-    b: Vector<F, N>,
-    #[comptime] half: usize,
-    #[comptime] lanes: usize,
-) -> Vector<F, N> {
-    let mut merged = Vector::<F, N>::empty();
-    #[unroll]
-    for i in 0..lanes {
-        if comptime!(i & half == 0) {
-            merged.insert(i, a.extract(comptime!(i + half)));
-        } else {
-            merged.insert(i, b.extract(i));
+            merged.insert(i, b.extract(comptime!(i + from - half)));
         }
     }
     merged
