@@ -9,7 +9,7 @@
 use cubecl::prelude::*;
 
 use super::{
-    kernel::{Rows, Shape, place},
+    kernel::{Rows, Shape, is_result, place},
     plan::GradientConfig,
     weight::{Four, Weight, group_of, scale_of, shift_of, weights_at, words_of, zero_of},
 };
@@ -66,7 +66,7 @@ pub(super) fn transposed<F: Float, O: Float>(
             #[unroll]
             for i in 0..4usize {
                 let column = at * 16 + comptime!(4 * v + i);
-                if first_row + r < shape.m && column < shape.n && place.split < shape.splits {
+                if is_result(first_row + r, column, place.split, shape) {
                     let row = place.split * shape.m + first_row + r;
                     out[row * shape.n + column] = O::cast_from(four.extract(i));
                 }
