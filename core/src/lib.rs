@@ -19,5 +19,5 @@ pub mod quant;
 pub use dtype::Dtype;
 pub use error::{DeviceFault, Error, FileFault, Result};
 pub use layout::Layout;
-pub use limits::Limits;
+pub use limits::{Fragment, Limits};
 pub use num_complex::{Complex32, Complex64};

@@ -2,6 +2,25 @@
 
 use crate::{Dtype, Error, Result};
 
+/// Small matrices that a plane, units which run in step, multiplies at once: `rows × inputs` by `inputs × columns`, with
+/// sums in `f32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fragment {
+    /// Units of a plane.
+    pub lanes: usize,
+    /// Rows of the first operand and of the result.
+    pub rows: usize,
+    /// Columns of the second operand and of the result.
+    pub columns: usize,
+    /// Columns of the first operand and rows of the second.
+    pub inputs: usize,
+}
+
+impl Fragment {
+    /// The one that every GPU with matrix units for CUDA has.
+    pub const SQUARE: Self = Self { lanes: 32, rows: 16, columns: 16, inputs: 16 };
+}
+
 /// What a plan has to know of a device. Plans read these and nothing else, so they are tested
 /// without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +47,10 @@ pub struct Limits {
     pub bf16: bool,
     /// Whether [`Dtype::F64`] can be stored and computed with.
     pub f64: bool,
+    /// What matrix units multiply of [`Dtype::F16`].
+    pub f16_fragment: Option<Fragment>,
+    /// What matrix units multiply of [`Dtype::Bf16`].
+    pub bf16_fragment: Option<Fragment>,
 }
 
 /// The second cache of a processor core, which runtimes do not report: 1 MiB or more in most servers.
@@ -46,6 +69,8 @@ impl Limits {
         f16: true,
         bf16: false,
         f64: true,
+        f16_fragment: None,
+        bf16_fragment: None,
     };
 
     /// An H100-class GPU, for plans made without a device.
@@ -60,6 +85,8 @@ impl Limits {
         f16: true,
         bf16: true,
         f64: true,
+        f16_fragment: Some(Fragment::SQUARE),
+        bf16_fragment: Some(Fragment::SQUARE),
     };
 
     /// A CPU runtime with `cores` cores, for plans made without a device.
@@ -75,6 +102,17 @@ impl Limits {
             f16: true,
             bf16: false,
             f64: true,
+            f16_fragment: None,
+            bf16_fragment: None,
+        }
+    }
+
+    /// What matrix units multiply of `dtype`.
+    pub fn fragment(&self, dtype: Dtype) -> Option<Fragment> {
+        match dtype {
+            Dtype::F16 => self.f16_fragment,
+            Dtype::Bf16 => self.bf16_fragment,
+            Dtype::F32 | Dtype::F64 => None,
         }
     }
 

@@ -94,8 +94,13 @@ fn plan(input: &Input, scheme: Scheme, weight: [usize; 2]) {
         weight,
         scheme,
         dtype: if input.half { Dtype::F16 } else { Dtype::F32 },
-        strategy: [Strategy::Auto, Strategy::Naive, Strategy::Gemv, Strategy::Tiled]
-            [usize::from(input.strategy % 4)],
+        strategy: [
+            Strategy::Auto,
+            Strategy::Naive,
+            Strategy::Gemv,
+            Strategy::Tiled,
+            Strategy::Matrix,
+        ][usize::from(input.strategy % 5)],
     };
     match QmatmulPlan::new(&problem, &limits) {
         Ok(plan) => {

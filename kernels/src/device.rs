@@ -4,7 +4,7 @@ use cubecl::{
     client::Client,
     ir::{ElemType, FloatKind, features::TypeUsage},
 };
-use wavecube_core::{Dtype, Limits};
+use wavecube_core::{Dtype, Fragment, Limits};
 
 /// The kernel element type of a storage type.
 pub fn elem_type(dtype: Dtype) -> ElemType {
@@ -14,6 +14,22 @@ pub fn elem_type(dtype: Dtype) -> ElemType {
         Dtype::F64 => FloatKind::F64,
         _ => FloatKind::F32,
     })
+}
+
+/// The largest matrices of a type that matrix units multiply, square ones rather than others: none where the number of
+/// units that run in step is not always the same.
+fn fragment(client: &Client, dtype: Dtype) -> Option<Fragment> {
+    let hardware = &client.properties().hardware;
+    let lanes = hardware.plane_size_max as usize;
+    if hardware.plane_size_min != hardware.plane_size_max {
+        return None;
+    }
+    let (elem, sums) = (elem_type(dtype), elem_type(Dtype::F32));
+    let sizes = client.features().matmul.cmma.iter();
+    let sizes = sizes.filter(|of| of.a_type == elem && of.b_type == elem && of.cd_type == sums);
+    let sizes = sizes.map(|of| [of.m, of.n, of.k].map(|length| length as usize));
+    let [rows, columns, inputs] = sizes.max_by_key(|&[m, n, k]| (m * n * k, m.min(n)))?;
+    Some(Fragment { lanes, rows, columns, inputs })
 }
 
 /// The limits of the device behind `client`.
@@ -37,5 +53,7 @@ pub fn limits(client: &Client) -> Limits {
         // as with GCC 12, kernels end without a word and without their results.
         bf16: has(Dtype::Bf16) && hardware.num_cpu_cores.is_none(),
         f64: has(Dtype::F64),
+        f16_fragment: fragment(client, Dtype::F16),
+        bf16_fragment: fragment(client, Dtype::Bf16),
     }
 }

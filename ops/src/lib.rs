@@ -74,7 +74,7 @@ pub use wavecube_core::polar;
 /// Quantised weights on the host.
 pub use wavecube_core::quant;
 pub use wavecube_core::{
-    Complex32, Complex64, DeviceFault, Dtype, Error, FileFault, Layout, Limits, Result,
+    Complex32, Complex64, DeviceFault, Dtype, Error, FileFault, Fragment, Layout, Limits, Result,
     fft::{Direction, Normalization},
     lct::{
         Abcd, ComplexAbcd, Frame, Lie, OutputGrid, ShearFactors, ShearForm, ShearPasses,

@@ -32,6 +32,10 @@ use cubecl_core::{
     },
     profile::{Instant, ProfileDuration, TimingMethod},
 };
+use cubecl_cpp::{
+    cuda::{arch::CudaArchitecture, mma::CudaCmmaCompiler},
+    shared::register_wmma_features,
+};
 use cubecl_cuda::{
     CudaCompilationOptions, CudaCompiler, CudaRepresentation, CudaRuntime, compiler::CudaBackend,
 };
@@ -130,6 +134,9 @@ impl Target {
             },
         );
         cubecl_cpp::register_supported_types(&mut properties);
+        let arch = CudaArchitecture { version: self.version, tensor_cores: true };
+        let sizes = CudaCmmaCompiler::Cpp.supported_cmma_combinations(&arch);
+        register_wmma_features(sizes, &mut properties);
         properties.features.plane.insert(Plane::Sync);
         properties.features.plane.insert(Plane::Ops);
         properties.features.plane.insert(Plane::NonUniformControlFlow);

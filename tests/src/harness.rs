@@ -27,8 +27,13 @@ pub fn devices() -> &'static [Device] {
         for device in &devices {
             let types = [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F64].into_iter();
             let types: Vec<_> = types.filter(|&dtype| has(device, dtype)).collect();
+            let units = types.iter().filter(|&&dtype| device.limits().fragment(dtype).is_some());
+            let units: Vec<_> = units.collect();
             // The test runner keeps back what `eprintln!` says in a test that passes.
-            let _ = writeln!(io::stderr(), "testing on {device} with {types:?}");
+            let _ = writeln!(
+                io::stderr(),
+                "testing on {device} with {types:?}, matrix units for {units:?}"
+            );
         }
         devices
     })

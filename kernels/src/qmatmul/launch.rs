@@ -12,6 +12,7 @@ use super::{
         ActivationsLaunch, EpilogueLaunch, RowsLaunch, ShapeLaunch, add_splits, arrange, gemv,
         naive,
     },
+    matrix::matrix,
     plan::{Algorithm, Number, QmatmulPlan, Task},
     quantize::quantize_rows,
     tiled::tiled,
@@ -302,6 +303,15 @@ impl Enqueue<'_> {
                 // SAFETY: as above, by `QmatmulPlan::new`.
                 unsafe {
                     tiled::launch_unchecked(
+                        client, cubes, dim, x, weight, end, out, shape, config, dtypes,
+                    );
+                }
+            }
+            Algorithm::Matrix(config) => {
+                let (x, end) = (self.arranged()?, self.epilogue(finishes));
+                // SAFETY: as above, by `QmatmulPlan::new`.
+                unsafe {
+                    matrix::launch_unchecked(
                         client, cubes, dim, x, weight, end, out, shape, config, dtypes,
                     );
                 }

@@ -21,6 +21,12 @@
 //!   share nothing: they read the same `x` at the same time.
 //! - `tiled`: 32² or 64² results a cube, 4 × 4 a unit; a block of every row, dequantised, in 9 or 18 KiB of shared
 //!   memory.
+//! - `matrix`, for `f16` and `bf16` on a device with matrix units: 16, 32 or 64 rows by 128 columns a cube of four planes,
+//!   each with up to eight fragments of 16² sums in its registers; two blocks of every row, weights dequantised to the type
+//!   of the activations, to two numbers each of `bf16`, in 35 or 55 KiB of shared memory at most, or for fewer planes. Weights of a column are
+//!   divided by the power of two below its largest scale, and its sums multiplied by it: no scale overflows `f16`.
+//!   Cubecl 0.11.3 has matrix units in CUDA and, by its feature `vulkan`, in SPIR-V; where there are none the same kernel
+//!   makes its fragments with ordinary multiplications, for tests.
 //! - `transposed`, for the gradient by `x`: a unit makes 16 neighbours of `k` for up to 4 rows, down the rows of `W`.
 //! - `naive`: one unit a result.
 //!
@@ -41,7 +47,8 @@
 //!   times as long, 768 1.6 and 1.5, 2048 0.9 and 1.1). On a GPU with matrix units it should be the better one for many rows, which has not been
 //!   measured; cubek-matmul, 37 000 lines and 74 000 with what it needs, 131 MB of library in a dev build, is left to
 //!   who needs it: [`dequantize_launch`] makes its operand.
-//! - Matrix units for 16 rows and more: products on a GPU are made by its ordinary multipliers, `tiled`.
+//! - Matrix units for `f32`: theirs round operands to 10 bits. Products of `f32` are made by ordinary multipliers, `tiled`.
+//! - Matrix units of devices whose planes differ in length, and of whole numbers.
 //!
 //! A complex weight is two real ones with scales of their own. Its product takes rows apart into real and imaginary
 //! ones, multiplies all of them by either part of the weight, and adds what belongs together.
@@ -50,13 +57,15 @@
 //! `2 m n k`, and at least the weight once, `n k bits/8` with `n k/group` scales, `m k` activations, `m n` results.
 //!
 //! # Error
-//! Products and sums are in `f32`: against the same sum in `f64`, `c ε √k` relative to the size of its terms. Whole
-//! numbers round activations by up to half of `t`.
+//! Products and sums are in `f32`: against the same sum in `f64`, `c ε √k` relative to the size of its terms. Matrix units
+//! take weights as `f16` has them, rounded by `2⁻¹¹` of each at most, or as the sum of two numbers of `bf16`, by `2⁻¹⁶`.
+//! Whole numbers round activations by up to half of `t`.
 
 mod complex;
 mod gradient;
 mod kernel;
 mod launch;
+mod matrix;
 mod plan;
 mod quantize;
 mod tiled;
@@ -65,7 +74,7 @@ mod weight;
 pub use complex::{JoinBindings, join_launch, split_launch};
 pub use launch::{EpilogueBindings, QmatmulBindings, WeightBindings, qmatmul_launch};
 pub use plan::{
-    Algorithm, GemvConfig, GradientConfig, Number, QmatmulPlan, QmatmulProblem, Strategy, Task,
-    TileConfig,
+    Algorithm, GemvConfig, GradientConfig, MatrixConfig, Number, QmatmulPlan, QmatmulProblem,
+    Strategy, Task, TileConfig,
 };
 pub use quantize::{ConversionPlan, dequantize_launch, quantize_launch};

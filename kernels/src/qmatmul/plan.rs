@@ -2,7 +2,7 @@
 //! and a device's limits, and can be inspected without a device.
 
 use wavecube_core::{
-    Dtype, Error, Layout, Limits, Result,
+    Dtype, Error, Fragment, Layout, Limits, Result,
     quant::{BLOCK, Scheme},
 };
 
@@ -12,6 +12,8 @@ use crate::grid::grid;
 const ROWS: usize = 8;
 /// The units that share the sums of a row of the weight on a GPU: neighbours read neighbouring words.
 const SHARE: usize = 32;
+/// Fragments where a device has no matrix units: few elements a unit, which a software driver compiles in seconds.
+const WRITTEN_OUT: Fragment = Fragment { lanes: 32, rows: 8, columns: 8, inputs: 16 };
 /// The units of a cube. Emulated ones take their time whether they have results or not: with 8 columns each, so many
 /// have the 256 outputs of a small weight, and large ones are as quick as by 64.
 const UNITS: usize = 128;
@@ -30,8 +32,9 @@ const TURNS: usize = 1 << 12;
 /// Which algorithm to use; [`Strategy::Auto`] is right unless they are to be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Strategy {
-    /// [`Strategy::Gemv`] up to eight rows and wherever units are processor cores or are emulated,
-    /// [`Strategy::Tiled`] beyond on a device with the shared memory for it.
+    /// [`Strategy::Gemv`] up to eight rows and wherever units are processor cores or are emulated; beyond,
+    /// [`Strategy::Matrix`] on a device with matrix units for the type of the activations, and [`Strategy::Tiled`] on
+    /// others with the shared memory for it.
     #[default]
     Auto,
     /// One unit an element of the result: baseline and cross-check.
@@ -40,6 +43,9 @@ pub enum Strategy {
     Gemv,
     /// Weights dequantised into shared memory, squares of results in registers. For activations in floats.
     Tiled,
+    /// Weights dequantised into shared memory in the type of the activations, `f16` or `bf16`, and multiplied by matrix
+    /// units. A device without them does the same by ordinary multiplications, slowly: for tests.
+    Matrix,
 }
 
 /// In which numbers products are made.
@@ -138,6 +144,110 @@ impl TileConfig {
     }
 }
 
+/// What is compiled into the product by matrix units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MatrixConfig {
+    /// The bits of a code.
+    pub bits: u32,
+    /// What a plane multiplies at once.
+    pub fragment: Fragment,
+    /// Whether matrix units do it.
+    pub native: bool,
+    /// Whether a weight is the sum of two numbers of the activations' type: one of `bf16` has 8 bits of it.
+    pub split: bool,
+    /// The fragments of a plane below each other, of which each meets [`Self::BESIDE`] of columns.
+    pub below: usize,
+    /// The planes of a cube, beside each other.
+    pub planes: usize,
+    /// As [`TileConfig::whole`].
+    pub whole: bool,
+}
+
+impl MatrixConfig {
+    /// The blocks of a row that lie in shared memory: neighbours read 32 bytes of a weight of 4 bits.
+    pub const BLOCKS: usize = 2;
+    /// The inputs of these.
+    pub const INPUTS: usize = Self::BLOCKS * BLOCK;
+    /// The vectors from row to row in shared memory: 160 bytes, so that fragments begin at multiples of 32, as CUDA
+    /// wants, and rows in four different banks.
+    pub const PITCH: usize = (Self::INPUTS + 16) / 4;
+    /// The fragments of columns of a plane: each is loaded for all those of rows.
+    pub const BESIDE: usize = 2;
+
+    /// The units of a cube.
+    pub fn units(&self) -> usize {
+        self.planes * self.fragment.lanes
+    }
+
+    /// The rows of activations of a cube.
+    pub fn rows(&self) -> usize {
+        self.below * self.fragment.rows
+    }
+
+    /// The rows of the weight of a cube.
+    pub fn columns(&self) -> usize {
+        self.planes * Self::BESIDE * self.fragment.columns
+    }
+
+    /// The fragments of sums of a plane.
+    pub fn fragments(&self) -> usize {
+        self.below * Self::BESIDE
+    }
+
+    /// The elements of a fragment of sums that are each unit's.
+    pub fn each(&self) -> usize {
+        self.fragment.rows * self.fragment.columns / self.fragment.lanes
+    }
+
+    /// The elements of all of them.
+    pub fn numbers(&self) -> usize {
+        self.fragments() * self.each()
+    }
+
+    /// The blocks of the weight that a unit loads, one after the other.
+    pub fn weight_turns(&self) -> usize {
+        self.columns() * Self::BLOCKS / self.units()
+    }
+
+    /// The vectors of activations.
+    pub fn value_turns(&self) -> usize {
+        self.rows() * Self::INPUTS / 4 / self.units()
+    }
+
+    /// The vectors of what weights lack of their second numbers' sums, in shared memory.
+    pub fn rest_cells(&self) -> usize {
+        if self.split { self.columns() * Self::PITCH } else { 1 }
+    }
+
+    /// The bytes of shared memory that a cube needs: both operands, a power of two a column, a fragment a plane.
+    pub fn shared_bytes(&self) -> usize {
+        let a_plane = self.fragment.rows * self.fragment.columns;
+        ((self.rows() + self.columns()) * Self::PITCH + self.rest_cells()) * 8
+            + (self.columns() + self.planes * a_plane) * 4
+    }
+
+    /// With fragments for the most rows that are there, by the most planes that there is room for.
+    fn largest(self, m: usize, limits: &Limits) -> Option<Self> {
+        let needed = m.div_ceil(self.fragment.rows).next_power_of_two();
+        let sizes = [4, 2, 1].into_iter().filter(|below| *below <= needed);
+        let mut configs =
+            sizes.flat_map(|below| [4, 2, 1].map(|planes| Self { below, planes, ..self }));
+        configs.find(|config| config.fits(limits))
+    }
+
+    /// Whether a cube's work comes out even, and the device has room for it.
+    fn fits(&self, limits: &Limits) -> bool {
+        let Fragment { lanes, rows, columns, inputs } = self.fragment;
+        let even = |whole: usize, part: usize| whole >= part && whole.is_multiple_of(part);
+        even(Self::INPUTS, inputs)
+            && even(rows * columns, lanes)
+            && even(self.columns() * Self::BLOCKS, self.units())
+            && even(self.rows() * Self::INPUTS / 4, self.units())
+            && self.units() <= limits.units_per_cube
+            && self.shared_bytes() <= limits.shared_bytes
+    }
+}
+
 /// What is compiled into the transposed product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct GradientConfig {
@@ -163,6 +273,8 @@ pub enum Algorithm {
     Gemv(GemvConfig),
     /// Sixteen results a unit, from shared memory.
     Tiled(TileConfig),
+    /// Fragments of results a plane, from shared memory.
+    Matrix(MatrixConfig),
     /// The transposed product.
     Transposed(GradientConfig),
 }
@@ -174,6 +286,7 @@ impl Algorithm {
             Self::Naive { units, .. } => *units,
             Self::Gemv(config) => config.units,
             Self::Tiled(config) => config.width * config.width,
+            Self::Matrix(config) => config.units(),
             Self::Transposed(config) => config.units,
         }
     }
@@ -184,6 +297,7 @@ impl Algorithm {
             Self::Naive { units, .. } => [1, *units],
             Self::Gemv(config) => [config.rows, config.units / config.share * config.columns],
             Self::Tiled(config) => [4 * config.width; 2],
+            Self::Matrix(config) => [config.rows(), config.columns()],
             Self::Transposed(config) => [config.rows, config.units * BLOCK / 2],
         }
     }
@@ -191,6 +305,11 @@ impl Algorithm {
     /// The units that take the terms of a sum in turns.
     fn share(&self) -> usize {
         if let Self::Gemv(config) = self { config.share } else { 1 }
+    }
+
+    /// The terms of a sum that are taken at once.
+    fn stage(&self) -> usize {
+        if let Self::Matrix(_) = self { MatrixConfig::BLOCKS } else { 1 }
     }
 }
 
@@ -297,8 +416,10 @@ impl QmatmulPlan {
         let cubes = result_cubes[0].saturating_mul(result_cubes[1]);
         let all_terms = if task == Task::Gradient { n } else { blocks };
         let (splits, terms) = splits(&algorithm, all_terms, cubes, limits);
-        if let Algorithm::Tiled(config) = &mut algorithm {
-            config.whole = splits == 1;
+        match &mut algorithm {
+            Algorithm::Tiled(config) => config.whole = splits == 1,
+            Algorithm::Matrix(config) => config.whole = splits == 1,
+            _ => {}
         }
 
         // Indices are of 32 bits, and no product of lengths below overflows when these do not.
@@ -389,6 +510,14 @@ impl QmatmulPlan {
                 config.width * config.width,
                 config.shared_bytes()
             ),
+            Algorithm::Matrix(config) => format!(
+                "matrix units{}, {} × {} results a cube of {} planes, {} bytes shared",
+                if config.native { "" } else { ", written out" },
+                config.rows(),
+                config.columns(),
+                config.planes,
+                config.shared_bytes()
+            ),
             Algorithm::Transposed(GradientConfig { rows, units, .. }) => {
                 format!("transposed, 16 results of {rows} rows a unit, {units} units a cube")
             }
@@ -403,7 +532,7 @@ fn choose(
     m: usize,
     limits: &Limits,
 ) -> Result<(Algorithm, &'static str)> {
-    let QmatmulProblem { op, task, weight: [_, k], scheme, strategy, .. } = *problem;
+    let QmatmulProblem { op, task, weight: [_, k], scheme, dtype, strategy, .. } = *problem;
     let bits = scheme.bits.count() as u32;
     let most = if limits.serial { 1 } else { limits.units_per_cube };
     let units = most.min(if limits.emulated { EMULATED_UNITS } else { UNITS });
@@ -415,8 +544,12 @@ fn choose(
         }
         Task::Forward(number) => number,
     };
-    if number == Number::Integer && matches!(strategy, Strategy::Naive | Strategy::Tiled) {
+    if number == Number::Integer && !matches!(strategy, Strategy::Auto | Strategy::Gemv) {
         let reason = "whole numbers are multiplied by the strategy Gemv; Auto takes it";
+        return Err(Error::Unsupported { op, argument: "strategy", reason });
+    }
+    if strategy == Strategy::Matrix && dtype == Dtype::F32 {
+        let reason = "matrix units multiply f16 and bf16; Auto takes what multiplies f32";
         return Err(Error::Unsupported { op, argument: "strategy", reason });
     }
     let width = if m > 32 { 16 } else { 8 };
@@ -424,28 +557,37 @@ fn choose(
     let fits = |tile: &&TileConfig| {
         tile.width * tile.width <= most && tile.shared_bytes() <= limits.shared_bytes
     };
-    let tile = tiles.iter().find(fits);
-    match (strategy, tile) {
-        (Strategy::Naive, _) => return Ok((Algorithm::Naive { bits, units }, "asked for")),
-        (Strategy::Tiled, Some(tile)) => return Ok((Algorithm::Tiled(*tile), "asked for")),
-        (Strategy::Tiled, None) => {
-            let required = tiles[1].shared_bytes() as u64;
-            let (resource, available) =
-                ("shared memory and units of a cube", limits.shared_bytes as u64);
-            return Err(Error::Limit {
-                op,
-                resource,
-                available: available.min(required - 1),
-                required,
-            });
+    let tile = tiles.iter().find(fits).copied();
+    let units_of = limits.fragment(dtype);
+    let by = |fragment, native| {
+        let (below, planes, split) = (1, 1, dtype == Dtype::Bf16);
+        MatrixConfig { bits, fragment, native, split, below, planes, whole: true }
+    };
+    let matrix = units_of.and_then(|fragment| by(fragment, true).largest(m, limits));
+    let many = m > ROWS && number == Number::Float && !limits.emulated && !limits.serial;
+    match strategy {
+        Strategy::Naive => return Ok((Algorithm::Naive { bits, units }, "asked for")),
+        Strategy::Tiled => {
+            let tile = tile.ok_or_else(|| no_room(op, tiles[1].shared_bytes(), limits))?;
+            return Ok((Algorithm::Tiled(tile), "asked for"));
         }
-        (Strategy::Auto, Some(tile))
-            if m > ROWS && number == Number::Float && !limits.emulated && !limits.serial =>
-        {
-            let reason = "many rows: weights are dequantised once for all rows of a square";
-            return Ok((Algorithm::Tiled(*tile), reason));
+        Strategy::Matrix => {
+            let written = by(WRITTEN_OUT, false);
+            let config = matrix.or_else(|| written.largest(m, limits));
+            let config = config.ok_or_else(|| no_room(op, written.shared_bytes(), limits))?;
+            return Ok((Algorithm::Matrix(config), "asked for"));
         }
-        _ => {}
+        Strategy::Auto if many => {
+            if let Some(config) = matrix {
+                let reason = "many rows: matrix units multiply weights dequantised once for all";
+                return Ok((Algorithm::Matrix(config), reason));
+            }
+            if let Some(tile) = tile {
+                let reason = "many rows: weights are dequantised once for all rows of a square";
+                return Ok((Algorithm::Tiled(tile), reason));
+            }
+        }
+        Strategy::Auto | Strategy::Gemv => {}
     }
     let rows = m.min(ROWS).next_power_of_two();
     // An emulated unit keeps what a GPU has no registers for in a processor's cache, and pays for loads.
@@ -473,6 +615,12 @@ fn choose(
     Ok((Algorithm::Gemv(config), reason))
 }
 
+fn no_room(op: &'static str, required: usize, limits: &Limits) -> Error {
+    let required = required as u64;
+    let available = (limits.shared_bytes as u64).min(required - 1);
+    Error::Limit { op, resource: "shared memory and units of a cube", available, required }
+}
+
 /// Into how many parts the sums are cut, and the terms of each.
 fn splits(
     algorithm: &Algorithm,
@@ -491,6 +639,6 @@ fn splits(
     let worth = all_terms / (TERMS * algorithm.share());
     let needed = all_terms.div_ceil(TURNS * algorithm.share());
     let splits = wanted.min(worth).max(needed).max(1);
-    let terms = all_terms.div_ceil(splits);
+    let terms = all_terms.div_ceil(splits).next_multiple_of(algorithm.stage());
     (all_terms.div_ceil(terms), terms)
 }

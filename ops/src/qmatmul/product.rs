@@ -38,8 +38,8 @@ impl Default for QmatmulOptions {
 /// `y = x Wᵀ` with a quantised weight: `y[…, n] = Σ_k x[…, k] W[n, k]`.
 ///
 /// `x`: `[…, k]`, real, `f16`, `bf16` or `f32`, with rows one step apart; any number of them. The result is `[…, n]`, of its
-/// type, summed in `f32`: against the same sum in `f64` with the dequantised weight, the error is that of rounding.
-/// The same input on the same device gives the same bits.
+/// type, summed in `f32`: against the same sum in `f64` with the dequantised weight, the error is that of rounding. Where
+/// matrix units multiply `f16`, weights are rounded to that type too. The same input on the same device gives the same bits.
 ///
 /// # Errors
 /// [`Error::Dtype`] for another type, [`Error::Shape`] if `x` has not `k` elements a row, [`Error::Strides`] if rows

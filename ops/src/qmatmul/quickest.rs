@@ -10,7 +10,7 @@ use wavecube_core::{
     DeviceFault, Error, Result,
     choices::{Choices, folder},
 };
-use wavecube_kernels::qmatmul::{Strategy, Task};
+use wavecube_kernels::qmatmul::{Algorithm, Strategy, Task};
 
 use super::{QmatmulOptions, QuantizedWeight, qmatmul_with};
 use crate::{Device, Tensor};
@@ -19,8 +19,12 @@ const OP: &str = "QuantizedWeight::quickest";
 /// Runs of which the least time counts, behind one that compiles.
 const RUNS: usize = 3;
 /// What is timed, and its name in the file.
-const STRATEGIES: [(&str, Strategy); 3] =
-    [("gemv", Strategy::Gemv), ("tiled", Strategy::Tiled), ("naive", Strategy::Naive)];
+const STRATEGIES: [(&str, Strategy); 4] = [
+    ("gemv", Strategy::Gemv),
+    ("tiled", Strategy::Tiled),
+    ("matrix", Strategy::Matrix),
+    ("naive", Strategy::Naive),
+];
 
 /// What was measured on a device; read from its file when it is first asked for.
 pub(crate) type Measured = Mutex<Option<Choices>>;
@@ -65,7 +69,11 @@ impl QuantizedWeight {
         let with = |strategy| QmatmulOptions { strategy, ..options.clone() };
         // What no strategy takes is refused as ever.
         self.plan(x, &with(Strategy::Auto))?;
-        let fits = |strategy| self.plan(x, &with(strategy)).is_ok();
+        // Matrix units that are written out are never the quickest.
+        let fits = |strategy| match self.plan(x, &with(strategy)).map(|plan| plan.algorithm) {
+            Ok(Algorithm::Matrix(config)) => config.native,
+            plan => plan.is_ok(),
+        };
         let key = self.problem(OP, Task::Forward(options.number), x, Strategy::Auto);
         let key = format!("{key:?}");
         let measured = x.device().measured();

@@ -3,6 +3,7 @@
 mod catalogue;
 mod files;
 mod formats;
+mod matrix;
 mod packed;
 mod product;
 mod quickest;

@@ -19,28 +19,33 @@ use super::{BITS, schemes};
 /// Numbers of rows: around every one that is a kernel of its own.
 const ROWS: [usize; 15] = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 31, 33, 64, 128, 768];
 
-const W4: Scheme =
+pub(super) const W4: Scheme =
     Scheme { bits: Bits::Four, symmetric: false, group: Group::Of64, scale: ScaleType::F16 };
 
-fn complex(values: &[f64]) -> Vec<Complex64> {
+pub(super) fn complex(values: &[f64]) -> Vec<Complex64> {
     values.iter().map(|v| Complex64::new(*v, 0.0)).collect()
 }
 
-fn real(values: &[Complex64]) -> Vec<f64> {
+pub(super) fn real(values: &[Complex64]) -> Vec<f64> {
     values.iter().map(|v| v.re).collect()
 }
 
-fn packed(rng: &mut Rng, shape: [usize; 2], scheme: Scheme) -> PackedWeight {
+pub(super) fn packed(rng: &mut Rng, shape: [usize; 2], scheme: Scheme) -> PackedWeight {
     let values: Vec<f32> = rng.real(shape[0] * shape[1]).iter().map(|v| v.re as f32).collect();
     PackedWeight::quantize(&values, shape, scheme, Clip::None).unwrap()
 }
 
-fn exact(weight: &PackedWeight) -> Vec<f64> {
+pub(super) fn exact(weight: &PackedWeight) -> Vec<f64> {
     weight.dequantize().into_iter().map(f64::from).collect()
 }
 
 /// Rows, as they were rounded.
-fn rows(device: &Device, rng: &mut Rng, dtype: Dtype, shape: [usize; 2]) -> (Tensor, Vec<f64>) {
+pub(super) fn rows(
+    device: &Device,
+    rng: &mut Rng,
+    dtype: Dtype,
+    shape: [usize; 2],
+) -> (Tensor, Vec<f64>) {
     let values = rng.real(shape[0] * shape[1]);
     let (x, exact) = tensor(device, &values, dtype, false, &shape).unwrap();
     (x, real(&exact))
@@ -48,7 +53,7 @@ fn rows(device: &Device, rng: &mut Rng, dtype: Dtype, shape: [usize; 2]) -> (Ten
 
 /// The gates that every product is asked for, and that of rounding: a sum of `k` products in `f32`, whose
 /// roundings add like random numbers, and one of its storage type.
-fn assert_right(what: &str, found: &[f64], expected: &[f64], k: usize, dtype: Dtype) {
+pub(super) fn assert_right(what: &str, found: &[f64], expected: &[f64], k: usize, dtype: Dtype) {
     // To the nearest in `bf16`, results are off by a thousandth in the mean already.
     let expected = &real(&rounded(&complex(expected), dtype))[..];
     let sum = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>();
@@ -61,15 +66,14 @@ fn assert_right(what: &str, found: &[f64], expected: &[f64], k: usize, dtype: Dt
     assert_close(what, &complex(found), &complex(expected), bound + stored);
 }
 
-/// A product by a plan for a device of other limits, in memory that was full of NaN.
-fn planned(
+/// A plan for a device of other limits.
+pub(super) fn plan_of(
     x: &Tensor,
     weight: &PackedWeight,
     task: Task,
     strategy: QmatmulStrategy,
     limits: &Limits,
-) -> (QmatmulPlan, Vec<f64>) {
-    let device = x.device();
+) -> QmatmulPlan {
     let problem = QmatmulProblem {
         op: "test",
         task,
@@ -79,7 +83,12 @@ fn planned(
         dtype: x.dtype(),
         strategy,
     };
-    let plan = QmatmulPlan::new(&problem, limits).unwrap();
+    QmatmulPlan::new(&problem, limits).unwrap()
+}
+
+/// A product by a plan, in memory that was full of NaN.
+pub(super) fn launched(x: &Tensor, weight: &PackedWeight, plan: &QmatmulPlan) -> Vec<f64> {
+    let device = x.device();
     let out = nan_filled(device, x.dtype(), false, &[plan.m, plan.results()]).unwrap();
     let part = |words: &[u32]| {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -96,8 +105,21 @@ fn planned(
         epilogue: wavecube_kernels::qmatmul::EpilogueBindings::default(),
         out: out.handle().clone(),
     };
-    qmatmul_launch(device.client(), &bindings, &plan).unwrap();
-    (plan, real(&read(&out)))
+    qmatmul_launch(device.client(), &bindings, plan).unwrap();
+    real(&read(&out))
+}
+
+/// Both.
+fn planned(
+    x: &Tensor,
+    weight: &PackedWeight,
+    task: Task,
+    strategy: QmatmulStrategy,
+    limits: &Limits,
+) -> (QmatmulPlan, Vec<f64>) {
+    let plan = plan_of(x, weight, task, strategy, limits);
+    let found = launched(x, weight, &plan);
+    (plan, found)
 }
 
 #[test]
@@ -430,8 +452,15 @@ fn limits_choose_the_kernel() {
         QmatmulPlan::new(&problem, limits).unwrap().algorithm
     };
     assert!(matches!(plan(8, &Limits::HOPPER), Algorithm::Gemv(config) if config.share == 32));
-    assert!(matches!(plan(9, &Limits::HOPPER), Algorithm::Tiled(config) if config.width == 8));
-    assert!(matches!(plan(768, &Limits::HOPPER), Algorithm::Tiled(config) if config.width == 16));
+    let bare = Limits { f16_fragment: None, ..Limits::HOPPER };
+    assert!(matches!(plan(9, &bare), Algorithm::Tiled(config) if config.width == 8));
+    assert!(matches!(plan(768, &bare), Algorithm::Tiled(config) if config.width == 16));
+    for (m, below) in [(9, 1), (17, 2), (33, 4), (768, 4)] {
+        let Algorithm::Matrix(config) = plan(m, &Limits::HOPPER) else {
+            panic!("{m} rows by {:?}", plan(m, &Limits::HOPPER))
+        };
+        assert!(config.native && (config.below, config.planes) == (below, 4), "{m}: {config:?}");
+    }
     assert!(matches!(plan(768, &Limits::LAVAPIPE), Algorithm::Gemv(config) if config.share == 1));
     assert!(matches!(plan(768, &Limits::cpu(4)), Algorithm::Gemv(config) if config.units == 1));
 }

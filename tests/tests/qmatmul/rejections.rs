@@ -64,13 +64,15 @@ fn operands_that_do_not_fit_are_refused() {
         if let Ok(double) = double {
             assert!(matches!(qmatmul(&double, &weight), Err(Error::Dtype { .. })));
         }
-        let integer = QmatmulOptions {
-            number: Number::Integer,
-            strategy: QmatmulStrategy::Tiled,
-            ..QmatmulOptions::default()
-        };
-        let found = qmatmul_with(&x, &weight, &integer);
-        assert!(matches!(found, Err(Error::Unsupported { .. })), "{found:?}");
+        for (number, strategy) in [
+            (Number::Integer, QmatmulStrategy::Tiled),
+            (Number::Integer, QmatmulStrategy::Matrix),
+            (Number::Float, QmatmulStrategy::Matrix),
+        ] {
+            let options = QmatmulOptions { number, strategy, ..QmatmulOptions::default() };
+            let found = qmatmul_with(&x, &weight, &options);
+            assert!(matches!(found, Err(Error::Unsupported { .. })), "{found:?}");
+        }
         let parts = QuantizedComplexWeight::new(&weight, &square);
         assert!(matches!(parts, Err(Error::Shape { argument: "im", .. })));
         let long = ones(device, &[1, 60_001]);
@@ -195,7 +197,9 @@ proptest! {
         ]),
         strategy in prop::sample::select(vec![
             QmatmulStrategy::Auto, QmatmulStrategy::Naive, QmatmulStrategy::Gemv, QmatmulStrategy::Tiled,
+            QmatmulStrategy::Matrix,
         ]),
+        dtype in prop::sample::select(vec![Dtype::F16, Dtype::Bf16, Dtype::F32]),
         limits in any_limits(),
     ) {
         let inputs = if task == Task::Gradient { n } else { k };
@@ -205,13 +209,14 @@ proptest! {
             x: Layout::contiguous(&[m, inputs]),
             weight: [n, k],
             scheme: SCHEME,
-            dtype: Dtype::F32,
+            dtype,
             strategy,
         };
         let plan = match QmatmulPlan::new(&problem, &limits) {
             Ok(plan) => plan,
             Err(error) => {
-                prop_assert!(matches!(error, Error::Limit { .. } | Error::Unsupported { .. }), "{error}");
+                let expected = matches!(error, Error::Limit { .. } | Error::Unsupported { .. });
+                prop_assert!(expected || dtype == Dtype::Bf16 && !limits.bf16, "{error}");
                 return Ok(());
             }
         };
@@ -230,6 +235,13 @@ proptest! {
                 4 * config.cells()
             }
             Algorithm::Tiled(config) => config.shared_bytes(),
+            Algorithm::Matrix(config) => {
+                prop_assert!(dtype != Dtype::F32 && config.native == limits.fragment(dtype).is_some());
+                prop_assert_eq!(config.weight_turns() * config.units(), 2 * config.columns());
+                prop_assert_eq!(config.value_turns() * config.units(), 16 * config.rows());
+                prop_assert_eq!(plan.terms % 2, 0);
+                config.shared_bytes()
+            }
             _ => 0,
         };
         prop_assert!(shared <= limits.shared_bytes);
