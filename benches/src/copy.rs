@@ -3,7 +3,7 @@
 use cubecl::prelude::*;
 use wavecube::{Device, Dtype, Tensor};
 
-use crate::median_seconds;
+use crate::turns::{Contestant, by_turns};
 
 /// Four-byte words copied: 64 MiB each way, beyond any cache.
 const WORDS: usize = 1 << 24;
@@ -25,19 +25,21 @@ pub(crate) fn bytes_per_second(device: &Device) -> f64 {
     let cubes = vectors.div_ceil(units);
     let [x, ..] = device.limits().cube_count;
     let count = CubeCount::Static(cubes.min(x) as u32, cubes.div_ceil(x) as u32, 1);
-    let seconds = median_seconds(|| {
+    let (client, last) = (device.client().clone(), target.clone());
+    let copy = Contestant::new("copy", move || {
         // SAFETY: both buffers hold `vectors` vectors, and the kernel compares with the length.
         unsafe {
             copy_words::launch_unchecked(
-                device.client(),
+                &client,
                 count.clone(),
                 CubeDim::new_1d(units as u32),
                 BufferArg::from_raw_parts(source.handle().clone(), vectors),
-                BufferArg::from_raw_parts(target.handle().clone(), vectors),
+                BufferArg::from_raw_parts(last.handle().clone(), vectors),
             );
         }
-        target.clone()
+        last.clone()
     });
+    let seconds = by_turns(&mut [copy])[0];
     assert_eq!(target.read::<f32>().expect("the copy ran"), ones, "the copy is a copy");
     8.0 * WORDS as f64 / seconds
 }

@@ -6,46 +6,23 @@ mod copy;
 mod matmul;
 mod peer;
 mod record;
+mod turns;
 
-use std::time::{Duration, Instant};
+use std::{
+    iter,
+    time::{Duration, Instant},
+};
 
 use criterion::Criterion;
 use cubecl::future::block_on;
-use wavecube::{Device, Result, Tensor};
+use wavecube::{Device, Result};
 use wavecube_testing::{
     catalogue::{Case, Prepared, cases},
     devices, has,
 };
 
 pub use record::{Other, Record, header, write};
-
-/// Runs of which the median counts, and those before them that warm up. Slow ones get fewer: both kinds
-/// end early when they have taken this many seconds.
-const RUNS: usize = 15;
-const WARM_UP: usize = 2;
-const LONG: f64 = 1.0;
-
-/// Seconds of one run: the median of several after two to warm up. `run` returns what was written
-/// last; waiting for that buffer also reports a kernel that failed.
-///
-/// # Panics
-/// If the device reports a fault: a time of nothing is no time.
-pub fn median_seconds(mut run: impl FnMut() -> Tensor) -> f64 {
-    let mut times = |most: usize| {
-        let mut times = Vec::new();
-        while times.len() < most && times.iter().sum::<f64>() < LONG {
-            let start = Instant::now();
-            let last = run();
-            block_on(last.device().client().sync_buffers([last.handle()])).expect("the kernel ran");
-            times.push(start.elapsed().as_secs_f64());
-        }
-        times
-    };
-    times(WARM_UP);
-    let mut times = times(RUNS);
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
+use turns::{Contestant, by_turns};
 
 /// A device, and what a copy reaches on it.
 pub struct Bench<'a> {
@@ -61,7 +38,7 @@ impl<'a> Bench<'a> {
         Self { device, copy }
     }
 
-    /// Checks a case against its reference and times it; `None` if the device lacks its type.
+    /// Checks a case against its reference and times it alone; `None` if the device lacks its type.
     ///
     /// # Errors
     /// Whatever the operation rejects.
@@ -71,24 +48,34 @@ impl<'a> Bench<'a> {
         }
         let prepared = case.prepare(self.device)?;
         let error = prepared.error()?;
-        Ok(Some(self.time(case, &prepared, error)))
+        Ok(Some(self.time(case, prepared, error, Vec::new())))
     }
 
-    /// The record of a case that has been checked, beside no peer yet.
-    fn time(&self, case: &Case, prepared: &Prepared, error: f64) -> Record {
-        let seconds = median_seconds(|| prepared.call().expect("it ran before"));
+    /// The record of a case that has been checked, beside its peers, the first of which counts.
+    fn time(&self, case: &Case, prepared: Prepared, error: f64, peers: Vec<Contestant>) -> Record {
+        let ours = Contestant::new("ours", move || prepared.call().expect("it ran before"));
+        let mut contestants: Vec<_> = iter::once(ours).chain(peers).collect();
+        let seconds = by_turns(&mut contestants);
+        let ours = seconds[0];
+        let timed = contestants.into_iter().zip(seconds).skip(1);
+        let mut peers = timed.map(|(peer, seconds)| Other {
+            peer: peer.name,
+            peer_ms: seconds * 1e3,
+            ratio: seconds / ours,
+        });
+        let first = peers.next();
         Record {
             id: self.id(case),
             device: self.device.to_string(),
             error,
             gate: case.gate,
-            ms: seconds * 1e3,
+            ms: ours * 1e3,
             bytes: case.bytes,
-            copy_fraction: case.bytes as f64 / seconds / self.copy,
-            peer: None,
-            peer_ms: None,
-            ratio: None,
-            others: Vec::new(),
+            copy_fraction: case.bytes as f64 / ours / self.copy,
+            peer_ms: first.as_ref().map(|first| first.peer_ms),
+            ratio: first.as_ref().map(|first| first.ratio),
+            peer: first.map(|first| first.peer),
+            others: peers.collect(),
         }
     }
 
@@ -118,19 +105,8 @@ impl<'a> Bench<'a> {
                 start.elapsed()
             });
         });
-        let record = self.time(case, &prepared, error?);
-        let mut peers = peer::of(self.device, case).into_iter().map(|(peer, seconds)| {
-            let peer_ms = seconds * 1e3;
-            Other { peer, peer_ms, ratio: peer_ms / record.ms }
-        });
-        let first = peers.next();
-        Some(Record {
-            peer_ms: first.as_ref().map(|first| first.peer_ms),
-            ratio: first.as_ref().map(|first| first.ratio),
-            peer: first.map(|first| first.peer),
-            others: peers.collect(),
-            ..record
-        })
+        let peers = peer::of(self.device, case);
+        Some(self.time(case, prepared, error?, peers))
     }
 }
 

@@ -17,15 +17,15 @@ use cubek_matmul::{
 use cubek_std::InputBinding;
 use wavecube::{Device, Dtype, Layout, Tensor};
 
-use crate::median_seconds;
+use crate::turns::{Contestant, by_turns};
 
 /// Weights that share a scale: the first that divides a row.
 const BLOCKS: [usize; 3] = [128, 64, 32];
 
 /// The quickest of its kernels that any device has, of `m` rows with a weight of `n` outputs and `k` inputs, of which
 /// each output's lie together, as in ours: for floats, then for codes, where the shape has whole blocks.
-pub(crate) fn seconds(device: &Device, [m, n, k]: [usize; 3], bits: u32) -> Vec<(String, f64)> {
-    let floats = float_seconds(device, [m, n, k]);
+pub(crate) fn peers(device: &Device, [m, n, k]: [usize; 3], bits: u32) -> Vec<Contestant> {
+    let floats = float_peer(device, [m, n, k]);
     let block = BLOCKS.into_iter().find(|&block| k.is_multiple_of(block));
     let codes = block.and_then(|block| {
         quickest(device, [m, n, k], &format!("with {bits} bits"), || {
@@ -36,7 +36,7 @@ pub(crate) fn seconds(device: &Device, [m, n, k]: [usize; 3], bits: u32) -> Vec<
 }
 
 /// The same, for floats.
-pub(crate) fn float_seconds(device: &Device, [m, n, k]: [usize; 3]) -> Option<(String, f64)> {
+pub(crate) fn float_peer(device: &Device, [m, n, k]: [usize; 3]) -> Option<Contestant> {
     quickest(device, [m, n, k], "in f32", || {
         let weight = tensor(device, [n, k], f32::elem_type_native(), &vec![1.0f32; n * k]);
         InputBinding::new(weight.binding(), f32::elem_type_native())
@@ -81,7 +81,7 @@ fn quickest(
     [m, n, k]: [usize; 3],
     what: &str,
     weight: impl Fn() -> InputBinding,
-) -> Option<(String, f64)> {
+) -> Option<Contestant> {
     let f32_type = f32::elem_type_native();
     let x = tensor(device, [m, k], f32_type, &vec![1.0f32; m * k]);
     let mut weight = weight();
@@ -96,13 +96,14 @@ fn quickest(
         let gemv = multi_level::Strategy::GemvUnitPerpendicular(BlueprintStrategy::default());
         strategies.push(("gemv", gemv));
     }
-    let timed = strategies.into_iter().filter_map(|(name, strategy)| {
+    let right = strategies.into_iter().filter_map(|(name, strategy)| {
         let strategy = Strategy::MultiLevel(strategy);
         let out = tensor(device, [m, n], f32_type, &vec![f32::NAN; m * n]);
         let layout = Layout::contiguous(&[m, n]);
         let last =
             Tensor::from_handle(device, out.handle.clone(), Dtype::F32, false, layout).ok()?;
-        let launch = || {
+        let (client, x, weight) = (device.client().clone(), x.clone(), weight.clone());
+        let launch = move || {
             let mut types = MatmulElems::from_globals(&MatmulGlobalElems {
                 lhs: f32_type,
                 rhs: f32_type,
@@ -110,21 +111,21 @@ fn quickest(
             });
             let x = InputBinding::new(x.clone().binding(), f32_type);
             let out = out.clone().binding();
-            let launched =
-                launch_ref(&strategy, device.client(), x, weight.clone(), out, &mut types);
-            launched.inspect_err(|error| eprintln!("cubek-matmul {what}, {name}: {error:?}")).ok()
+            launch_ref(&strategy, &client, x, weight.clone(), out, &mut types)
         };
-        launch()?;
+        let name = format!("cubek-matmul {what}, {name}");
+        launch().inspect_err(|error| eprintln!("{name}: {error:?}")).ok()?;
         // One that the device cannot run leaves NaN.
-        let right = last.read::<f32>().ok()?.iter().all(|v| *v == k as f32);
-        if !right {
-            eprintln!("cubek-matmul {what}, {name}: not the product");
+        if last.read::<f32>().ok()?.iter().any(|v| *v != k as f32) {
+            eprintln!("{name}: not the product");
+            return None;
         }
-        let run = || {
-            launch();
+        Some(Contestant::new(name, move || {
+            launch().expect("it ran before");
             last.clone()
-        };
-        right.then(|| (format!("cubek-matmul {what}, {name}"), median_seconds(run)))
+        }))
     });
-    timed.min_by(|a, b| a.1.total_cmp(&b.1))
+    let mut right: Vec<_> = right.collect();
+    let seconds = by_turns(&mut right);
+    right.into_iter().zip(seconds).min_by(|a, b| a.1.total_cmp(&b.1)).map(|(quickest, _)| quickest)
 }

@@ -239,7 +239,8 @@ impl MatrixConfig {
     fn fits(&self, limits: &Limits) -> bool {
         let Fragment { lanes, rows, columns, inputs } = self.fragment;
         let even = |whole: usize, part: usize| whole >= part && whole.is_multiple_of(part);
-        even(Self::INPUTS, inputs)
+        !limits.serial
+            && even(Self::INPUTS, inputs)
             && even(rows * columns, lanes)
             && even(self.columns() * Self::BLOCKS, self.units())
             && even(self.rows() * Self::INPUTS / 4, self.units())
@@ -558,12 +559,12 @@ fn choose(
         tile.width * tile.width <= most && tile.shared_bytes() <= limits.shared_bytes
     };
     let tile = tiles.iter().find(fits).copied();
-    let units_of = limits.fragment(dtype);
-    let by = |fragment, native| {
+    let by_fragments = |fragment, native| {
         let (below, planes, split) = (1, 1, dtype == Dtype::Bf16);
         MatrixConfig { bits, fragment, native, split, below, planes, whole: true }
     };
-    let matrix = units_of.and_then(|fragment| by(fragment, true).largest(m, limits));
+    let native = limits.fragment(dtype).map(|fragment| by_fragments(fragment, true));
+    let matrix = native.and_then(|config| config.largest(m, limits));
     let many = m > ROWS && number == Number::Float && !limits.emulated && !limits.serial;
     match strategy {
         Strategy::Naive => return Ok((Algorithm::Naive { bits, units }, "asked for")),
@@ -572,7 +573,7 @@ fn choose(
             return Ok((Algorithm::Tiled(tile), "asked for"));
         }
         Strategy::Matrix => {
-            let written = by(WRITTEN_OUT, false);
+            let written = by_fragments(WRITTEN_OUT, false);
             let config = matrix.or_else(|| written.largest(m, limits));
             let config = config.ok_or_else(|| no_room(op, written.shared_bytes(), limits))?;
             return Ok((Algorithm::Matrix(config), "asked for"));
