@@ -564,7 +564,6 @@ fn choose(
         MatrixConfig { bits, fragment, native, split, below, planes, whole: true }
     };
     let native = limits.fragment(dtype).map(|fragment| by_fragments(fragment, true));
-    let matrix = native.and_then(|config| config.largest(m, limits));
     let many = m > ROWS && number == Number::Float && !limits.emulated && !limits.serial;
     match strategy {
         Strategy::Naive => return Ok((Algorithm::Naive { bits, units }, "asked for")),
@@ -573,13 +572,13 @@ fn choose(
             return Ok((Algorithm::Tiled(tile), "asked for"));
         }
         Strategy::Matrix => {
-            let written = by_fragments(WRITTEN_OUT, false);
-            let config = matrix.or_else(|| written.largest(m, limits));
-            let config = config.ok_or_else(|| no_room(op, written.shared_bytes(), limits))?;
+            let least = native.unwrap_or_else(|| by_fragments(WRITTEN_OUT, false));
+            let config = least.largest(m, limits);
+            let config = config.ok_or_else(|| no_room(op, least.shared_bytes(), limits))?;
             return Ok((Algorithm::Matrix(config), "asked for"));
         }
         Strategy::Auto if many => {
-            if let Some(config) = matrix {
+            if let Some(config) = native.and_then(|config| config.largest(m, limits)) {
                 let reason = "many rows: matrix units multiply weights dequantised once for all";
                 return Ok((Algorithm::Matrix(config), reason));
             }
