@@ -87,13 +87,13 @@ impl<'a> Bench<'a> {
     /// filter leaves it out.
     fn bench(&self, criterion: &mut Criterion, case: &Case) -> Option<Record> {
         let id = self.id(case);
-        let prepared = case.prepare(self.device).expect("the case fits the device");
-        let mut error = None;
+        let mut checked = None;
         criterion.bench_function(&id, |bencher| {
-            error.get_or_insert_with(|| {
+            let (prepared, _) = checked.get_or_insert_with(|| {
+                let prepared = case.prepare(self.device).expect("the case fits the device");
                 let error = prepared.error().expect("the case fits the device");
                 assert!(error <= case.gate, "{id}: error {error:e} exceeds {:e}", case.gate);
-                error
+                (prepared, error)
             });
             bencher.iter_custom(|runs| {
                 let start = Instant::now();
@@ -105,8 +105,9 @@ impl<'a> Bench<'a> {
                 start.elapsed()
             });
         });
+        let (prepared, error) = checked?;
         let peers = peer::of(self.device, case);
-        Some(self.time(case, prepared, error?, peers))
+        Some(self.time(case, prepared, error, peers))
     }
 }
 
