@@ -9,7 +9,7 @@
 use cubecl::prelude::*;
 
 use super::{
-    kernel::{Rows, Shape, is_result, place},
+    kernel::{Rows, Shape, place, store_sum},
     plan::GradientConfig,
     weight::{Four, Weight, group_of, scale_of, shift_of, weights_at, words_of, zero_of},
 };
@@ -66,10 +66,7 @@ pub(super) fn transposed<F: Float, O: Float>(
             #[unroll]
             for i in 0..4usize {
                 let column = at * 16 + comptime!(4 * v + i);
-                if is_result(first_row + r, column, place.split, shape) {
-                    let row = place.split * shape.m + first_row + r;
-                    out[row * shape.n + column] = O::cast_from(four.extract(i));
-                }
+                store_sum::<O>(out, four.extract(i), first_row + r, column, place.split, shape);
             }
         }
     }

@@ -95,11 +95,26 @@ fn finished<F: Float>(
 
 /// Whether a sum is one of the result's, or of its part's.
 #[cube]
-pub(super) fn is_result(row: usize, column: usize, split: usize, shape: &Shape) -> bool {
+fn is_result(row: usize, column: usize, split: usize, shape: &Shape) -> bool {
     row < shape.m && column < shape.n && split < shape.splits
 }
 
-/// Stores a sum if it is one of the result's, or of its part's.
+/// Stores a sum without an epilogue if it is one of the result's, or of its part's.
+#[cube]
+pub(super) fn store_sum<O: Float>(
+    out: &mut [O],
+    sum: f32,
+    row: usize,
+    column: usize,
+    split: usize,
+    shape: &Shape,
+) {
+    if is_result(row, column, split, shape) {
+        out[(split * shape.m + row) * shape.n + column] = O::cast_from(sum);
+    }
+}
+
+/// Stores the result of a sum if it is one of the result's, or of its part's.
 #[cube]
 pub(super) fn store<F: Float, O: Float>(
     out: &mut [O],
@@ -160,12 +175,11 @@ pub(super) struct Activations<F: Float> {
     pub(super) scales: Box<[f32]>,
 }
 
-/// What a unit works on: `rows` rows of activations from `row` on, `columns` rows of the weight from `column`
-/// on.
+/// Where a unit, or a cube, works: on some rows of activations from `row` on, some rows of the weight from `column` on.
 #[derive(CubeType)]
-struct Corner {
-    row: usize,
-    column: usize,
+pub(super) struct Corner {
+    pub(super) row: usize,
+    pub(super) column: usize,
 }
 
 /// Adds the products of one block, in floats.

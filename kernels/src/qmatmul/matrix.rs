@@ -9,7 +9,7 @@
 use cubecl::{cmma, prelude::*};
 
 use super::{
-    kernel::{Epilogue, Place, Shape, across, is_result, place, store},
+    kernel::{Corner, Epilogue, Place, Shape, across, place, store, store_sum},
     plan::MatrixConfig,
     weight::{Four, VECTORS, Weight, group_of, scale_of, shift_of, weights_at, words_of, zero_of},
 };
@@ -37,13 +37,6 @@ struct Stage<F: Float> {
 struct Sums {
     fragments: Sequence<cmma::Matrix<f32>>,
     numbers: Array<f32>,
-}
-
-/// The first row and the first column of a cube.
-#[derive(CubeType)]
-struct Corner {
-    row: usize,
-    column: usize,
 }
 
 #[cube]
@@ -321,8 +314,8 @@ pub(super) fn matrix<F: Float, O: Float>(
             let sum = numbers[plane * cells + at] * stage.powers[in_cube];
             if comptime!(config.whole) {
                 store::<F, O>(out, sum, row, column, place.split, shape, epilogue);
-            } else if is_result(row, column, place.split, shape) {
-                out[(place.split * shape.m + row) * shape.n + column] = O::cast_from(sum);
+            } else {
+                store_sum::<O>(out, sum, row, column, place.split, shape);
             }
         }
         sync_cube();

@@ -9,7 +9,7 @@
 use cubecl::prelude::*;
 
 use super::{
-    kernel::{Epilogue, Shape, across, is_result, place, store},
+    kernel::{Epilogue, Shape, across, place, store, store_sum},
     plan::TileConfig,
     weight::{Four, VECTORS, Weight, group_of, scale_of, shift_of, weights_at, words_of, zero_of},
 };
@@ -88,9 +88,9 @@ pub(super) fn tiled<F: Float, O: Float>(
         let column = first_column + low + comptime!(i % 4 * config.width);
         if comptime!(config.whole) {
             store::<F, O>(out, totals[i], row, column, place.split, shape, epilogue);
-        } else if is_result(row, column, place.split, shape) {
+        } else {
             // Without the addresses of an epilogue: beside those of `f16` they take more registers than there are.
-            out[(place.split * shape.m + row) * shape.n + column] = O::cast_from(totals[i]);
+            store_sum::<O>(out, totals[i], row, column, place.split, shape);
         }
     }
 }
