@@ -33,6 +33,9 @@ pub struct Limits {
     pub shared_bytes: usize,
     /// Bytes of the largest single buffer.
     pub buffer_bytes: u64,
+    /// Buffers that a kernel may bind, beside the one that carries its scalars: one less than the storage buffers of
+    /// a shader stage where the scalars lie in one of those, as with WGSL.
+    pub bindings: usize,
     /// Whether the units of a cube run on processor cores: such a device is best served by cubes of
     /// one unit, without barriers.
     pub serial: bool,
@@ -63,6 +66,7 @@ impl Limits {
         cube_count: [65535; 3],
         shared_bytes: 32 * 1024,
         buffer_bytes: 1 << 27,
+        bindings: 31,
         serial: false,
         cache_bytes: 0,
         emulated: true,
@@ -73,12 +77,32 @@ impl Limits {
         bf16_fragment: None,
     };
 
+    /// What WebGPU guarantees of every device, for plans made without one (W3C, *WebGPU*, section 3.6.2: 8 storage
+    /// buffers a shader stage, 256 invocations and 16384 bytes of storage a workgroup, bindings of 128 MiB). No type
+    /// but `f32` is guaranteed.
+    pub const WEBGPU: Self = Self {
+        units_per_cube: 256,
+        cube_count: [65535; 3],
+        shared_bytes: 16 * 1024,
+        buffer_bytes: 1 << 27,
+        bindings: 7,
+        serial: false,
+        cache_bytes: 0,
+        emulated: false,
+        f16: false,
+        bf16: false,
+        f64: false,
+        f16_fragment: None,
+        bf16_fragment: None,
+    };
+
     /// An H100-class GPU, for plans made without a device.
     pub const HOPPER: Self = Self {
         units_per_cube: 1024,
         cube_count: [2_147_483_647, 65535, 65535],
         shared_bytes: 48 * 1024,
         buffer_bytes: 1 << 36,
+        bindings: 32,
         serial: false,
         cache_bytes: 0,
         emulated: false,
@@ -96,6 +120,7 @@ impl Limits {
             cube_count: [u32::MAX as usize; 3],
             shared_bytes: 512 * 1024,
             buffer_bytes: 1 << 36,
+            bindings: u32::MAX as usize,
             serial: true,
             cache_bytes: CORE_CACHE,
             emulated: true,
@@ -145,6 +170,22 @@ impl Limits {
             (false, false, false) => "f32 on this device",
         };
         Err(Error::Dtype { op, argument, expected, found: dtype })
+    }
+
+    /// Accepts a kernel that binds so many buffers.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    pub fn check_bindings(&self, op: &'static str, buffers: usize) -> Result<()> {
+        if buffers <= self.bindings {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            op,
+            resource: "buffers in one kernel",
+            available: self.bindings as u64,
+            required: buffers as u64,
+        })
     }
 
     /// Accepts a buffer of `bytes` if the device can hold one.

@@ -25,6 +25,7 @@ impl Length {
 #[derive(Arbitrary, Debug)]
 pub enum Device {
     Lavapipe,
+    WebGpu,
     Hopper,
     Cpu(u8),
     Odd {
@@ -32,6 +33,7 @@ pub enum Device {
         cubes: [u16; 3],
         shared: u32,
         buffer: u64,
+        bindings: u8,
         serial: bool,
         emulated: bool,
         f16: bool,
@@ -45,14 +47,16 @@ impl Device {
     pub fn limits(&self) -> Limits {
         match *self {
             Self::Lavapipe => Limits::LAVAPIPE,
+            Self::WebGpu => Limits::WEBGPU,
             Self::Hopper => Limits::HOPPER,
             Self::Cpu(cores) => Limits::cpu(usize::from(cores.max(1))),
-            Self::Odd { units, cubes, shared, buffer, serial, emulated, f16, bf16, f64 } => Limits {
+            Self::Odd { units, cubes, shared, buffer, bindings, serial, emulated, f16, bf16, f64 } => Limits {
                 units_per_cube: usize::from(units.max(1)),
                 cube_count: cubes.map(|count| usize::from(count.max(1))),
                 shared_bytes: shared as usize,
                 cache_bytes: shared as usize,
                 buffer_bytes: buffer,
+                bindings: usize::from(bindings),
                 serial,
                 emulated,
                 f16,

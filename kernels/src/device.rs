@@ -45,6 +45,7 @@ pub fn limits(client: &Client) -> Limits {
         cube_count: [x as usize, y as usize, z as usize],
         shared_bytes: hardware.max_shared_memory_size,
         buffer_bytes: properties.memory.max_page_size,
+        bindings: hardware.max_bindings as usize,
         serial,
         cache_bytes: if serial { Limits::cpu(1).cache_bytes } else { 0 },
         emulated: properties.identity.physical.is_none(),

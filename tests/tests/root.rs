@@ -12,3 +12,4 @@ mod mixing;
 mod qmatmul;
 mod tidy;
 mod tridiag;
+mod webgpu;

@@ -1,0 +1,40 @@
+//! Every operation on a device that has no more than WebGPU guarantees, family by family.
+#![cfg(feature = "wgpu")]
+
+use std::sync::LazyLock;
+
+use wavecube::{Device, Limits};
+use wavecube_testing::{catalogue, has, webgpu};
+
+static DEVICE: LazyLock<Device> = LazyLock::new(webgpu);
+
+#[test]
+fn its_limits_are_those_that_plans_are_tested_with() {
+    let (found, guaranteed) = (*DEVICE.limits(), Limits::WEBGPU);
+    assert_eq!(found.bindings, guaranteed.bindings);
+    assert_eq!(found.shared_bytes, guaranteed.shared_bytes);
+    assert_eq!((found.f16, found.bf16, found.f64), (false, false, false));
+}
+
+/// Holds an operation's shortest lines and long ones against their reference: transforms, scans and products take
+/// other kernels for either.
+fn assert_right(family: &str) {
+    let mut wrong = Vec::new();
+    for n in [64, 8192] {
+        for case in catalogue::one_an_op(n).iter().filter(|case| case.op.starts_with(family)) {
+            if !has(&DEVICE, case.dtype) {
+                continue;
+            }
+            match case.prepare(&DEVICE).and_then(|case| case.error()) {
+                Ok(error) if error <= case.gate => {}
+                outcome => wrong.push(format!("{}: {outcome:?} (gate {:e})", case.id(), case.gate)),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn transforms_are_right() {
+    assert_right("fft");
+}
