@@ -10,8 +10,8 @@ use cubecl_wgpu::{
 use wavecube::Device;
 
 /// The adapter of [`Device::wgpu`], opened with WebGPU's guaranteed limits: 8 storage buffers and 16 KiB of shared
-/// memory a kernel, `f32` alone. What wgpu validates, it refuses beyond them, as a browser would. Units of a cube and
-/// types are those of the adapter in its [`wavecube::Limits`], since cubecl 0.11 reports these.
+/// memory a kernel. What wgpu validates, it refuses beyond them, as a browser would. Units of a cube and types are those
+/// of the adapter, since cubecl 0.11 reports these.
 ///
 /// # Panics
 /// If there is no adapter.
@@ -35,7 +35,9 @@ pub fn webgpu() -> Device {
     };
     let descriptor = DeviceDescriptor {
         label: None,
-        required_features: Features::empty(),
+        // The types that the adapter has, since those are what the runtime reports.
+        required_features: adapter.features()
+            & (Features::SHADER_F16 | Features::SHADER_F64 | Features::SHADER_INT64),
         required_limits,
         ..DeviceDescriptor::default()
     };
