@@ -20,8 +20,9 @@ pub fn webgpu() -> Device {
         backends: Backends::all(),
         ..InstanceDescriptor::new_without_display_handle()
     });
-    let adapter = cubecl::future::block_on(instance.request_adapter(&RequestAdapterOptions::default()))
-        .expect("an adapter: `cargo xtask setup` installs a software Vulkan driver");
+    let adapter =
+        cubecl::future::block_on(instance.request_adapter(&RequestAdapterOptions::default()))
+            .expect("an adapter: `cargo xtask setup` installs a software Vulkan driver");
     let offered = adapter.limits();
     let required_limits = Limits {
         max_compute_invocations_per_workgroup: offered.max_compute_invocations_per_workgroup,
