@@ -1,4 +1,13 @@
 //! Causal convolutions of sequences, by one padded transform there and back.
+//!
+//! | operand | NaN or an infinity in it gives |
+//! |---|---|
+//! | a line of `x` or `g` | NaN in that whole line, in what comes before it too: all outputs of a line come from one transform. Other lines: the bits they had |
+//! | a filter | NaN in the lines that it is for, and no others |
+//! | lags of a filter beyond the sequence | no effect, to the bit, and a gradient of zero |
+//! | a line of `x` or `g`, for the gradient by filters | NaN in the gradient of the filter of that line, lags beyond the sequence not |
+//!
+//! Numbers of any normal size in one of the operands have the relative error of any other.
 
 use wavecube_core::{
     Error, Layout, Result,

@@ -11,10 +11,7 @@ use std::{
 
 use cubecl::{
     client::Client,
-    device::{
-        AmdDevice, CpuDevice, CudaDevice, Device as Backend, DeviceUnavailable, MetalDevice,
-        WgpuBackend, WgpuDevice, WgpuDeviceKind,
-    },
+    device::{Device as Backend, DeviceUnavailable, RuntimeId, WgpuDeviceKind},
     server::Handle,
 };
 use wavecube_core::{DeviceFault, Dtype, Error, Limits, Result};
@@ -40,6 +37,10 @@ pub(crate) fn check_process(op: &'static str) -> Result<()> {
 }
 
 /// A device that tensors live on. Cloning is cheap and refers to the same device.
+///
+/// On Linux, where no `XDG_RUNTIME_DIR` is set, Mesa's layer that sorts Vulkan devices says so on standard error, six times
+/// while a device is opened. It looks for a display that nobody here needs; no call can tell it not to (cubecl 0.11.3, wgpu
+/// 30, Mesa 22.3), the environment can: set the variable to any folder, or `NODEVICE_SELECT=1`.
 ///
 /// A device does not outlive a fork: in the child, operations and reads return [`DeviceFault::Forked`]. A process that
 /// forks workers opens its devices in them.
@@ -85,14 +86,10 @@ impl Device {
         if check_process("Device::all").is_err() {
             return Vec::new();
         }
-        let firsts = [
-            Backend::Cuda(CudaDevice::new(0)),
-            Backend::Hip(AmdDevice::new(0)),
-            Backend::Metal(MetalDevice::default()),
-        ];
-        let mut backends: Vec<Backend> = firsts.iter().flat_map(alike).collect();
-        backends.extend(wgpu_backends());
-        backends.extend(alike(&Backend::Cpu(CpuDevice)));
+        let order =
+            [RuntimeId::Cuda, RuntimeId::Hip, RuntimeId::Metal, RuntimeId::Wgpu, RuntimeId::Cpu];
+        let mut backends = Backend::enumerate_all();
+        backends.sort_by_key(|b| order.iter().position(|id| *id == b.runtime()));
         backends.iter().map(Self::of_backend).collect()
     }
 
@@ -110,8 +107,10 @@ impl Device {
     /// [`Error::Device`] if the `wgpu` feature is off or no adapter is found.
     pub fn wgpu() -> Result<Self> {
         check_process("Device::wgpu")?;
-        match wgpu_backends().first() {
-            Some(backend) => Ok(Self::of_backend(backend)),
+        let all = Backend::enumerate_all();
+        let wgpu = all.into_iter().find(|backend| backend.runtime() == RuntimeId::Wgpu);
+        match wgpu {
+            Some(backend) => Ok(Self::of_backend(&backend)),
             None => Self::found(
                 Backend::wgpu(WgpuDeviceKind::default()),
                 "Device::wgpu",
@@ -249,46 +248,6 @@ impl Device {
         Arc::ptr_eq(&self.inner, &other.inner)
             || self.client().service_id() == other.client().service_id()
     }
-}
-
-/// The devices of the same runtime and kind.
-fn alike(device: &Backend) -> Vec<Backend> {
-    Backend::enumerate(device.to_id()).into_iter().map(Backend::from_id).collect()
-}
-
-/// The devices of WGPU on the first graphics interface that reaches a GPU, else on the first one that reaches anything.
-/// OpenGL is asked last, where there is no other: asking for it opens displays, and Mesa complains on standard error
-/// of every one that is not there. Left to itself the runtime asks wherever Vulkan has a software driver alone.
-fn wgpu_backends() -> Vec<Backend> {
-    let interfaces: &[WgpuBackend] = if cfg!(target_vendor = "apple") {
-        &[WgpuBackend::Metal]
-    } else {
-        &[WgpuBackend::Vulkan, WgpuBackend::Dx12]
-    };
-    let kinds = [
-        WgpuDeviceKind::DiscreteGpu(0),
-        WgpuDeviceKind::IntegratedGpu(0),
-        WgpuDeviceKind::VirtualGpu(0),
-        WgpuDeviceKind::Other(0),
-        WgpuDeviceKind::Cpu,
-    ];
-    let on = |interface: WgpuBackend| -> Vec<Backend> {
-        let of_kind = |kind| alike(&Backend::Wgpu(WgpuDevice::new(kind).on(interface)));
-        kinds.iter().cloned().flat_map(of_kind).collect()
-    };
-    let is_software =
-        |b: &Backend| matches!(b, Backend::Wgpu(device) if device.kind == WgpuDeviceKind::Cpu);
-    let mut software = Vec::new();
-    for &interface in interfaces {
-        let found = on(interface);
-        if !found.iter().all(is_software) {
-            return found;
-        }
-        if software.is_empty() {
-            software = found;
-        }
-    }
-    if software.is_empty() { on(WgpuBackend::Auto) } else { software }
 }
 
 impl fmt::Debug for Device {

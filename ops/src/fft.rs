@@ -3,6 +3,16 @@
 //! Forward `X[k] = s Σ_n x[n] e^{−2πi nk/N}`, inverse with `+`; the factor `s` is that of
 //! [`Normalization`]. Axes count from the end if negative. Inputs may have any strides. Gradients of
 //! complex tensors are `∂ℓ/∂Re + i ∂ℓ/∂Im`, so the gradient of a linear map is its adjoint.
+//!
+//! # What is not finite, and scale
+//! Every line is transformed by itself.
+//!
+//! | in a line | gives |
+//! |---|---|
+//! | NaN, an infinity | NaN or an infinity wherever the element has an effect, which is the whole line in general; the other lines to the bit what they were |
+//! | anything in the imaginary part of bin 0, and for even `n` of the last bin, for [`irfft`] and [`rfft_vjp`] | no effect, to the bit |
+//! | a real signal, for [`rfft`] and [`irfft_vjp`] | an imaginary part of 0 in these bins |
+//! | numbers of any normal size | the relative error of any other size; factors are taken on the way in, so a result overflows where it has no room itself |
 
 use wavecube_core::{
     Error, Layout, Result,
@@ -194,7 +204,8 @@ pub fn fftn_vjp(
     fftn(g, axes, direction.reversed(), norm.adjoint()).map_err(of_call("fftn_vjp", GRADIENT))
 }
 
-/// The `n/2 + 1` non-negative frequencies of a real tensor along `axis`, where `n` is its length.
+/// The `n/2 + 1` non-negative frequencies of a real tensor along `axis`, where `n` is its length. The imaginary part
+/// of bin 0 and, for even `n`, of the last bin is zero.
 ///
 /// # Errors
 /// As [`fft`], with [`Error::Dtype`] for a complex tensor.
@@ -215,7 +226,7 @@ pub fn rfft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 }
 
 /// The real tensor of length `n` along `axis` whose [`rfft`] the input is. The imaginary part of bin
-/// 0 and, for even `n`, of the last bin has no effect.
+/// 0 and, for even `n`, of the last bin has no effect, whatever it is.
 ///
 /// # Errors
 /// As [`fft`]; [`Error::Shape`] if the axis has not `n/2 + 1` elements.
@@ -234,7 +245,8 @@ pub fn irfft(x: &Tensor, n: usize, axis: isize, norm: Normalization) -> Result<T
     c2r(x, n, axis, norm, false).map_err(of_call("irfft", SPECTRUM))
 }
 
-/// The gradient of [`rfft`] of a real tensor of length `n`, from the gradient of its output.
+/// The gradient of [`rfft`] of a real tensor of length `n`, from the gradient of its output, whose imaginary part in bin
+/// 0 and, for even `n`, the last bin has no effect.
 ///
 /// # Errors
 /// As [`irfft`].
@@ -242,7 +254,7 @@ pub fn rfft_vjp(g: &Tensor, n: usize, axis: isize, norm: Normalization) -> Resul
     c2r(g, n, axis, norm.adjoint(), true).map_err(of_call("rfft_vjp", GRADIENT_OF_N))
 }
 
-/// The gradient of [`irfft`], from the real gradient of its output.
+/// The gradient of [`irfft`], from the real gradient of its output: zero for the imaginary parts without effect.
 ///
 /// # Errors
 /// As [`rfft`].

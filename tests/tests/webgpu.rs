@@ -38,3 +38,13 @@ fn assert_right(family: &str) {
 fn transforms_are_right() {
     assert_right("fft");
 }
+
+#[test]
+fn canonical_transforms_are_right() {
+    assert_right("lct");
+}
+
+#[test]
+fn convolutions_are_right() {
+    assert_right("convolution");
+}

@@ -55,6 +55,14 @@ impl Transform {
 
 const NORM: Normalization = Normalization::Ortho;
 
+/// One stage, several, Rader, Bluestein, one that wraps around, two passes, and a convolution over several. All tests take
+/// the same lengths: drivers compile a kernel for each, which takes longer than all else.
+const FOURIER: [usize; 8] = [1, 8, 30, 101, 254, 4099, 16_384, 20_011];
+/// Of those whose kernels are many, among them a convolution over the work space.
+const OTHERS: [usize; 4] = [8, 30, 101, 1024];
+/// Of those that cost `N²`.
+const DENSE: usize = 30;
+
 /// The Fourier transforms of `n` points.
 fn fourier(n: usize) -> Vec<Transform> {
     let bins = n / 2 + 1;

@@ -3,7 +3,7 @@
 use wavecube::{Complex64, Dtype, Normalization, Result, Tensor};
 use wavecube_testing::{Rng, devices, has, read, tensor};
 
-use super::{Transform, canonical, convolutions, dense, fourier};
+use super::{DENSE, FOURIER, OTHERS, Transform, canonical, convolutions, dense, fourier};
 
 const ROWS: usize = 5;
 
@@ -44,22 +44,16 @@ fn poison(
 fn what_is_not_finite_stays_in_its_line() {
     for device in devices() {
         let mut rng = Rng::fresh();
-        // One stage, several, Rader, Bluestein, one that wraps around, two passes.
-        for n in [1, 2, 8, 30, 96, 101, 254, 1024, 4099, 16_384, 20_011] {
-            let mut all = fourier(n);
-            if n <= 1024 {
-                all.extend(convolutions(device, &mut rng, Dtype::F32, n).unwrap());
-                all.extend(canonical(n));
-            }
-            if n <= 101 {
-                all.extend(dense(n));
-            }
-            for transform in &all {
-                poison(device, &mut rng, Dtype::F32, transform).unwrap();
-            }
+        let mut all: Vec<_> = FOURIER.into_iter().flat_map(fourier).chain(dense(DENSE)).collect();
+        for n in OTHERS {
+            all.extend(convolutions(device, &mut rng, Dtype::F32, n).unwrap());
+            all.extend(canonical(n));
+        }
+        for transform in &all {
+            poison(device, &mut rng, Dtype::F32, transform).unwrap();
         }
         if has(device, Dtype::F64) {
-            for transform in fourier(60).iter().chain(&canonical(60)) {
+            for transform in fourier(30).iter().chain(&canonical(30)) {
                 poison(device, &mut rng, Dtype::F64, transform).unwrap();
             }
         }
@@ -75,14 +69,11 @@ fn the_imaginary_parts_that_a_real_signal_has_not_do_not_enter() {
     ];
     for device in devices() {
         let mut rng = Rng::fresh();
-        let lengths = [
-            1, 2, 3, 4, 5, 8, 10, 30, 96, 100, 101, 127, 128, 254, 1009, 4096, 4099, 5000, 8198,
-            16_384, 20_011, 20_022,
-        ];
+        let lengths = [1, 2, 3, 4, 8, 10, 30, 101, 127, 254, 1009, 4099, 16_384, 20_011];
         for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F64] {
             for n in lengths
                 .into_iter()
-                .filter(|&n| has(device, dtype) && (dtype == Dtype::F32 || n < 300))
+                .filter(|&n| has(device, dtype) && (dtype == Dtype::F32 || [10, 101].contains(&n)))
             {
                 let bins = n / 2 + 1;
                 let with = |values: &[Complex64], im: f64| {
@@ -108,7 +99,8 @@ fn the_imaginary_parts_that_a_real_signal_has_not_do_not_enter() {
                             read(&call(&x, n, 1).unwrap())
                         }
                     };
-                    for columns in [false, true] {
+                    // Columns are loads of their own, but no other arithmetic.
+                    for columns in [false, true].into_iter().take(if n < 300 { 2 } else { 1 }) {
                         let clean = run(&with(&values, 0.0), columns);
                         for im in [f64::NAN, f64::INFINITY, 6e4, -1.0] {
                             let found = run(&with(&values, im), columns);
@@ -125,7 +117,7 @@ fn the_imaginary_parts_that_a_real_signal_has_not_do_not_enter() {
 fn the_spectrum_of_a_real_signal_is_real_where_it_is_its_own_mirror_image() {
     for device in devices() {
         let mut rng = Rng::fresh();
-        for n in [1, 2, 3, 4, 10, 30, 96, 101, 254, 1009, 4099, 16_384, 20_011] {
+        for n in [2, 3].into_iter().chain(FOURIER) {
             let mut values = rng.real(2 * n);
             values[rng.int(0, n - 1)].re = f64::NAN;
             let (x, _) = tensor(device, &values, Dtype::F32, false, &[2, n]).unwrap();
