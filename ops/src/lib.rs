@@ -16,6 +16,7 @@
 //! [`Tensor::read`]. An operation that returns an error has enqueued nothing.
 
 mod attention;
+mod call;
 mod convolution;
 mod device;
 mod fft;

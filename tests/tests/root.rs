@@ -11,5 +11,6 @@ mod leading;
 mod mixing;
 mod qmatmul;
 mod tidy;
+mod transforms;
 mod tridiag;
 mod webgpu;

@@ -38,3 +38,34 @@ fn assert_right(family: &str) {
 fn transforms_are_right() {
     assert_right("fft");
 }
+
+#[test]
+fn canonical_transforms_are_right() {
+    assert_right("lct");
+}
+
+#[test]
+fn convolutions_are_right() {
+    assert_right("convolution");
+}
+
+#[test]
+fn quantised_products_are_right() {
+    assert_right("qmatmul");
+}
+
+#[test]
+fn maps_norms_and_mixtures_are_right() {
+    assert_right("mixing");
+}
+
+#[test]
+fn tridiagonal_operators_are_right() {
+    assert_right("tridiag");
+    assert_right("leading");
+}
+
+#[test]
+fn attention_is_right() {
+    assert_right("attention");
+}
