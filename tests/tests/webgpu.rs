@@ -38,3 +38,13 @@ fn assert_right(family: &str) {
 fn transforms_are_right() {
     assert_right("fft");
 }
+
+#[test]
+fn quantised_products_are_right() {
+    assert_right("qmatmul");
+}
+
+#[test]
+fn maps_norms_and_mixtures_are_right() {
+    assert_right("mixing");
+}
