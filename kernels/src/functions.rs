@@ -157,6 +157,17 @@ fn places(i: u32) -> u32 {
     word
 }
 
+/// The upper half of a product of 64 bits. Of halves: cubecl's takes 64 bits where the adapter has them, which a device
+/// need not have been opened with.
+#[cube]
+fn upper_half(a: u32, b: u32) -> u32 {
+    let (a_low, a_high) = (a & 0xffffu32, a >> 16u32);
+    let (b_low, b_high) = (b & 0xffffu32, b >> 16u32);
+    let first = a_high * b_low + ((a_low * b_low) >> 16u32);
+    let second = a_low * b_high + (first & 0xffffu32);
+    a_high * b_high + (first >> 16u32) + (second >> 16u32)
+}
+
 /// Quarter turns of an angle from [`FAR`] on, and what is left of it (Payne and Hanek 1983): the places of `x/(2π)`
 /// from the second before the point on, 64 of them.
 #[cube]
@@ -172,10 +183,10 @@ fn reduced(x: f32) -> (i32, f32) {
     let high = (a << e) | ((b >> 1u32) >> back);
     let middle = (b << e) | ((c >> 1u32) >> back);
     let low = (c << e) | ((d >> 1u32) >> back);
-    let carried = mantissa.mul_hi(low);
+    let carried = upper_half(mantissa, low);
     let last = mantissa * middle + carried;
     let carry = u32::cast_from(last < carried);
-    let first = mantissa * high + mantissa.mul_hi(middle) + carry;
+    let first = mantissa * high + upper_half(mantissa, middle) + carry;
     // To the nearest quarter: the third place counts as a sign for the rest.
     let quarter = i32::cast_from((first >> 30u32) + ((first >> 29u32) & 1u32));
     let rest = i32::reinterpret(first << 2u32) >> 2i32;

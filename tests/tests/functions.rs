@@ -26,28 +26,26 @@ fn apply(x: &[f32], y: &[f32], out: &mut [f32], #[comptime] function: u32) {
     let i = ABSOLUTE_POS;
     if i < x.len() {
         let x = x[i];
-        let mut value = f32::new(0.0);
         if comptime!(function == 0) {
-            value = functions::exp(x);
+            out[i] = functions::exp(x);
         } else if comptime!(function == 1) {
-            value = functions::ln(x);
+            out[i] = functions::ln(x);
         } else if comptime!(function == 2) {
-            value = functions::tanh(x);
+            out[i] = functions::tanh(x);
         } else if comptime!(function == 3) {
-            value = functions::silu(x);
+            out[i] = functions::silu(x);
         } else if comptime!(function == 4) {
             let (first, second) = functions::sigmoid_parts(x);
-            value = first * second;
+            out[i] = first * second;
         } else if comptime!(function == 5) {
             let (cos, _sin) = functions::cos_sin(x);
-            value = cos;
+            out[i] = cos;
         } else if comptime!(function == 6) {
             let (_cos, sin) = functions::cos_sin(x);
-            value = sin;
+            out[i] = sin;
         } else {
-            value = functions::angle(x, y[i]);
+            out[i] = functions::angle(x, y[i]);
         }
-        out[i] = value;
     }
 }
 

@@ -4,30 +4,30 @@ use wavecube::{Complex64, Device, Dtype, Tensor};
 use wavecube_testing::{Rng, read, tensor};
 
 /// NaN and both infinities.
-pub const POISONS: [f64; 3] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+pub(crate) const POISONS: [f64; 3] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
 
 /// An operand that can be uploaded again with one number that is none.
 #[derive(Clone)]
-pub struct Operand {
-    pub values: Vec<Complex64>,
-    pub dtype: Dtype,
-    pub complex: bool,
-    pub shape: Vec<usize>,
+pub(crate) struct Operand {
+    pub(crate) values: Vec<Complex64>,
+    pub(crate) dtype: Dtype,
+    pub(crate) complex: bool,
+    pub(crate) shape: Vec<usize>,
 }
 
 impl Operand {
-    pub fn random(rng: &mut Rng, dtype: Dtype, complex: bool, shape: &[usize]) -> Self {
+    pub(crate) fn random(rng: &mut Rng, dtype: Dtype, complex: bool, shape: &[usize]) -> Self {
         let len = shape.iter().product();
         let values = if complex { rng.complex(len) } else { rng.real(len) };
         Self { values, dtype, complex, shape: shape.to_vec() }
     }
 
-    pub fn upload(&self, device: &Device) -> Tensor {
+    pub(crate) fn upload(&self, device: &Device) -> Tensor {
         tensor(device, &self.values, self.dtype, self.complex, &self.shape).unwrap().0
     }
 
     /// The same with a number in either part of an element.
-    pub fn with(&self, at: usize, poison: f64, imaginary: bool) -> Self {
+    pub(crate) fn with(&self, at: usize, poison: f64, imaginary: bool) -> Self {
         let mut poisoned = self.clone();
         let value = &mut poisoned.values[at];
         *(if imaginary { &mut value.im } else { &mut value.re }) = poison;
@@ -37,7 +37,7 @@ impl Operand {
 
 /// Asserts that exactly the elements for which `depends` are not finite, NaN where NaN went in, and that the others
 /// have the bits that they had.
-pub fn assert_shows(
+pub(crate) fn assert_shows(
     what: &str,
     poison: f64,
     [clean, found]: [&Tensor; 2],

@@ -124,8 +124,12 @@ impl Grid {
         };
         // A symmetric grid is as long on both sides; and none has codes for what exceeds the largest number.
         let lowest: f32 = if scheme.symmetric { 1.0 } else { 0.0 };
-        let steps = (f32::MAX / scale).floor();
-        let steps = if (scale * steps).is_finite() { steps } else { steps - 1.0 };
+        let steps = match (f32::MAX / scale).floor() {
+            // An infinite scale is refused by who asked for the grid.
+            _ if scale.is_infinite() => largest,
+            steps if (scale * steps).is_infinite() => steps - 1.0,
+            steps => steps,
+        };
         let (lowest, largest) = (lowest.max(zero - steps), largest.min(zero + steps));
         Self { scale, zero, lowest, largest }
     }

@@ -361,13 +361,13 @@ fn add_block_of_bytes(
     }
 }
 
-/// A sum of whole activations in steps of `largest/127`. The smaller factor is divided, which may be below the normal
-/// numbers then only if the result is.
+/// A sum of whole activations in steps of `largest/127`, of which those below the normal numbers may be 0: the sum is
+/// divided then.
 #[cube]
 fn in_steps(sum: f32, largest: f32) -> f32 {
     let steps = f32::new(127.0);
-    let large = f32::abs(sum) > f32::new(1.0);
-    select(large, sum / steps, sum) * select(large, largest, largest / steps)
+    let fine = largest > f32::new(comptime!(128.0 * f32::MIN_POSITIVE));
+    select(fine, sum, sum / steps) * select(fine, largest / steps, largest)
 }
 
 /// `rows · columns` results a unit, or a part of their sums where `share` units share them: weight words are
