@@ -51,9 +51,9 @@ fn scaled(
     tensor(device, &values, dtype, complex, &[values.len()]).unwrap().0
 }
 
-/// Numbers of the type with few bits, so that none is rounded.
+/// Numbers of the type with few bits, so that none is rounded; and no zero with a sign, whose angle is −π in `f64`.
 fn short(values: Vec<Complex64>) -> Vec<Complex64> {
-    let short = |v: f64| (v * 1024.0).round() / 1024.0;
+    let short = |v: f64| (v * 1024.0).round() / 1024.0 + 0.0;
     values.into_iter().map(|v| Complex64::new(short(v.re), short(v.im))).collect()
 }
 
