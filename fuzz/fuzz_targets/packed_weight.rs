@@ -13,7 +13,7 @@ use wavecube_core::{
     Dtype, Error, Layout,
     quant::{Bits, Group, PackedWeight, ScaleType, Scheme, from_bytes, to_bytes},
 };
-use wavecube_kernels::qmatmul::{Number, QmatmulPlan, QmatmulProblem, Strategy, Task};
+use wavecube_kernels::qmatmul::{Epilogue, Number, QmatmulPlan, QmatmulProblem, Strategy, Task};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -30,6 +30,7 @@ struct Input {
     m: Length,
     task: u8,
     strategy: u8,
+    epilogue: u8,
     half: bool,
     limits: Device,
 }
@@ -101,6 +102,11 @@ fn plan(input: &Input, scheme: Scheme, weight: [usize; 2]) {
             Strategy::Tiled,
             Strategy::Matrix,
         ][usize::from(input.strategy % 5)],
+        epilogue: Epilogue {
+            bias: input.epilogue & 1 != 0,
+            gate: input.epilogue & 2 != 0,
+            residual: input.epilogue & 4 != 0,
+        },
     };
     match QmatmulPlan::new(&problem, &limits) {
         Ok(plan) => {

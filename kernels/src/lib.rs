@@ -8,6 +8,7 @@ mod lines;
 
 pub mod attention;
 pub mod fft;
+pub mod functions;
 pub mod lct;
 pub mod mixing;
 pub mod qmatmul;

@@ -61,6 +61,7 @@ impl SumPlan {
             let (expected, found) = (full.to_vec(), target.to_vec());
             return Err(Error::Shape { op, argument: "gradient", expected, found });
         }
+        limits.check_bindings(op, 2)?;
         let layout = Layout::contiguous(full);
         let bytes = layout.len().saturating_mul(dtype.size());
         limits.check_buffer(op, bytes as u64)?;

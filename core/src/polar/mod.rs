@@ -216,10 +216,15 @@ fn scale(group: &[Complex64]) -> Result<f16> {
     if let Some(z) = group.iter().find(|z| !z.is_finite()) {
         return value(if z.re.is_finite() { z.im } else { z.re });
     }
-    let mean = group.iter().map(Complex64::norm_sqr).sum::<f64>() / group.len() as f64;
-    let scale = f16::from_f64(mean.sqrt());
-    let lost = scale == f16::ZERO && mean > 0.0;
-    if lost || !scale.is_finite() { value(mean.sqrt()) } else { Ok(scale) }
+    // Of the parts by the largest of them, whose square may overflow or vanish.
+    let largest = group.iter().fold(0.0, |most: f64, z| most.max(z.re.abs()).max(z.im.abs()));
+    if largest == 0.0 {
+        return Ok(f16::ZERO);
+    }
+    let parts = |z: &Complex64| (z.re / largest).powi(2) + (z.im / largest).powi(2);
+    let mean = largest * (group.iter().map(parts).sum::<f64>() / group.len() as f64).sqrt();
+    let scale = f16::from_f64(mean);
+    if scale == f16::ZERO || !scale.is_finite() { value(mean) } else { Ok(scale) }
 }
 
 #[cfg(test)]
@@ -331,7 +336,7 @@ mod tests {
             let quantize = |values: &[Complex64], bits, group| {
                 ComplexCodes::quantize(values, coding, bits, group).unwrap_err().to_string()
             };
-            for bad in [f64::NAN, f64::INFINITY, 1e9, 1e-12] {
+            for bad in [f64::NAN, f64::INFINITY, 1e9, 1e-12, 1e-200, 1e200] {
                 assert!(quantize(&[Complex64::new(0.0, bad)], 8, 4).contains("`values`"));
             }
             assert!(quantize(&zeros, 3, 4).contains("`bits`"));

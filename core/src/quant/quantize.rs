@@ -64,8 +64,8 @@ impl PackedWeight {
                 let importance = importance.map(|all| &all[i * group_len..][..group.len()]);
                 let grid = Grid::best(group, importance, ranges, scheme);
                 if grid.scale > scheme.scale.largest() {
-                    let (expected, found) =
-                        ("within the range of the scales' type", group[0].into());
+                    let most = group.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+                    let (expected, found) = ("within the range of the scales' type", most.into());
                     return Err(Error::Value { op: OP, argument: "values", expected, found });
                 }
                 codes.extend(group.iter().map(|&value| grid.code(value)));
@@ -122,8 +122,15 @@ impl Grid {
         } else {
             (-share * low / scale).round().clamp(0.0, largest)
         };
-        // A symmetric grid is as long on both sides.
-        let lowest = if scheme.symmetric { 1.0 } else { 0.0 };
+        // A symmetric grid is as long on both sides; and none has codes for what exceeds the largest number.
+        let lowest: f32 = if scheme.symmetric { 1.0 } else { 0.0 };
+        let steps = match (f32::MAX / scale).floor() {
+            // An infinite scale is refused by who asked for the grid.
+            _ if scale.is_infinite() => largest,
+            steps if (scale * steps).is_infinite() => steps - 1.0,
+            steps => steps,
+        };
+        let (lowest, largest) = (lowest.max(zero - steps), largest.min(zero + steps));
         Self { scale, zero, lowest, largest }
     }
 

@@ -110,6 +110,20 @@ impl ScaleType {
         }
     }
 
+    /// What a scale has to be, for errors.
+    pub(super) const fn expected(self) -> &'static str {
+        match self {
+            Self::F16 => "above zero as f16 has it, from 6e-8 to 65504",
+            Self::Bf16 => "a normal number of bf16 above zero, from 1.2e-38 to 3.3e38",
+            Self::F32 => "a normal number above zero, from 1.2e-38 to 3.4e38",
+        }
+    }
+
+    /// Whether weights can be multiplied by it on every device.
+    pub(super) fn has(self, scale: f32) -> bool {
+        (self.smallest()..=self.largest()).contains(&scale)
+    }
+
     /// The largest finite scale.
     pub fn largest(self) -> f32 {
         match self {

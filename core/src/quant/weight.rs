@@ -104,15 +104,7 @@ impl PackedWeight {
         let weight = Self { scheme, shape, words, scales, zeros };
         for group in 0..parts.groups {
             let scale = weight.scale_of(group);
-            if !(scheme.scale.smallest()..=scheme.scale.largest()).contains(&scale) {
-                let expected = "finite and above zero";
-                return Err(Error::Value {
-                    op: OP,
-                    argument: "scales",
-                    expected,
-                    found: scale.into(),
-                });
-            }
+            check_scale(scheme, scale, scale)?;
             let zero = weight.zero_of(group);
             if zero > scheme.bits.largest() {
                 let expected = "a code of the scheme";
@@ -131,7 +123,7 @@ impl PackedWeight {
     ///
     /// # Errors
     /// As [`PackedWeight::from_parts`]; [`Error::Value`] for a code that is too large. Scales are rounded to the
-    /// scheme's type.
+    /// scheme's type, where 1e-9 has no number in `f16`.
     pub fn pack(
         scheme: Scheme,
         shape: [usize; 2],
@@ -156,6 +148,10 @@ impl PackedWeight {
         if let Some(&code) = codes.iter().find(|&&code| u32::from(code) > largest) {
             let (expected, found) = ("a code of the scheme", code.into());
             return Err(Error::Value { op: OP, argument: "codes", expected, found });
+        }
+        // As it came: in its type it may be 0 or infinite.
+        for &scale in scales {
+            check_scale(scheme, scheme.scale.decode(scheme.scale.encode(scale)), scale)?;
         }
         let scale_words =
             packed(scales.iter().map(|&s| scheme.scale.encode(s)), scheme.scale.size());
@@ -252,6 +248,15 @@ impl PackedWeight {
     pub fn bytes(&self) -> usize {
         4 * (self.words.len() + self.scales.len() + self.zeros.len())
     }
+}
+
+/// Accepts a scale that its type can express; the error tells what it was before that.
+fn check_scale(scheme: Scheme, scale: f32, given: f32) -> Result<()> {
+    if scheme.scale.has(scale) {
+        return Ok(());
+    }
+    let (expected, found) = (scheme.scale.expected(), given.into());
+    Err(Error::Value { op: OP, argument: "scales", expected, found })
 }
 
 /// Numbers of `size` bytes, the first in the lowest bits of a word.

@@ -10,11 +10,12 @@
 
 use cubecl::prelude::*;
 
-use super::{
-    phase::{angle, cos_sin},
-    plan::{Map, NormConfig},
+use super::plan::{Map, NormConfig};
+use crate::{
+    constant,
+    functions::{angle, cos_sin, dividing_power, is_infinite, is_nan, nan, sigmoid_parts},
+    lines::{Lines, line},
 };
-use crate::lines::{Lines, line};
 
 /// A complex number, or a pair.
 #[derive(CubeType, Clone, Copy)]
@@ -48,35 +49,45 @@ pub(super) fn stored<E: Float, F: Float>(value: Pair<F>) -> Vector<E, Const<2>> 
 struct Direction<F: Float> {
     size: F,
     u: Pair<F>,
-    /// `1/size`, or 0.
-    inverse: F,
+    /// A power of two, and the magnitude times it, by which quotients are right; both 1 for zero.
+    power: F,
+    scaled: F,
 }
 
-/// Without squares that overflow or vanish.
+/// Without squares that overflow or vanish. What has no magnitude, NaN in either part, has NaN in all of them, and
+/// what is infinite has no direction.
 #[cube]
 fn direction<F: Float>(z: Pair<F>) -> Direction<F> {
-    let zero = F::new(0.0);
+    let (zero, one) = (F::new(0.0), F::new(1.0));
+    // Of NaN and a number this is the number.
     let largest = max(z.re.abs(), z.im.abs());
     let there = largest > zero;
-    let unit = select(there, largest, F::new(1.0));
-    let re = z.re / unit;
-    let im = z.im / unit;
-    let norm = (re * re + im * im).sqrt();
-    let safe = select(there, norm, F::new(1.0));
-    let inverse = select(there, F::new(1.0) / safe, zero);
+    let power = select(there, dividing_power::<F>(largest), one);
+    let unit = select(there, largest * power, one);
+    let re = z.re * power / unit;
+    let im = z.im * power / unit;
+    let norm = select(there, (re * re + im * im).sqrt(), one);
+    let lost = is_nan::<F>(z.re) || is_nan::<F>(z.im);
+    let infinite = is_infinite::<F>(largest);
+    let none = nan::<F>(largest);
+    let size = select(there && !infinite, largest * norm, largest);
+    let aimless = lost || infinite;
     Direction::<F> {
-        size: largest * norm,
-        u: pair::<F>(re * inverse, im * inverse),
-        inverse: inverse / unit,
+        size: select(lost, none, size),
+        u: pair::<F>(select(aimless, none, re / norm), select(aimless, none, im / norm)),
+        power,
+        scaled: select(lost, none, unit * norm),
     }
 }
 
-/// `1 + cos φ` of a direction, without the difference of near numbers where the cosine is negative.
+/// `½ (1 + cos φ)` of a direction as the product of two numbers, as small as each other where it is nearly 0, and
+/// without the difference of near numbers where the cosine is negative.
 #[cube]
-fn one_plus_cos<F: Float>(u: Pair<F>) -> F {
-    let one = F::new(1.0);
+fn cardioid_parts<F: Float>(u: Pair<F>) -> (F, F) {
+    let (half, one) = (F::new(0.5), F::new(1.0));
     let back = u.re < F::new(0.0);
-    select(back, u.im * u.im / select(back, one - u.re, one), one + u.re)
+    let (ahead, behind) = (one + u.re, u.im / select(back, one - u.re, one));
+    (half * select(back, u.im, one), select(back, behind, ahead))
 }
 
 /// `Re(ā b)`.
@@ -96,29 +107,50 @@ fn turned<F: Float>(a: Pair<F>, cos: F, sin: F) -> Pair<F> {
     pair::<F>(a.re * cos - a.im * sin, a.re * sin + a.im * cos)
 }
 
+/// [`cos_sin`] in the compute type.
 #[cube]
-fn sigmoid<F: Float>(w: F) -> F {
-    F::new(1.0) / (F::new(1.0) + (-w).exp())
+fn turn<F: Float>(angle: F) -> (F, F) {
+    let (cos, sin) = cos_sin(f32::cast_from(angle));
+    (F::cast_from(cos), F::cast_from(sin))
+}
+
+/// [`sigmoid_parts`] in the compute type.
+#[cube]
+fn gate_parts<F: Float>(w: F) -> (F, F) {
+    let (first, second) = sigmoid_parts(f32::cast_from(w));
+    (F::cast_from(first), F::cast_from(second))
+}
+
+/// What modReLU cuts: so that what is compared with NaN stays.
+#[cube]
+fn is_cut<F: Float>(size: F, w: F) -> bool {
+    size <= -w
 }
 
 #[cube]
 fn value<F: Float>(z: Pair<F>, w: F, #[comptime] map: Map) -> Pair<F> {
     if comptime!(map == Map::ModRelu) {
         let of = direction::<F>(z);
-        scaled::<F>(of.u, max(of.size + w, F::new(0.0)))
+        let zero = F::new(0.0);
+        // Not by the magnitude, which may overflow where the result does not.
+        let (re, im) = (z.re + w * of.u.re, z.im + w * of.u.im);
+        let cut = is_cut::<F>(of.size, w);
+        pair::<F>(select(cut, zero, re), select(cut, zero, im))
     } else if comptime!(map == Map::Cardioid) {
         let of = direction::<F>(z);
-        scaled::<F>(z, F::new(0.5) * one_plus_cos::<F>(of.u))
+        let (first, second) = cardioid_parts::<F>(of.u);
+        scaled::<F>(scaled::<F>(z, first), second)
     } else if comptime!(map == Map::Rotate) {
-        let (cos, sin) = cos_sin::<F>(w);
+        let (cos, sin) = turn::<F>(w);
         turned::<F>(z, cos, sin)
     } else if comptime!(map == Map::Gate) {
-        scaled::<F>(z, sigmoid::<F>(w))
+        let (first, second) = gate_parts::<F>(w);
+        scaled::<F>(scaled::<F>(z, first), second)
     } else if comptime!(map == Map::Polar) {
         let of = direction::<F>(z);
-        pair::<F>(of.size, angle::<F>(z.re, z.im))
+        pair::<F>(of.size, F::cast_from(angle(f32::cast_from(z.re), f32::cast_from(z.im))))
     } else {
-        let (cos, sin) = cos_sin::<F>(z.im);
+        let (cos, sin) = turn::<F>(z.im);
         pair::<F>(z.re * cos, z.re * sin)
     }
 }
@@ -127,31 +159,34 @@ fn value<F: Float>(z: Pair<F>, w: F, #[comptime] map: Map) -> Pair<F> {
 fn by_z<F: Float>(z: Pair<F>, w: F, g: Pair<F>, #[comptime] map: Map) -> Pair<F> {
     if comptime!(map == Map::ModRelu) {
         let of = direction::<F>(z);
-        let along = scaled::<F>(of.u, dot::<F>(of.u, g));
-        let share = (of.size + w) * of.inverse;
-        let re = along.re + share * (g.re - along.re);
-        let im = along.im + share * (g.im - along.im);
-        let passes = of.size + w > F::new(0.0) && of.size > F::new(0.0);
         let zero = F::new(0.0);
-        pair::<F>(select(passes, re, zero), select(passes, im, zero))
+        // What turns the number is stretched by `1 + w/s`: without the difference of near numbers, and `w/s` may be
+        // infinite where there is nothing to stretch.
+        let cross = of.u.re * g.im - of.u.im * g.re;
+        let share = w * of.power / of.scaled;
+        let across = select(is_infinite::<F>(share) && cross == zero, zero, share * cross);
+        let (re, im) = (g.re - across * of.u.im, g.im + across * of.u.re);
+        let cut = is_cut::<F>(of.size, w) || (of.size == zero && !is_nan::<F>(w));
+        pair::<F>(select(cut, zero, re), select(cut, zero, im))
     } else if comptime!(map == Map::Cardioid) {
-        let half = F::new(0.5);
         let of = direction::<F>(z);
         // `Re(z̄ g)/s` without the quotient of small numbers.
-        let along = half * dot::<F>(of.u, g);
-        let kept = scaled::<F>(g, half * one_plus_cos::<F>(of.u));
+        let along = F::new(0.5) * dot::<F>(of.u, g);
+        let (first, second) = cardioid_parts::<F>(of.u);
+        let kept = scaled::<F>(scaled::<F>(g, first), second);
         let sin = of.u.im;
         pair::<F>(kept.re + along * sin * sin, kept.im - along * sin * of.u.re)
     } else if comptime!(map == Map::Rotate) {
-        let (cos, sin) = cos_sin::<F>(w);
+        let (cos, sin) = turn::<F>(w);
         turned::<F>(g, cos, -sin)
     } else if comptime!(map == Map::Gate) {
-        scaled::<F>(g, sigmoid::<F>(w))
+        let (first, second) = gate_parts::<F>(w);
+        scaled::<F>(scaled::<F>(g, first), second)
     } else if comptime!(map == Map::Polar) {
         let of = direction::<F>(z);
-        turned::<F>(pair::<F>(g.re, g.im * of.inverse), of.u.re, of.u.im)
+        turned::<F>(pair::<F>(g.re, g.im * of.power / of.scaled), of.u.re, of.u.im)
     } else {
-        let (cos, sin) = cos_sin::<F>(z.im);
+        let (cos, sin) = turn::<F>(z.im);
         let back = turned::<F>(g, cos, -sin);
         pair::<F>(back.re, z.re * back.im)
     }
@@ -161,13 +196,16 @@ fn by_z<F: Float>(z: Pair<F>, w: F, g: Pair<F>, #[comptime] map: Map) -> Pair<F>
 fn by_w<F: Float>(z: Pair<F>, w: F, g: Pair<F>, #[comptime] map: Map) -> F {
     if comptime!(map == Map::ModRelu) {
         let of = direction::<F>(z);
-        select(of.size + w > F::new(0.0), dot::<F>(of.u, g), F::new(0.0))
+        let along = dot::<F>(of.u, g);
+        select(is_nan::<F>(w), w, select(is_cut::<F>(of.size, w), F::new(0.0), along))
     } else if comptime!(map == Map::Rotate) {
         let y = value::<F>(z, w, map);
         y.re * g.im - y.im * g.re
     } else {
-        let open = sigmoid::<F>(w);
-        open * (F::new(1.0) - open) * dot::<F>(z, g)
+        // `σ(w) σ(−w)`, of which each has its part for either operand.
+        let (first, second) = gate_parts::<F>(w);
+        let (other, last) = gate_parts::<F>(-w);
+        dot::<F>(scaled::<F>(z, first * other), scaled::<F>(g, second * last))
     }
 }
 
@@ -181,17 +219,11 @@ fn places(lines: &Lines, row: usize, j: usize) -> (usize, usize, usize) {
     )
 }
 
-/// `w` where the map has one.
-#[cube]
-fn weight<E: Float, F: Float>(w: &[E], at: usize, #[comptime] map: Map) -> F {
-    if comptime!(map.is_weighted()) { F::cast_from(w[at]) } else { F::new(0.0) }
-}
-
 /// An element a unit.
 #[cube(launch_unchecked)]
 pub(super) fn map_forward<E: Float, F: Float>(
     z: &[Vector<E, Const<2>>],
-    w: &[E],
+    w: ComptimeOption<&[E]>,
     y: &mut [Vector<E, Const<2>>],
     lines: &Lines,
     #[comptime] map: Map,
@@ -200,7 +232,8 @@ pub(super) fn map_forward<E: Float, F: Float>(
     let e = ABSOLUTE_POS;
     if e < lines.rows * lines.n {
         let (at_z, at_w, _) = places(lines, e / lines.n, e % lines.n);
-        let result = value::<F>(load::<E, F>(z, at_z), weight::<E, F>(w, at_w, map), map);
+        let w: ComptimeOption<F> = w.map(|w| F::cast_from(w[at_w]));
+        let result = value::<F>(load::<E, F>(z, at_z), w.unwrap_or(F::new(0.0)), map);
         y[e] = stored::<E, F>(result);
     }
 }
@@ -209,10 +242,10 @@ pub(super) fn map_forward<E: Float, F: Float>(
 #[cube(launch_unchecked)]
 pub(super) fn map_backward<E: Float, F: Float>(
     z: &[Vector<E, Const<2>>],
-    w: &[E],
+    w: ComptimeOption<&[E]>,
     g: &[Vector<E, Const<2>>],
     z_gradient: &mut [Vector<E, Const<2>>],
-    w_gradient: &mut [F],
+    w_gradient: ComptimeOption<&mut [F]>,
     lines: &Lines,
     #[comptime] map: Map,
     #[define(E, F)] _dtypes: [ElemType; 2],
@@ -222,9 +255,11 @@ pub(super) fn map_backward<E: Float, F: Float>(
         let (at_z, at_w, at_g) = places(lines, e / lines.n, e % lines.n);
         let z = load::<E, F>(z, at_z);
         let g = load::<E, F>(g, at_g);
-        let w = weight::<E, F>(w, at_w, map);
+        let w: ComptimeOption<F> = w.map(|w| F::cast_from(w[at_w]));
+        let w = w.unwrap_or(F::new(0.0));
         z_gradient[e] = stored::<E, F>(by_z::<F>(z, w, g, map));
-        if comptime!(map.is_weighted()) {
+        #[comptime]
+        if let ComptimeOption::Some(w_gradient) = w_gradient {
             w_gradient[e] = by_w::<F>(z, w, g, map);
         }
     }
@@ -262,7 +297,18 @@ fn share(#[comptime] config: NormConfig) -> (usize, usize) {
     (CUBE_POS * comptime!(config.lines) + unit / units, unit % units)
 }
 
-/// `1/√(mean |z|² + ε)` of line `row`.
+/// The inverse of a root, `power · inverse`: either is a normal number.
+#[derive(CubeType)]
+struct Root<F: Float> {
+    power: F,
+    inverse: F,
+}
+
+/// The elements that a unit on its own adds in a turn: an emulated one has 65535 turns.
+const STRIDE: usize = 8;
+
+/// `1/√(mean |z|² + ε)` of line `row`. Where squares overflow or vanish, each unit adds those of a multiple of the line
+/// itself, which needs no barrier. Of what is not finite in the line, NaN.
 #[cube]
 fn inverse_root<E: Float, F: Float>(
     z: &[Vector<E, Const<2>>],
@@ -272,7 +318,7 @@ fn inverse_root<E: Float, F: Float>(
     epsilon: F,
     cells: &mut Shared<[F]>,
     #[comptime] config: NormConfig,
-) -> F {
+) -> Root<F> {
     let units = comptime!(config.units);
     let from = line(lines, row, 0usize);
     let mut square = F::new(0.0);
@@ -283,8 +329,39 @@ fn inverse_root<E: Float, F: Float>(
             square += dot::<F>(z, z);
         }
     }
+    let count = F::cast_from(lines.n as u32);
     let sum = total::<F>(square, cells, config);
-    F::new(1.0) / (sum / F::cast_from(lines.n as u32) + epsilon).sqrt()
+    // Below the first, squares that vanished count.
+    let size = F::size().comptime();
+    let [least, up, down] = comptime!(
+        (if size == 8 { [-900, 700, -700] } else { [-100, 84, -84] }).map(|n| 2f64.powi(n))
+    );
+    let mut mean = sum / count + epsilon;
+    let mut power = F::new(1.0);
+    let low = mean < constant::<F>(least);
+    if low || is_infinite::<F>(mean) || is_nan::<F>(mean) {
+        power = select(low, constant::<F>(up), constant::<F>(down));
+        square = F::new(0.0);
+        for turn in 0..lines.n.div_ceil(comptime!(STRIDE)) {
+            #[unroll]
+            for i in 0..comptime!(STRIDE) {
+                let j = turn * comptime!(STRIDE) + i;
+                let at = from + min(j, lines.n - 1) * lines.strides[0usize];
+                let z = scaled::<F>(load::<E, F>(z, at), power);
+                square += select(j < lines.n, dot::<F>(z, z), F::new(0.0));
+            }
+        }
+        mean = square / count + epsilon * power * power;
+    }
+    let inverse = F::new(1.0) / mean.sqrt();
+    let lost = is_infinite::<F>(mean) || is_nan::<F>(mean);
+    Root::<F> { power, inverse: select(lost, nan::<F>(mean), inverse) }
+}
+
+/// By a root.
+#[cube]
+fn divided<F: Float>(z: Pair<F>, root: &Root<F>) -> Pair<F> {
+    scaled::<F>(scaled::<F>(z, root.power), root.inverse)
 }
 
 /// `config.units` units a line.
@@ -308,8 +385,8 @@ pub(super) fn rms_norm_forward<E: Float, F: Float>(
             let j = turn * units + place;
             if j < lines.n {
                 let (at_z, at_w, _) = places(lines, row, j);
-                let factor = F::cast_from(w[at_w]) * root;
-                y[row * lines.n + j] = stored::<E, F>(scaled::<F>(load::<E, F>(z, at_z), factor));
+                let one = divided::<F>(load::<E, F>(z, at_z), &root);
+                y[row * lines.n + j] = stored::<E, F>(scaled::<F>(one, F::cast_from(w[at_w])));
             }
         }
     }
@@ -338,7 +415,8 @@ pub(super) fn rms_norm_backward<E: Float, F: Float>(
         let j = turn * units + place;
         if j < lines.n {
             let (at_z, at_w, at_g) = places(lines, row, j);
-            along += F::cast_from(w[at_w]) * dot::<F>(load::<E, F>(z, at_z), load::<E, F>(g, at_g));
+            let one = divided::<F>(load::<E, F>(z, at_z), &root);
+            along += F::cast_from(w[at_w]) * dot::<F>(one, load::<E, F>(g, at_g));
         }
     }
     let mean = total::<F>(along, &mut cells, config) / F::cast_from(lines.n as u32);
@@ -347,15 +425,13 @@ pub(super) fn rms_norm_backward<E: Float, F: Float>(
             let j = turn * units + place;
             if j < lines.n {
                 let (at_z, at_w, at_g) = places(lines, row, j);
-                let z = load::<E, F>(z, at_z);
+                let one = divided::<F>(load::<E, F>(z, at_z), &root);
                 let g = load::<E, F>(g, at_g);
                 let passed = scaled::<F>(g, F::cast_from(w[at_w]));
-                let back = mean * root * root;
-                let re = (passed.re - z.re * back) * root;
-                let im = (passed.im - z.im * back) * root;
+                let rest = pair::<F>(passed.re - one.re * mean, passed.im - one.im * mean);
                 let at = row * lines.n + j;
-                z_gradient[at] = stored::<E, F>(pair::<F>(re, im));
-                w_gradient[at] = dot::<F>(z, g) * root;
+                z_gradient[at] = stored::<E, F>(divided::<F>(rest, &root));
+                w_gradient[at] = dot::<F>(one, g);
             }
         }
     }

@@ -78,12 +78,9 @@ fn elements(lines: &LinesOf) -> usize {
     lines.rows.saturating_mul(lines.n)
 }
 
-/// A buffer, or one of a single element that a kernel names and does not touch.
-fn optional(client: &Client, handle: Option<&Handle>, dtype: Dtype) -> BufferArg {
-    match handle {
-        Some(handle) => buffer(handle, dtype, 1),
-        None => buffer(&client.empty(dtype.size()), dtype, 1),
-    }
+/// A buffer, if there is one.
+fn optional(handle: Option<&Handle>, dtype: Dtype) -> Option<BufferArg> {
+    handle.map(|handle| buffer(handle, dtype, 1))
 }
 
 fn types(dtype: Dtype) -> [cubecl::ir::ElemType; 2] {
@@ -117,7 +114,7 @@ pub fn map_launch(
             count(plan.cubes),
             CubeDim::new_1d(plan.units as u32),
             buffer(&bindings.z, dtype, 2),
-            optional(client, w, dtype),
+            optional(w, dtype).into(),
             buffer(y, dtype, 2),
             lines_arg(&plan.lines),
             map,
@@ -157,10 +154,10 @@ pub fn map_vjp_launch(
             count(plan.cubes),
             CubeDim::new_1d(plan.units as u32),
             buffer(&bindings.z, dtype, 2),
-            optional(client, w, dtype),
+            optional(w, dtype).into(),
             buffer(g, dtype, 2),
             buffer(&gradients.z, dtype, 2),
-            optional(client, by_w, dtype.compute()),
+            optional(by_w, dtype.compute()).into(),
             lines_arg(&plan.lines),
             map,
             types(dtype),

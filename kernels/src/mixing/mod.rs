@@ -68,9 +68,26 @@
 //! `inputs + outputs` numbers: arithmetic is the limit there too.
 //!
 //! # Error
-//! Sine, cosine and arcus tangent are own polynomials (Moshier's Cephes, single precision): drivers may
-//! miss by 2⁻¹¹. Against `f64`: relative to the largest value a few `ε`; angles up to 10⁴ lose `ε |w|`, as their own
-//! rounding does.
+//! Sine, cosine, arcus tangent and exponentials are those of [`functions`](crate::functions): drivers may miss by 2⁻¹¹.
+//! Against `f64`: relative to the largest value a few `ε`, for angles of any size, and for operands of any size as long as
+//! these, results and the products in them are normal numbers: 2^±100 in `f32`, 2^±900 in `f64`. `ε` of the norm and of
+//! mixed channels is a normal number of the type that is computed in.
+//!
+//! # What is no number
+//!
+//! | in | NaN | ∞, −∞ |
+//! |---|---|---|
+//! | `z`, of maps and their gradients | NaN in its element | not finite there, but for the angle of `Polar`, which is that of the limit |
+//! | `w` of `ModRelu` | NaN where it counts | ∞: not finite; −∞: cuts all, 0 |
+//! | `w` of `Rotate` | NaN where it counts | NaN |
+//! | `w` of `Gate` | NaN where it counts | open, `z`; shut, 0 |
+//! | `g` | NaN in its element, 0 where `ModRelu` cuts | not finite there |
+//! | `z` of the norm | NaN in all of its line, and of the gradient's | NaN there |
+//! | `w` of the norm | NaN where it counts; by `z` in every line that has it | not finite there |
+//! | `y` of mixed channels | NaN in all results of its line | not finite there |
+//! | an entry of `A` or `C` | NaN in its result of every line | not finite there |
+//!
+//! All other results have the bits that they have without it.
 //!
 //! # References
 //! Arjovsky, Shah and Bengio 2016, *Unitary evolution recurrent neural networks*, eq. 8 (modReLU); Virtue, Yu and
@@ -80,7 +97,6 @@
 mod kernel;
 mod launch;
 mod outer;
-mod phase;
 mod phase_mix;
 mod plan;
 

@@ -75,6 +75,7 @@ impl OuterPlan {
                 return Err(Error::Length { op, argument, expected: "at least 1", found });
             }
         }
+        limits.check_bindings(op, 3)?;
         let squares = inputs.div_ceil(SIDE).saturating_mul(outputs.div_ceil(SIDE));
         let shares = lines.div_ceil(LINES[0]).min(BUSY.div_ceil(squares));
         let shares = shares.max(lines.div_ceil(LINES[1])).max(1);

@@ -14,7 +14,11 @@ use super::{
     kernel::{Pair, dot, load, pair, scaled, stored},
     plan::{BLOCK, SHARE},
 };
-use crate::lines::{Lines, line};
+use crate::{
+    constant,
+    functions::{is_infinite, is_nan, nan},
+    lines::{Lines, line},
+};
 
 /// `Σ_k a_k s_k` and `Σ_k c_k x_k` of `SHARE` lines.
 #[derive(CubeType)]
@@ -29,10 +33,50 @@ fn zeros<F: Float>() -> Vector<F, Const<SHARE>> {
     Vector::new(F::new(0.0))
 }
 
-/// `√(|z|² + ε²)`.
+/// `√(|z|² + ε²)`, where no square overflows or vanishes.
 #[cube]
-fn size<F: Float>(z: Pair<F>, epsilon: F) -> F {
+fn plain_size<F: Float>(z: Pair<F>, epsilon: F) -> F {
     (dot::<F>(z, z) + epsilon * epsilon).sqrt()
+}
+
+/// `√(|z|² + ε²)` as `scaled · inverse`, the latter a power of two and `power` one over it.
+#[derive(CubeType)]
+struct Size<F: Float> {
+    power: F,
+    inverse: F,
+    scaled: F,
+}
+
+/// Of any normal numbers.
+#[cube]
+fn size<F: Float>(z: Pair<F>, epsilon: F) -> Size<F> {
+    let bytes = F::size().comptime();
+    let [far, near, up, down] = comptime!(
+        (if bytes == 8 { [350, -350, 700, -700] } else { [40, -40, 84, -84] })
+            .map(|n| 2f64.powi(n))
+    );
+    let one = F::new(1.0);
+    let largest = max(max(z.re.abs(), z.im.abs()), epsilon);
+    let (up, down) = (constant::<F>(up), constant::<F>(down));
+    let large = largest > constant::<F>(far);
+    let small = largest < constant::<F>(near);
+    let power = select(large, down, select(small, up, one));
+    let epsilon = epsilon * power;
+    let scaled =
+        (dot::<F>(scaled::<F>(z, power), scaled::<F>(z, power)) + epsilon * epsilon).sqrt();
+    // A driver's root or maximum may have lost it.
+    let lost = is_nan::<F>(z.re) || is_nan::<F>(z.im);
+    Size::<F> {
+        power,
+        inverse: select(large, up, select(small, down, one)),
+        scaled: select(lost, nan::<F>(scaled), scaled),
+    }
+}
+
+/// `z` by its size.
+#[cube]
+fn divided<F: Float>(z: Pair<F>, by: &Size<F>) -> Pair<F> {
+    pair::<F>(z.re * by.power / by.scaled, z.im * by.power / by.scaled)
 }
 
 /// The entries of both matrices that make one result: the first, the step to the next, and how many.
@@ -80,7 +124,7 @@ fn sums<F: Float>(
                 if comptime!(adjoint) {
                     x_size.insert(r, s[at].extract(0usize));
                 } else {
-                    x_size.insert(r, size::<F>(value, epsilon));
+                    x_size.insert(r, plain_size::<F>(value, epsilon));
                 }
             }
             let at = entries.first + k * entries.step;
@@ -100,6 +144,35 @@ fn sums<F: Float>(
         im += block_im;
     }
     Sums::<F> { sizes, re, im }
+}
+
+/// [`Sums::sizes`] of a value's lines with magnitudes of any size.
+#[cube]
+fn any_sizes<F: Float>(
+    x: &[Vector<F, Const<2>>],
+    begins: &Sequence<usize>,
+    x_step: usize,
+    a: &[F],
+    entries: Entries,
+    epsilon: F,
+) -> Vector<F, Const<SHARE>> {
+    let block = comptime!(BLOCK);
+    let mut sizes = zeros::<F>();
+    for b in 0..entries.count.div_ceil(block) {
+        let mut block_sizes = zeros::<F>();
+        for k in b * block..min((b + 1) * block, entries.count) {
+            let mut x_size = Vector::<F, Const<SHARE>>::empty();
+            #[unroll]
+            for r in 0..comptime!(SHARE) {
+                let of = size::<F>(load::<F, F>(x, begins[r] + k * x_step), epsilon);
+                x_size.insert(r, of.scaled * of.inverse);
+            }
+            let entry = a[entries.first + k * entries.step];
+            block_sizes += Vector::<F, Const<SHARE>>::new(entry) * x_size;
+        }
+        sizes += block_sizes;
+    }
+    sizes
 }
 
 /// The line `r` of a group that begins with line `first`; beyond the last line, the last.
@@ -125,7 +198,33 @@ fn mixed<F: Float>(
         begins.push(line(lines, member(lines, first, r), 0usize));
     }
     let entries = Entries { first: o * lines.n, step: 1usize.runtime(), count: lines.n };
-    sums::<F>(y, y, &begins, lines.strides[0usize], a, c, entries, epsilon, false)
+    let step = lines.strides[0usize];
+    let mut of = sums::<F>(y, y, &begins, step, a, c, entries, epsilon, false);
+    // Squares that overflow show in their sum, and those that vanish are nothing beside that of `ε`, unless it does.
+    let bytes = F::size().comptime();
+    let least = comptime!(2f64.powi(if bytes == 8 { -450 } else { -50 }));
+    let tiny = epsilon < constant::<F>(least);
+    let mut unfit = tiny;
+    #[unroll]
+    for r in 0..comptime!(SHARE) {
+        unfit = unfit || !is_plain::<F>(of.sizes.extract(r));
+    }
+    if unfit {
+        let sizes = any_sizes::<F>(y, &begins, step, a, entries, epsilon);
+        #[unroll]
+        for r in 0..comptime!(SHARE) {
+            // The others keep their bits, whatever is in this one's neighbours.
+            let plain = of.sizes.extract(r);
+            let keeps = is_plain::<F>(plain) && !tiny;
+            of.sizes.insert(r, select(keeps, plain, sizes.extract(r)));
+        }
+    }
+    of
+}
+
+#[cube]
+fn is_plain<F: Float>(sum: F) -> bool {
+    !is_nan::<F>(sum) && !is_infinite::<F>(sum)
 }
 
 /// A unit an output of `SHARE` lines.
@@ -150,8 +249,9 @@ pub(super) fn phase_mix_forward<F: Float>(
         for r in 0..comptime!(SHARE) {
             if first + r < lines.rows {
                 let turned = pair::<F>(of.re.extract(r), of.im.extract(r));
-                let factor = of.sizes.extract(r) / size::<F>(turned, epsilon);
-                z[(first + r) * outputs + o] = stored::<F, F>(scaled::<F>(turned, factor));
+                let u = divided::<F>(turned, &size::<F>(turned, epsilon));
+                let z_o = scaled::<F>(u, of.sizes.extract(r));
+                z[(first + r) * outputs + o] = stored::<F, F>(z_o);
             }
         }
     }
@@ -184,10 +284,10 @@ pub(super) fn phase_mix_slopes<F: Float>(
                 let row = first + r;
                 let g = load::<F, F>(g, line(lines, row, 1usize) + o * lines.strides[1usize]);
                 let turned = pair::<F>(of.re.extract(r), of.im.extract(r));
-                let inverse = F::new(1.0) / size::<F>(turned, epsilon);
-                let u = scaled::<F>(turned, inverse);
+                let size = size::<F>(turned, epsilon);
+                let u = divided::<F>(turned, &size);
                 let along = dot::<F>(u, g);
-                let share = of.sizes.extract(r) * inverse;
+                let share = of.sizes.extract(r) * size.power / size.scaled;
                 let across = pair::<F>(g.re - along * u.re, g.im - along * u.im);
                 let at = row * outputs + o;
                 by_sizes[at] = stored::<F, F>(pair::<F>(along, F::new(0.0)));
@@ -232,12 +332,12 @@ pub(super) fn phase_mix_adjoint<F: Float>(
                 let row = first + r;
                 let y = load::<F, F>(y, line(lines, row, 0usize) + i * lines.strides[0usize]);
                 let magnitude = size::<F>(y, epsilon);
-                let along = scaled::<F>(y, of.sizes.extract(r) / magnitude);
+                let along = scaled::<F>(divided::<F>(y, &magnitude), of.sizes.extract(r));
                 let turned = pair::<F>(of.re.extract(r), of.im.extract(r));
                 let at = row * lines.n + i;
                 y_gradient[at] =
                     stored::<F, F>(pair::<F>(along.re + turned.re, along.im + turned.im));
-                sizes[at] = magnitude;
+                sizes[at] = magnitude.scaled * magnitude.inverse;
             }
         }
     }

@@ -51,11 +51,19 @@ fn shape_error(
     Error::Shape { op, argument, expected: expected.to_vec(), found: found.shape().to_vec() }
 }
 
-fn check_epsilon(op: &'static str, epsilon: f64) -> Result<()> {
-    if epsilon > 0.0 && epsilon.is_finite() {
+/// As a normal number of the type that is computed in: a smaller one may be 0 on the device, and the root of zeros then
+/// has no inverse.
+fn check_epsilon(op: &'static str, epsilon: f64, dtype: Dtype) -> Result<()> {
+    let (range, expected) = match dtype {
+        Dtype::F64 => (f64::MIN_POSITIVE..=f64::MAX, "from 2.3e-308 up and finite"),
+        _ => (
+            f32::MIN_POSITIVE.into()..=f32::MAX.into(),
+            "from 1.2e-38 up and finite in f32, which is computed in",
+        ),
+    };
+    if range.contains(&epsilon) {
         return Ok(());
     }
-    let expected = "above 0 and finite";
     Err(Error::Value { op, argument: "epsilon", expected, found: epsilon })
 }
 
@@ -171,10 +179,14 @@ impl MapPlan {
                 "f16, bf16 or f32: sines, exponentials and angles are in single precision";
             return Err(Error::Dtype { op, argument: "z", expected, found: dtype });
         }
+        let gradient = operands[2].is_some();
+        // The operand and the result; with `w` one more, and with gradients `g` and that of `w`.
+        let weights = if map.is_weighted() { 1 } else { 0 };
+        let buffers = if gradient { 3 + 2 * weights } else { 2 + weights };
+        limits.check_bindings(op, buffers)?;
         let (lines, ends) = lines(op, operands, dtype, limits)?;
         let units = if limits.serial { 1 } else { limits.units_per_cube.min(UNITS) };
         let cubes = grid(op, lines.rows.saturating_mul(lines.n).div_ceil(units).max(1), limits)?;
-        let gradient = operands[2].is_some();
         Ok(Self { op, map, lines, ends, gradient, units, cubes, dtype })
     }
 }
@@ -214,8 +226,8 @@ impl RmsNormPlan {
     ///
     /// # Errors
     /// [`Error::Axis`] for a `z` without an axis, [`Error::Length`] for lines of no elements,
-    /// [`Error::Shape`] if the shapes do not belong together, [`Error::Value`] for an `epsilon` that is not
-    /// positive, [`Error::Dtype`] for a type that the device lacks, [`Error::Limit`] if a buffer or the grid
+    /// [`Error::Shape`] if the shapes do not belong together, [`Error::Value`] for an `epsilon` that is no
+    /// normal number above zero, [`Error::Dtype`] for a type that the device lacks, [`Error::Limit`] if a buffer or the grid
     /// exceeds it.
     pub fn new(
         op: &'static str,
@@ -224,7 +236,8 @@ impl RmsNormPlan {
         dtype: Dtype,
         limits: &Limits,
     ) -> Result<Self> {
-        check_epsilon(op, epsilon)?;
+        check_epsilon(op, epsilon, dtype)?;
+        limits.check_bindings(op, if g.is_some() { 5 } else { 3 })?;
         let (lines, ends) = lines(op, [z, w, g], dtype, limits)?;
         if lines.n == 0 {
             return Err(Error::Length { op, argument: "z", expected: "at least 1", found: 0 });
@@ -302,12 +315,13 @@ impl PhaseMixPlan {
     pub fn new(problem: &PhaseMixProblem, limits: &Limits) -> Result<Self> {
         let PhaseMixProblem { op, y, g, outputs, epsilon, dtype } = problem;
         let (op, outputs, epsilon, dtype) = (*op, *outputs, *epsilon, *dtype);
-        check_epsilon(op, epsilon)?;
+        check_epsilon(op, epsilon, dtype)?;
         limits.check_dtype(op, "y", dtype)?;
         if dtype != dtype.compute() {
             let expected = "f32 or f64";
             return Err(Error::Dtype { op, argument: "y", expected, found: dtype });
         }
+        limits.check_bindings(op, if g.is_some() { 7 } else { 4 })?;
         let axis = y.axis(op, -1)?;
         let inputs = y.shape()[axis];
         for (argument, found) in [("y", inputs), ("outputs", outputs)] {

@@ -9,12 +9,13 @@
 use cubecl::prelude::*;
 
 use super::{
-    plan::{GemvConfig, Number},
+    plan::GemvConfig,
     weight::{
         Four, VECTORS, Weight, bytes_of, codes_at, group_of, scale_of, shift_of, weights_at,
         words_of, zero_of,
     },
 };
+use crate::functions::silu;
 
 /// The sizes of a product, and how its work is cut.
 #[derive(CubeType, CubeLaunch)]
@@ -33,14 +34,12 @@ pub(super) struct Shape {
     pub(super) all_terms: usize,
 }
 
-/// What a result is made of after the sum: `residual + silu(gate)·(sum + bias)`.
+/// What a result is made of after the sum: `residual + silu(gate)·(sum + bias)`, of what there is.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct Epilogue<F: Float> {
-    pub(super) bias: Box<[F]>,
-    pub(super) gate: Box<[F]>,
-    pub(super) residual: Box<[F]>,
-    /// Which of them there are: 1, 2 and 4.
-    pub(super) parts: u32,
+    pub(super) bias: ComptimeOption<Box<[F]>>,
+    pub(super) gate: ComptimeOption<Box<[F]>>,
+    pub(super) residual: ComptimeOption<Box<[F]>>,
 }
 
 /// Where a cube works. Cubes along `m` come first: they read the same weights.
@@ -80,15 +79,17 @@ fn finished<F: Float>(
 ) -> f32 {
     let at = row * n + column;
     let mut value = sum;
-    if epilogue.parts & 1u32 != 0u32 {
-        value += f32::cast_from(epilogue.bias[column]);
+    #[comptime]
+    if let ComptimeOption::Some(bias) = &epilogue.bias {
+        value += f32::cast_from(bias[column]);
     }
-    if epilogue.parts & 2u32 != 0u32 {
-        let gate = f32::cast_from(epilogue.gate[at]);
-        value *= gate / (f32::new(1.0) + f32::exp(-gate));
+    #[comptime]
+    if let ComptimeOption::Some(gate) = &epilogue.gate {
+        value *= silu(f32::cast_from(gate[at]));
     }
-    if epilogue.parts & 4u32 != 0u32 {
-        value += f32::cast_from(epilogue.residual[at]);
+    #[comptime]
+    if let ComptimeOption::Some(residual) = &epilogue.residual {
+        value += f32::cast_from(residual[at]);
     }
     value
 }
@@ -166,13 +167,19 @@ pub(super) fn naive<F: Float, O: Float>(
     store::<F, O>(out, across::<f32>(sum), place.m_cube, at, place.split, shape, epilogue);
 }
 
-/// Activations of a product: as they are, or as whole numbers of 8 bits, raised by 128, in the layout of
-/// weights of 8 bits, with a scale a row.
+/// Activations of a product: as they are, or as whole numbers.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct Activations<F: Float> {
-    pub(super) values: Box<[Four<F>]>,
+    pub(super) values: ComptimeOption<Box<[Four<F>]>>,
+    pub(super) codes: ComptimeOption<Codes>,
+}
+
+/// Activations as whole numbers of 8 bits, raised by 128, in the layout of weights of 8 bits, and the largest magnitude
+/// of every row, which 127 stands for.
+#[derive(CubeType, CubeLaunch)]
+pub(super) struct Codes {
     pub(super) codes: Box<[Four<u32>]>,
-    pub(super) scales: Box<[f32]>,
+    pub(super) largest: Box<[f32]>,
 }
 
 /// Where a unit, or a cube, works: on some rows of activations from `row` on, some rows of the weight from `column` on.
@@ -186,7 +193,7 @@ pub(super) struct Corner {
 #[cube]
 fn add_block<F: Float>(
     totals: &mut Array<f32>,
-    x: &Activations<F>,
+    x: &[Four<F>],
     weight: &Weight,
     corner: &Corner,
     block: usize,
@@ -222,7 +229,7 @@ fn add_block<F: Float>(
             for r in 0..comptime!(config.rows) {
                 let row = min(corner.row + r, shape.m - 1);
                 let at = (row * weight.format.blocks + block) * VECTORS + v;
-                let values = Four::<f32>::cast_from(x.values[at]);
+                let values = Four::<f32>::cast_from(x[at]);
                 #[unroll]
                 for c in 0..comptime!(config.columns) {
                     totals[comptime!(r * config.columns + c)] += across::<f32>(values * weights[c]);
@@ -234,9 +241,9 @@ fn add_block<F: Float>(
 
 /// Adds the products of one block: sums of whole numbers, exact in floats, and then their scale.
 #[cube]
-fn add_block_of_codes<F: Float>(
+fn add_block_of_codes(
     totals: &mut Array<f32>,
-    x: &Activations<F>,
+    x: &[Four<u32>],
     weight: &Weight,
     corner: &Corner,
     block: usize,
@@ -277,7 +284,7 @@ fn add_block_of_codes<F: Float>(
             for r in 0..comptime!(config.rows) {
                 let row = min(corner.row + r, shape.m - 1);
                 let at = (row * weight.format.blocks + block) * 2 + half;
-                let codes = codes_at(x.codes[at], shift_of(quarter, 8u32), 8u32);
+                let codes = codes_at(x[at], shift_of(quarter, 8u32), 8u32);
                 let values = Four::<f32>::cast_from(codes) - Four::<f32>::new(f32::new(128.0));
                 #[unroll]
                 for c in 0..comptime!(config.columns) {
@@ -295,9 +302,9 @@ fn add_block_of_codes<F: Float>(
 /// The same by products of four bytes at a time, an instruction of its own on many a GPU. Bytes have signs there, so
 /// that codes of 8 bits count from 128; the rest of a zero point is taken off the sums.
 #[cube]
-fn add_block_of_bytes<F: Float>(
+fn add_block_of_bytes(
     totals: &mut Array<f32>,
-    x: &Activations<F>,
+    x: &[Four<u32>],
     weight: &Weight,
     corner: &Corner,
     block: usize,
@@ -326,7 +333,7 @@ fn add_block_of_bytes<F: Float>(
         for r in 0..comptime!(config.rows) {
             let row = min(corner.row + r, shape.m - 1);
             let at = (row * weight.format.blocks + block) * 2 + half;
-            let values = bytes_of(x.codes[at], half, 8u32);
+            let values = bytes_of(x[at], half, 8u32);
             #[unroll]
             for i in 0..4usize {
                 let value = values.extract(i);
@@ -352,6 +359,15 @@ fn add_block_of_bytes<F: Float>(
             totals[at] += f32::cast_from(sums[at] - zero * of_rows[r]) * scale;
         }
     }
+}
+
+/// A sum of whole activations in steps of `largest/127`, of which those below the normal numbers may be 0: the sum is
+/// divided then.
+#[cube]
+fn in_steps(sum: f32, largest: f32) -> f32 {
+    let steps = f32::new(127.0);
+    let fine = largest > f32::new(comptime!(128.0 * f32::MIN_POSITIVE));
+    select(fine, sum, sum / steps) * select(fine, largest / steps, largest)
 }
 
 /// `rows · columns` results a unit, or a part of their sums where `share` units share them: weight words are
@@ -380,20 +396,25 @@ pub(super) fn gemv<F: Float, O: Float>(
     }
     // A unit behind the last row of the weight goes along with its neighbours: a loop that some units never enter
     // makes Mesa 25's software driver follow a null pointer.
-    for block in range_stepped(place.first + unit % share, place.last, share) {
-        if comptime!(config.number == Number::Integer && config.bytes) {
-            add_block_of_bytes::<F>(&mut totals, x, weight, &corner, block, shape, config);
-        } else if comptime!(config.number == Number::Integer) {
-            add_block_of_codes::<F>(&mut totals, x, weight, &corner, block, shape, config);
-        } else {
+    #[comptime]
+    if let ComptimeOption::Some(x) = &x.values {
+        for block in range_stepped(place.first + unit % share, place.last, share) {
             add_block::<F>(&mut totals, x, weight, &corner, block, shape, config);
         }
     }
-    if comptime!(config.number == Number::Integer) {
+    #[comptime]
+    if let ComptimeOption::Some(x) = &x.codes {
+        for block in range_stepped(place.first + unit % share, place.last, share) {
+            if comptime!(config.bytes) {
+                add_block_of_bytes(&mut totals, &x.codes, weight, &corner, block, shape, config);
+            } else {
+                add_block_of_codes(&mut totals, &x.codes, weight, &corner, block, shape, config);
+            }
+        }
         #[unroll]
         for i in 0..results {
             let row = min(corner.row + comptime!(i / config.columns), shape.m - 1);
-            totals[i] *= x.scales[row];
+            totals[i] = in_steps(totals[i], x.largest[row]);
         }
     }
     if comptime!(config.share == 1) {

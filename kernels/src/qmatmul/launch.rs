@@ -9,8 +9,8 @@ use wavecube_core::{
 use super::{
     gradient::transposed,
     kernel::{
-        ActivationsLaunch, EpilogueLaunch, RowsLaunch, ShapeLaunch, add_splits, arrange, gemv,
-        naive,
+        ActivationsLaunch, CodesLaunch, EpilogueLaunch, RowsLaunch, ShapeLaunch, add_splits,
+        arrange, gemv, naive,
     },
     matrix::matrix,
     plan::{Algorithm, Number, QmatmulPlan, Task},
@@ -85,11 +85,7 @@ pub(super) fn holds_weight(
 
 /// The weight as kernels take it.
 pub(super) fn weight_arg(weight: &WeightBindings, scheme: Scheme, k: usize) -> WeightLaunch {
-    let zeros = match &weight.zeros {
-        Some(zeros) if !scheme.symmetric => zeros.clone(),
-        // Words that are there already stand for those that nothing looks at.
-        _ => weight.scales.clone(),
-    };
+    let zeros = weight.zeros.as_ref().filter(|_| !scheme.symmetric);
     let blocks = k.div_ceil(BLOCK);
     let group_blocks = match scheme.group {
         Group::Channel => blocks,
@@ -103,14 +99,8 @@ pub(super) fn weight_arg(weight: &WeightBindings, scheme: Scheme, k: usize) -> W
     WeightLaunch::new(
         buffer(&weight.words, Dtype::F32, 4),
         buffer(&weight.scales, Dtype::F32, 1),
-        buffer(&zeros, Dtype::F32, 1),
-        FormatLaunch::new(
-            blocks,
-            group_blocks,
-            scheme.group.count(k),
-            scale_type,
-            u32::from(!scheme.symmetric),
-        ),
+        zeros.map(|zeros| buffer(zeros, Dtype::F32, 1)).into(),
+        FormatLaunch::new(blocks, group_blocks, scheme.group.count(k), scale_type),
     )
 }
 
@@ -135,7 +125,8 @@ struct Enqueue<'a> {
 /// Enqueues a planned product. `Ok` means enqueued: a fault of the device shows on the next read.
 ///
 /// # Errors
-/// [`Error::Length`] if a buffer is shorter than the plan reaches.
+/// [`Error::Length`] if a buffer is missing or shorter than the plan reaches, [`Error::Unsupported`] for a part of the
+/// epilogue that the plan was made without; then nothing is enqueued.
 pub fn qmatmul_launch(
     client: &Client,
     bindings: &QmatmulBindings,
@@ -147,18 +138,30 @@ pub fn qmatmul_launch(
     holds(op, "out", &bindings.out, (plan.dtype, 1), results)?;
     holds_weight(op, &bindings.weight, plan.scheme, plan.weight)?;
     let EpilogueBindings { bias, gate, residual } = &bindings.epilogue;
-    for (argument, part, len) in
-        [("bias", bias, plan.results()), ("gate", gate, results), ("residual", residual, results)]
-    {
-        if let Some(part) = part {
-            holds(op, argument, part, (plan.dtype, 1), len)?;
+    let planned = plan.epilogue;
+    for (argument, part, wanted, len) in [
+        ("bias", bias, planned.bias, plan.results()),
+        ("gate", gate, planned.gate, results),
+        ("residual", residual, planned.residual, results),
+    ] {
+        match (part, wanted) {
+            (Some(part), true) => holds(op, argument, part, (plan.dtype, 1), len)?,
+            (Some(_), false) => {
+                let reason = "the plan was made without it";
+                return Err(Error::Unsupported { op, argument, reason });
+            }
+            (None, true) => {
+                let expected = "that of a buffer, which the plan reads";
+                return Err(Error::Length { op, argument, expected, found: 0 });
+            }
+            (None, false) => {}
         }
     }
     if plan.m == 0 {
         return Ok(());
     }
     let enqueue = Enqueue { client, bindings, plan };
-    if plan.splits == 1 {
+    if !plan.apart {
         return enqueue.product(&bindings.out, plan.dtype, true);
     }
     let parts = client.empty(4 * results * plan.splits);
@@ -191,23 +194,14 @@ impl Enqueue<'_> {
         ShapeLaunch::new(plan.m, results, m_cubes, n_cubes, splits, plan.terms, all_terms)
     }
 
-    /// For a buffer that a kernel names and does not touch: one that is there already. An allocation takes 0.02 ms
-    /// with llvmpipe, where a small product takes one.
-    fn spare(&self, dtype: Dtype, parts: usize) -> BufferArg {
-        buffer(&self.bindings.weight.words, dtype, parts)
-    }
-
-    /// The epilogue, or none for parts of sums.
+    /// The epilogue, or none for sums that another launch takes.
     fn epilogue<F: Float>(&self, wanted: bool) -> EpilogueLaunch<F> {
         let EpilogueBindings { bias, gate, residual } = &self.bindings.epilogue;
-        let arg = |part: &Option<Handle>| match part {
-            Some(part) => buffer(part, self.plan.dtype, 1),
-            None => self.spare(self.plan.dtype, 1),
+        let arg = |part: &Option<Handle>| {
+            let part = part.as_ref().filter(|_| wanted);
+            part.map(|part| buffer(part, self.plan.dtype, 1)).into()
         };
-        let bits = u32::from(bias.is_some())
-            + 2 * u32::from(gate.is_some())
-            + 4 * u32::from(residual.is_some());
-        EpilogueLaunch::new(arg(bias), arg(gate), arg(residual), if wanted { bits } else { 0 })
+        EpilogueLaunch::new(arg(bias), arg(gate), arg(residual))
     }
 
     fn rows(&self) -> RowsLaunch {
@@ -241,15 +235,14 @@ impl Enqueue<'_> {
         Ok(buffer(&arranged, plan.dtype, 4))
     }
 
-    /// Activations as the numbers of a product: as they are, or as whole numbers with the scales of their rows.
+    /// Activations as the numbers of a product: as they are, or as whole numbers with what these are steps of.
     fn activations<F: Float>(&self, number: Number) -> Result<ActivationsLaunch<F>> {
         let plan = self.plan;
         if number == Number::Float {
-            let [codes, scales] = [4, 1].map(|parts| self.spare(Dtype::F32, parts));
-            return Ok(ActivationsLaunch::new(self.arranged()?, codes, scales));
+            return Ok(ActivationsLaunch::new(Some(self.arranged()?).into(), None.into()));
         }
         let codes = self.client.empty(plan.m * plan.blocks * BLOCK);
-        let scales = self.client.empty(plan.m * 4);
+        let largest = self.client.empty(plan.m * 4);
         // SAFETY: one cube a row, as `QmatmulPlan::new` counts them; the kernel stores two vectors a block,
         // for which `codes` is made, and reads below `x_end`.
         unsafe {
@@ -259,14 +252,15 @@ impl Enqueue<'_> {
                 CubeDim::new_1d(plan.row_units as u32),
                 buffer(&self.bindings.x, plan.dtype, 1),
                 buffer(&codes, Dtype::F32, 4),
-                buffer(&scales, Dtype::F32, 1),
+                buffer(&largest, Dtype::F32, 1),
                 self.rows(),
                 plan.row_units,
                 elem_type(plan.dtype),
             );
         }
-        let (codes, scales) = (buffer(&codes, Dtype::F32, 4), buffer(&scales, Dtype::F32, 1));
-        Ok(ActivationsLaunch::new(self.spare(plan.dtype, 4), codes, scales))
+        let codes =
+            CodesLaunch::new(buffer(&codes, Dtype::F32, 4), buffer(&largest, Dtype::F32, 1));
+        Ok(ActivationsLaunch::new(None.into(), Some(codes).into()))
     }
 
     /// The sums, or their parts, to `out`.

@@ -33,6 +33,10 @@
 //! Where there are fewer units than the device takes, sums are cut into parts, which a second launch adds in order.
 //! The same input on the same device gives the same bits.
 //!
+//! Kernels bind the weight's words, scales and zero points, the activations, one or two buffers of them, the result, and
+//! what its epilogue has: nine at most. Where the device lets them bind fewer, as WebGPU's seven beside the scalars,
+//! the epilogue is a launch of its own, and the plan says so.
+//!
 //! In whole numbers every row of `x` is quantised first, to `a = round(x/t)`, `t = max|x|/127`. Sums over a block of
 //! 32 are exact in floats too, `|Σ a (q − z)| ≤ 32·127·255 < 2²⁴`, and made of floats where units are cores or emulated,
 //! which multiply those more quickly. On a GPU four products are added at a time by cubecl's `dp4a`: of 4 bits,
@@ -59,7 +63,22 @@
 //! # Error
 //! Products and sums are in `f32`: against the same sum in `f64`, `c ε √k` relative to the size of its terms. Matrix units
 //! take weights as `f16` has them, rounded by `2⁻¹¹` of each at most, or as the sum of two numbers of `bf16`, by `2⁻¹⁶`.
-//! Whole numbers round activations by up to half of `t`.
+//! Whole numbers round activations by up to half of `t`. That holds for activations and scales of any size, as long as
+//! a row's sums, products of the two, and the results are normal numbers.
+//!
+//! # What is no number
+//!
+//! | in | NaN | ∞, −∞ |
+//! |---|---|---|
+//! | `x`, and `g` of the gradient | NaN in all of its row's results | not finite in all of its row's; NaN in whole numbers |
+//! | a weight, on its way to codes | an error, on the host and on the device | an error |
+//! | a scale, from a file or packed | an error | an error |
+//! | a scale, in memory that nobody checked | NaN in its column of results | not finite there |
+//! | bias | NaN in its column | ∞, −∞ there, with a gate NaN where that is 0 |
+//! | gate | NaN in its result | ∞: infinite or NaN; −∞: shut, the residual alone |
+//! | residual | NaN in its result | ∞, −∞ there |
+//!
+//! All other results have the bits that they have without it.
 
 mod complex;
 mod gradient;
@@ -74,7 +93,7 @@ mod weight;
 pub use complex::{JoinBindings, join_launch, split_launch};
 pub use launch::{EpilogueBindings, QmatmulBindings, WeightBindings, qmatmul_launch};
 pub use plan::{
-    Algorithm, GemvConfig, GradientConfig, MatrixConfig, Number, QmatmulPlan, QmatmulProblem,
-    Strategy, Task, TileConfig,
+    Algorithm, Epilogue, GemvConfig, GradientConfig, MatrixConfig, Number, QmatmulPlan,
+    QmatmulProblem, Strategy, Task, TileConfig,
 };
 pub use quantize::{ConversionPlan, dequantize_launch, quantize_launch};

@@ -67,6 +67,24 @@ pub enum Task {
     Gradient,
 }
 
+/// Which parts a result has after its sum: `residual + silu(gate)·(sum + bias)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Epilogue {
+    /// Whether there is a bias.
+    pub bias: bool,
+    /// Whether there is a gate.
+    pub gate: bool,
+    /// Whether there is a residual.
+    pub residual: bool,
+}
+
+impl Epilogue {
+    /// How many.
+    pub fn count(self) -> usize {
+        [self.bias, self.gate, self.residual].into_iter().filter(|part| *part).count()
+    }
+}
+
 /// A product with a packed weight.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct QmatmulProblem {
@@ -84,6 +102,8 @@ pub struct QmatmulProblem {
     pub dtype: Dtype,
     /// The algorithm.
     pub strategy: Strategy,
+    /// What else the result is made of; nothing for a gradient.
+    pub epilogue: Epilogue,
 }
 
 /// What is compiled into the product for few rows.
@@ -119,7 +139,7 @@ pub struct TileConfig {
     pub bits: u32,
     /// The units along each side of a square of four times as many results.
     pub width: usize,
-    /// Whether sums are results, and not parts of them: these go without bias, gate and residual.
+    /// Whether sums become results, with bias, gate and residual, and not sums for another launch.
     pub whole: bool,
 }
 
@@ -343,6 +363,11 @@ pub struct QmatmulPlan {
     pub splits: usize,
     /// The terms of a part.
     pub terms: usize,
+    /// What else the result is made of.
+    pub epilogue: Epilogue,
+    /// Whether a second launch makes the results of the sums: of parts of them, or because a kernel would bind more
+    /// buffers than the device lets it.
+    pub apart: bool,
     /// The cubes along the rows and the columns of the result.
     pub result_cubes: [usize; 2],
     /// The grid.
@@ -384,10 +409,10 @@ impl QmatmulPlan {
     /// # Errors
     /// [`Error::Dtype`] for `f64` or a type that the device lacks; [`Error::Shape`] if rows have not the length
     /// of the weight's; [`Error::Strides`] if they do not lie one step apart; [`Error::Length`] for a weight of
-    /// nothing; [`Error::Unsupported`] for a strategy that the task has not; [`Error::Limit`] if the device has
-    /// no room.
+    /// nothing; [`Error::Unsupported`] for a strategy or an epilogue that the task has not; [`Error::Limit`] if the
+    /// device has no room.
     pub fn new(problem: &QmatmulProblem, limits: &Limits) -> Result<Self> {
-        let QmatmulProblem { op, task, ref x, weight, scheme, dtype, .. } = *problem;
+        let QmatmulProblem { op, task, ref x, weight, scheme, dtype, epilogue, .. } = *problem;
         let argument = if task == Task::Gradient { "g" } else { "x" };
         let [n, k] = weight;
         if n == 0 || k == 0 {
@@ -406,6 +431,10 @@ impl QmatmulPlan {
             expected.push(inputs);
             return Err(Error::Shape { op, argument, expected, found: x.shape().to_vec() });
         }
+        if task == Task::Gradient && epilogue.count() > 0 {
+            let reason = "a gradient is made of its sums alone";
+            return Err(Error::Unsupported { op, argument: "epilogue", reason });
+        }
         let (m, x_place) = rows(op, argument, x)?;
         let x_end = x.end().unwrap_or(usize::MAX);
         let blocks = k.div_ceil(BLOCK);
@@ -417,9 +446,18 @@ impl QmatmulPlan {
         let cubes = result_cubes[0].saturating_mul(result_cubes[1]);
         let all_terms = if task == Task::Gradient { n } else { blocks };
         let (splits, terms) = splits(&algorithm, all_terms, cubes, limits);
+        // The activations, as whole numbers with what they are steps of; the weight; and the sums or the result.
+        let x_buffers = if task == Task::Forward(Number::Integer) { 2 } else { 1 };
+        let buffers = x_buffers + if scheme.symmetric { 2 } else { 3 } + 1;
+        let apart =
+            splits > 1 || epilogue.count() > 0 && buffers + epilogue.count() > limits.bindings;
+        limits.check_bindings(op, buffers + if apart { 0 } else { epilogue.count() })?;
+        if apart {
+            limits.check_bindings(op, 2 + epilogue.count())?;
+        }
         match &mut algorithm {
-            Algorithm::Tiled(config) => config.whole = splits == 1,
-            Algorithm::Matrix(config) => config.whole = splits == 1,
+            Algorithm::Tiled(config) => config.whole = !apart,
+            Algorithm::Matrix(config) => config.whole = !apart,
             _ => {}
         }
 
@@ -441,7 +479,7 @@ impl QmatmulPlan {
         size([x_end, 1, 1], dtype.size())?;
         size([n, blocks, BLOCK], 1)?;
         size([m, blocks, BLOCK], dtype.size())?;
-        size([m, results, splits], if splits > 1 { 4 } else { dtype.size() })?;
+        size([m, results, splits], if apart { 4 } else { dtype.size() })?;
 
         let in_order = x_place[0] == 0 && x_place[2] == 1 && (x_place[1] == k || m <= 1);
         let (scale_bytes, groups) = (scheme.scale.size(), scheme.group.count(k));
@@ -462,6 +500,8 @@ impl QmatmulPlan {
                 && !(in_order && k.is_multiple_of(BLOCK)),
             splits,
             terms,
+            epilogue,
+            apart,
             result_cubes,
             cubes: grid(op, cubes.saturating_mul(splits), limits)?,
             row_cubes: grid(op, m.max(1), limits)?,
@@ -484,7 +524,7 @@ impl QmatmulPlan {
     ///
     /// ```
     /// use wavecube_core::{Dtype, Layout, Limits, quant::{Bits, Group, ScaleType, Scheme}};
-    /// use wavecube_kernels::qmatmul::{Number, QmatmulPlan, QmatmulProblem, Strategy, Task};
+    /// use wavecube_kernels::qmatmul::{Epilogue, Number, QmatmulPlan, QmatmulProblem, Strategy, Task};
     /// let problem = QmatmulProblem {
     ///     op: "qmatmul",
     ///     task: Task::Forward(Number::Float),
@@ -493,6 +533,7 @@ impl QmatmulPlan {
     ///     scheme: Scheme { bits: Bits::Four, symmetric: true, group: Group::Of128, scale: ScaleType::F16 },
     ///     dtype: Dtype::F16,
     ///     strategy: Strategy::Auto,
+    ///     epilogue: Epilogue::default(),
     /// };
     /// let plan = QmatmulPlan::new(&problem, &Limits::HOPPER)?;
     /// assert!(plan.describe().contains("gemv"));
@@ -524,7 +565,10 @@ impl QmatmulPlan {
             }
         };
         let arranged = if self.arranged { ", rows arranged first" } else { "" };
-        format!("{m} rows by [{n}, {k}] {scheme}: {kernel}, {splits} parts{arranged}; {reason}")
+        let apart = if self.apart && *splits == 1 { ", the epilogue apart" } else { "" };
+        format!(
+            "{m} rows by [{n}, {k}] {scheme}: {kernel}, {splits} parts{arranged}{apart}; {reason}"
+        )
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     elem_type,
+    functions::{is_infinite, nan},
     launch::{buffer, holds},
 };
 
@@ -28,24 +29,27 @@ use crate::{
 /// and a unit walks along a group of a whole row.
 const MOST_INPUTS: usize = 60_000;
 
-/// Rows of activations as whole numbers from −127 to 127, raised by 128, and the scale of each. One cube a row.
+/// Rows of activations as whole numbers from −127 to 127, raised by 128, and the largest magnitude of each: NaN of a
+/// row with anything in it that is not finite. One cube a row.
 #[cube(launch_unchecked)]
 pub(super) fn quantize_rows<F: Float>(
     x: &[F],
     codes: &mut [Four<u32>],
-    scales: &mut [f32],
+    largest: &mut [f32],
     rows: &Rows,
     #[comptime] units: usize,
     #[define(F)] _dtype: ElemType,
 ) {
-    let mut cells = Shared::<[f32]>::new_slice(units);
+    let mut cells = Shared::<[u32]>::new_slice(units);
     let unit = UNIT_POS as usize;
     let row = min(CUBE_POS, rows.m - 1);
-    let mut largest = f32::new(0.0);
+    // By their bits, which go up with magnitudes and end in those of NaN: a maximum of numbers loses NaN.
+    let mut most = 0u32;
     for k in range_stepped(unit, rows.k, units) {
-        largest = max(largest, f32::abs(f32::cast_from(element::<F>(x, rows, row, k))));
+        let value = f32::cast_from(element::<F>(x, rows, row, k));
+        most = max(most, u32::reinterpret(value) & 0x7fff_ffffu32);
     }
-    cells[unit] = largest;
+    cells[unit] = most;
     for level in 0..comptime!(units.ilog2() as usize) {
         let width = comptime!(units / 2) >> level;
         sync_cube();
@@ -56,11 +60,16 @@ pub(super) fn quantize_rows<F: Float>(
         }
     }
     sync_cube();
-    largest = cells[0];
+    most = cells[0];
+    let finite = most < 0x7f80_0000u32;
+    // A power of two first, by which the largest is about 1: the inverse of a small one may be infinite.
+    let exponent = min(most >> 23u32, 253u32);
+    let power = f32::reinterpret((254u32 - exponent) << 23u32);
+    let size = f32::reinterpret(most) * power;
     // Of a row of zeros every code is zero, whatever the scale.
-    let steps = f32::new(127.0) / select(largest > f32::new(0.0), largest, f32::new(127.0));
+    let steps = f32::new(127.0) / select(finite && size > f32::new(0.0), size, f32::new(127.0));
     if unit == 0 {
-        scales[row] = largest / f32::new(127.0);
+        largest[row] = select(finite, f32::reinterpret(most), nan::<f32>(steps));
     }
     for half in range_stepped(unit, 2 * rows.blocks, units) {
         let mut words = Four::<u32>::empty();
@@ -70,7 +79,9 @@ pub(super) fn quantize_rows<F: Float>(
             #[unroll]
             for byte in 0..4usize {
                 let k = half * 16 + comptime!(4 * byte + i);
-                let value = f32::cast_from(element::<F>(x, rows, row, k));
+                let value = f32::cast_from(element::<F>(x, rows, row, k)) * power;
+                // What is no number has no whole part: on a processor anything may come of it.
+                let value = select(finite, value, f32::new(0.0));
                 let code = u32::cast_from(f32::floor(value * steps + f32::new(128.5)));
                 word |= min(max(code, 1u32), 255u32) << comptime!(8 * byte as u32).runtime();
             }
@@ -131,7 +142,8 @@ fn ranges<F: Float>(
         // Halved before the difference, which may exceed the largest number.
         let range = select(stored, half * high - half * low, max(high, -low));
         let steps = select(stored, f32::new(middle - 0.5), f32::new(middle - 1.0));
-        let least = select(scale_type == 1u32, f32::new(5.960_464_5e-8), f32::new(1.2e-38));
+        let least =
+            select(scale_type == 1u32, f32::new(5.960_464_5e-8), f32::new(f32::MIN_POSITIVE));
         let wanted = select(range > f32::new(0.0), max(range / steps, least), f32::new(1.0));
         // What rounds to infinity in the type: 65520 does in f16.
         let short = select(scale_type == 1u32, 0x477f_f000u32, 0x7f7f_8000u32);
@@ -177,8 +189,12 @@ fn encode<F: Float>(
         let group = group_of(&weight.format, row, first_vector / VECTORS);
         let scale = scale_of(weight, group);
         let zero = f32::cast_from(zero_of(weight, group, bits));
-        let lowest = select(weight.format.asymmetric == 1u32, f32::new(0.0), f32::new(1.0));
+        let lowest = f32::new(comptime!(if weight.zeros.is_some() { 0.0 } else { 1.0 }));
         let largest = f32::new(comptime!(((1u32 << bits) - 1) as f32));
+        // No code for what exceeds the largest number.
+        let steps = f32::floor(f32::new(f32::MAX) / scale);
+        let steps = select(is_infinite::<f32>(scale * steps), steps - f32::new(1.0), steps);
+        let (lowest, largest) = (max(lowest, zero - steps), min(largest, zero + steps));
         let mut four = Four::<u32>::new(0u32);
         for v in 0..comptime!(32 / bits as usize) {
             let mut codes = Four::<u32>::empty();

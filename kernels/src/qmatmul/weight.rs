@@ -14,13 +14,13 @@ pub(super) const VECTORS: usize = 8;
 pub(super) struct Weight {
     pub(super) words: Box<[Four<u32>]>,
     pub(super) scales: Box<[u32]>,
-    /// One word that is not used, if the scheme is symmetric.
-    pub(super) zeros: Box<[u32]>,
+    /// Of an asymmetric scheme.
+    pub(super) zeros: ComptimeOption<Box<[u32]>>,
     pub(super) format: Format,
 }
 
-/// What the words of a weight mean. None of it is known when a kernel is compiled: each number is read once for
-/// 32 codes, and every combination would be a kernel of its own.
+/// What the words of a weight mean. None of it is known when a kernel is compiled, only whether there are zero points:
+/// each number is read once for 32 codes, and every combination would be a kernel of its own.
 #[derive(CubeType, CubeLaunch)]
 pub(super) struct Format {
     /// Blocks of a row.
@@ -31,14 +31,15 @@ pub(super) struct Format {
     pub(super) groups: usize,
     /// The type of scales: 0 for `f32`, 1 for `f16`, 2 for `bf16`.
     pub(super) scale_type: u32,
-    /// Whether zero points are stored.
-    pub(super) asymmetric: u32,
 }
 
-/// The scale with these bits of its type: above zero and finite. A device need not have the type.
+/// The scale with these bits of its type, which is above zero; or, from memory that nobody checked, infinite or NaN. A
+/// device need not have the type.
 #[cube]
 pub(super) fn decoded(bits: u32, scale_type: u32) -> f32 {
-    let normal = f32::reinterpret((bits << 13u32) + 0x3800_0000u32);
+    // The largest exponent of f16 is that of what is not finite: it becomes that of f32.
+    let offset = select(bits >= 0x7c00u32, 0x7000_0000u32, 0x3800_0000u32);
+    let normal = f32::reinterpret((bits << 13u32) + offset);
     let subnormal = f32::cast_from(bits) * f32::new(5.960_464_5e-8);
     let half = select(bits < 0x400u32, subnormal, normal);
     let upper = f32::reinterpret(bits << 16u32);
@@ -64,10 +65,11 @@ pub(super) fn scale_of(weight: &Weight, group: usize) -> f32 {
 /// The zero point of a group.
 #[cube]
 pub(super) fn zero_of(weight: &Weight, group: usize, #[comptime] bits: u32) -> u32 {
-    let stored = weight.format.asymmetric == 1u32;
-    let word = weight.zeros[select(stored, group / 4, 0usize)];
-    let zero = (word >> (u32::cast_from(group % 4) * 8u32)) & 0xffu32;
-    select(stored, zero, comptime!(1u32 << (bits - 1)).runtime())
+    let stored: ComptimeOption<u32> = weight
+        .zeros
+        .as_ref()
+        .map(|zeros| (zeros[group / 4] >> (u32::cast_from(group % 4) * 8u32)) & 0xffu32);
+    stored.unwrap_or(comptime!(1u32 << (bits - 1)).runtime())
 }
 
 /// The four words, 16 bytes, in which vector `v` of a block lies.

@@ -1,7 +1,7 @@
 //! Complex numbers element by element, by magnitude and phase; their norm and their linear maps over channels.
 //!
-//! The formulas and their gradients are in [`wavecube_kernels::mixing`]. A gradient by a complex operand is
-//! `∂ℓ/∂Re + i ∂ℓ/∂Im`.
+//! The formulas, their gradients and what a NaN or an infinity in each operand gives are in
+//! [`wavecube_kernels::mixing`]. A gradient by a complex operand is `∂ℓ/∂Re + i ∂ℓ/∂Im`.
 
 mod linear;
 mod phase_mix;
@@ -137,7 +137,7 @@ pub fn cardioid_vjp(z: &Tensor, g: &Tensor) -> Result<Tensor> {
 
 /// `e^{iw} z` for every element, `w` in radians: rotary phases.
 ///
-/// `w` as in [`mod_relu`]. Its sine and cosine are to a few `ε` for `|w| ≤ 10⁴`, whatever the driver's are.
+/// `w` as in [`mod_relu`]. Its sine and cosine are to a few `ε` for every `w`, whatever the driver's are.
 ///
 /// # Errors
 /// As [`mod_relu`]; [`Error::Dtype`](crate::Error::Dtype) for `f64`.
@@ -251,8 +251,8 @@ pub fn from_polar_vjp(pairs: &Tensor, g: &Tensor) -> Result<Tensor> {
 /// fixed order: the same input on the same device gives the same bits.
 ///
 /// # Errors
-/// As [`mod_relu`]; [`Error::Length`](crate::Error::Length) for lines of no elements, [`Error::Value`](crate::Error::Value) for an `epsilon` that is not
-/// positive.
+/// As [`mod_relu`]; [`Error::Length`](crate::Error::Length) for lines of no elements, [`Error::Value`](crate::Error::Value) for an `epsilon` that is no
+/// normal number above zero of `f32`, or of `f64` for operands of that.
 ///
 /// ```
 /// use wavecube::{Complex32, Device, Tensor, complex_rms_norm};

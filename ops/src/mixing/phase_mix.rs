@@ -60,12 +60,12 @@ fn planned(
 ///
 /// `y`: complex, `[…, inputs]`, any strides; `magnitudes`, `A`: real, and `directions`, `C`: complex, both
 /// `[outputs, inputs]`, contiguous; all `f32`, or all `f64`. `epsilon` is the magnitude below which a channel fades:
-/// at zero the result is 0 and every gradient finite. Squares of magnitudes must not overflow.
+/// at zero the result is 0 and every gradient finite.
 ///
 /// # Errors
 /// [`Error::Dtype`] for a real `y` or `C`, a complex `A`, 16 bits or types that differ, [`Error::Shape`] if the shapes do
-/// not belong together, [`Error::Strides`] for matrices with strides, [`Error::Value`] for an `epsilon` that is not
-/// positive, [`Error::Length`] for no inputs or no outputs, [`Error::Axis`] for a `y` without an axis, [`Error::Limit`] if the
+/// not belong together, [`Error::Strides`] for matrices with strides, [`Error::Value`] for an `epsilon` that is no
+/// normal number above zero of their type, [`Error::Length`] for no inputs or no outputs, [`Error::Axis`] for a `y` without an axis, [`Error::Limit`] if the
 /// device has no room.
 ///
 /// ```

@@ -1,5 +1,5 @@
-//! Products with INT4 and INT8 weights. The work is described in [`wavecube_kernels::qmatmul`], the packed layout
-//! and its files in [`quant`](crate::quant).
+//! Products with INT4 and INT8 weights. The work, and what a NaN or an infinity in each operand gives, is described in
+//! [`wavecube_kernels::qmatmul`], the packed layout and its files in [`quant`](crate::quant).
 
 mod complex;
 mod product;

@@ -2,8 +2,8 @@
 
 use wavecube_core::{DeviceFault, Error, Result};
 use wavecube_kernels::qmatmul::{
-    EpilogueBindings, Number, QmatmulBindings, QmatmulPlan, QmatmulProblem, Strategy, Task,
-    qmatmul_launch,
+    Epilogue, EpilogueBindings, Number, QmatmulBindings, QmatmulPlan, QmatmulProblem, Strategy,
+    Task, qmatmul_launch,
 };
 
 use super::QuantizedWeight;
@@ -65,7 +65,7 @@ pub fn qmatmul(x: &Tensor, weight: &QuantizedWeight) -> Result<Tensor> {
 /// `residual + silu(gate)·(x Wᵀ + bias)`, of what is there.
 ///
 /// In [`Number::Integer`] every row of `x` is rounded to 255 steps between plus and minus its largest element;
-/// sums of 32 products are then exact whole numbers. A row must be finite.
+/// sums of 32 products are then exact whole numbers. A row that is not finite gives NaN in all of its results.
 ///
 /// # Errors
 /// As [`qmatmul`]; [`Error::Shape`] or [`Error::Strides`] for a bias, a gate or a residual of another shape or not
@@ -171,11 +171,14 @@ impl QuantizedWeight {
         op: &'static str,
         task: Task,
         x: &Tensor,
-        strategy: Strategy,
+        options: &QmatmulOptions,
     ) -> QmatmulProblem {
         let (x, dtype) = (x.layout().clone(), x.dtype());
-        let (weight, scheme) = (self.shape(), self.scheme());
-        QmatmulProblem { op, task, x, weight, scheme, dtype, strategy }
+        let (weight, scheme, strategy) = (self.shape(), self.scheme(), options.strategy);
+        let QmatmulOptions { bias, gate, residual, .. } = options;
+        let [bias, gate, residual] = [bias, gate, residual].map(Option::is_some);
+        let epilogue = Epilogue { bias, gate, residual };
+        QmatmulProblem { op, task, x, weight, scheme, dtype, strategy, epilogue }
     }
 
     fn plan_of(
@@ -189,7 +192,7 @@ impl QuantizedWeight {
         if !self.device().same(x.device()) {
             return Err(Error::Device { op, reason: DeviceFault::Mixed });
         }
-        let problem = self.problem(op, task, x, options.strategy);
+        let problem = self.problem(op, task, x, options);
         let plan = QmatmulPlan::new(&problem, x.device().limits())?;
         let results = row_shape(x, plan.results());
         let n = [plan.results()];

@@ -74,7 +74,7 @@ impl QuantizedWeight {
             Ok(Algorithm::Matrix(config)) => config.native,
             plan => plan.is_ok(),
         };
-        let key = self.problem(OP, Task::Forward(options.number), x, Strategy::Auto);
+        let key = self.problem(OP, Task::Forward(options.number), x, &with(Strategy::Auto));
         let key = format!("{key:?}");
         let measured = x.device().measured();
         let measured = || measured.lock().unwrap_or_else(PoisonError::into_inner);

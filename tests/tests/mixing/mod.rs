@@ -1,6 +1,8 @@
 //! Complex numbers element by element, their norm and their linear maps.
 
 mod phase_mix;
+mod poison;
+mod scales;
 
 use std::f64::consts::PI;
 

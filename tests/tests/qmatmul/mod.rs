@@ -1,13 +1,16 @@
 //! Quantised matrix products: the packed layout and its files on the host.
 
+mod bindings;
 mod catalogue;
 mod files;
 mod formats;
 mod matrix;
 mod packed;
+mod poison;
 mod product;
 mod quickest;
 mod rejections;
+mod scales;
 
 use wavecube::quant::{Bits, Group, ScaleType, Scheme};
 

@@ -6,7 +6,8 @@ use wavecube::{
     quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme},
 };
 use wavecube_kernels::qmatmul::{
-    Algorithm, QmatmulBindings, QmatmulPlan, QmatmulProblem, Task, WeightBindings, qmatmul_launch,
+    Algorithm, Epilogue, QmatmulBindings, QmatmulPlan, QmatmulProblem, Task, WeightBindings,
+    qmatmul_launch,
 };
 use wavecube_testing::{
     Rng, assert_close, devices, halves, nan_filled, read,
@@ -82,6 +83,7 @@ pub(super) fn plan_of(
         scheme: weight.scheme(),
         dtype: x.dtype(),
         strategy,
+        epilogue: Epilogue::default(),
     };
     QmatmulPlan::new(&problem, limits).unwrap()
 }
@@ -448,6 +450,7 @@ fn limits_choose_the_kernel() {
             scheme: W4,
             dtype: Dtype::F16,
             strategy: QmatmulStrategy::Auto,
+            epilogue: Epilogue::default(),
         };
         QmatmulPlan::new(&problem, limits).unwrap().algorithm
     };

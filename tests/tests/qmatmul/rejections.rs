@@ -7,7 +7,10 @@ use wavecube::{
     qmatmul_with,
     quant::{BLOCK, Bits, Clip, Group, PackedWeight, ScaleType, Scheme},
 };
-use wavecube_kernels::qmatmul::{Algorithm, QmatmulPlan, QmatmulProblem, Task};
+use wavecube_kernels::qmatmul::{
+    Algorithm, Epilogue, EpilogueBindings, QmatmulBindings, QmatmulPlan, QmatmulProblem, Task,
+    WeightBindings, qmatmul_launch,
+};
 use wavecube_testing::devices;
 
 const SCHEME: Scheme =
@@ -85,6 +88,47 @@ fn operands_that_do_not_fit_are_refused() {
     }
 }
 
+/// A launch binds what its plan was made for.
+#[test]
+fn another_epilogue_than_planned_is_refused() {
+    for device in devices() {
+        let weight = weight(device, [5, 40]);
+        let (x, out) = (ones(device, &[3, 40]), ones(device, &[3, 5]));
+        let bias = ones(device, &[5]);
+        let with = |bias: Option<&Tensor>| QmatmulOptions {
+            bias: bias.cloned(),
+            ..QmatmulOptions::default()
+        };
+        for (planned, bound) in [(None, Some(&bias)), (Some(&bias), None)] {
+            let plan = weight.plan(&x, &with(planned)).unwrap();
+            let packed = weight.download().unwrap();
+            let part = |words: &[u32]| {
+                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                device.client().create_from_slice(&bytes)
+            };
+            let bindings = QmatmulBindings {
+                x: x.handle().clone(),
+                weight: WeightBindings {
+                    words: part(packed.words()),
+                    scales: part(packed.scales()),
+                    zeros: Some(part(packed.zeros())),
+                },
+                epilogue: EpilogueBindings {
+                    bias: bound.map(|bias| bias.handle().clone()),
+                    ..EpilogueBindings::default()
+                },
+                out: out.handle().clone(),
+            };
+            match qmatmul_launch(device.client(), &bindings, &plan) {
+                Err(Error::Unsupported { argument: "bias", .. }) => assert!(bound.is_some()),
+                Err(Error::Length { argument: "bias", .. }) => assert!(bound.is_none()),
+                found => panic!("{found:?}"),
+            }
+            assert_eq!(out.read::<f32>().unwrap(), [1.0; 15]);
+        }
+    }
+}
+
 /// As on the host, wherever the value lies; and what is only large has codes.
 #[test]
 fn values_without_codes_are_refused_on_the_device() {
@@ -135,6 +179,7 @@ fn sizes_beyond_an_index_are_refused() {
             scheme: SCHEME,
             dtype: Dtype::F32,
             strategy: QmatmulStrategy::Auto,
+            epilogue: Epilogue::default(),
         };
         let found = QmatmulPlan::new(&problem, &Limits::HOPPER);
         assert!(matches!(found, Err(Error::Limit { .. })), "{m}×{n}×{k}: {found:?}");
@@ -154,6 +199,7 @@ fn types_that_a_device_lacks_are_refused() {
                 scheme: SCHEME,
                 dtype,
                 strategy: QmatmulStrategy::Auto,
+                epilogue: Epilogue::default(),
             };
             QmatmulPlan::new(&problem, limits)
         };
@@ -211,6 +257,7 @@ proptest! {
             scheme: SCHEME,
             dtype,
             strategy,
+            epilogue: Epilogue::default(),
         };
         let plan = match QmatmulPlan::new(&problem, &limits) {
             Ok(plan) => plan,
