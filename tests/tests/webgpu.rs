@@ -38,3 +38,9 @@ fn assert_right(family: &str) {
 fn transforms_are_right() {
     assert_right("fft");
 }
+
+#[test]
+fn tridiagonal_operators_are_right() {
+    assert_right("tridiag");
+    assert_right("leading");
+}
