@@ -38,3 +38,8 @@ fn assert_right(family: &str) {
 fn transforms_are_right() {
     assert_right("fft");
 }
+
+#[test]
+fn attention_is_right() {
+    assert_right("attention");
+}
