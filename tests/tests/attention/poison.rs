@@ -106,7 +106,7 @@ fn problem() -> impl proptest::strategy::Strategy<Value = (Attention, bool)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
     /// Whatever the mask: one number that is none, anywhere, shows where the reference says, and changes no bit
     /// elsewhere; where nothing sees it, it changes none at all.
     #[test]
