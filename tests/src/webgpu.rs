@@ -10,8 +10,8 @@ use cubecl_wgpu::{
 use wavecube::Device;
 
 /// The adapter of [`Device::wgpu`], opened with WebGPU's guaranteed limits: 8 storage buffers and 16 KiB of shared
-/// memory a kernel, `f32` alone. What wgpu validates, it refuses beyond them, as a browser would. Units of a cube are
-/// those of the adapter, which is what the runtime reports of every device.
+/// memory a kernel, `f32` alone. What wgpu validates, it refuses beyond them, as a browser would. Units of a cube and
+/// types are those of the adapter in its [`wavecube::Limits`], since cubecl 0.11 reports these.
 ///
 /// # Panics
 /// If there is no adapter.
@@ -20,8 +20,9 @@ pub fn webgpu() -> Device {
         backends: Backends::all(),
         ..InstanceDescriptor::new_without_display_handle()
     });
-    let adapter = cubecl::future::block_on(instance.request_adapter(&RequestAdapterOptions::default()))
-        .expect("an adapter: `cargo xtask setup` installs a software Vulkan driver");
+    let adapter =
+        cubecl::future::block_on(instance.request_adapter(&RequestAdapterOptions::default()))
+            .expect("an adapter: `cargo xtask setup` installs a software Vulkan driver");
     let offered = adapter.limits();
     let required_limits = Limits {
         max_compute_invocations_per_workgroup: offered.max_compute_invocations_per_workgroup,

@@ -3,8 +3,8 @@
 
 use std::sync::LazyLock;
 
-use wavecube::{Device, Limits};
-use wavecube_testing::{catalogue, has, webgpu};
+use wavecube::{Device, Dtype, Limits};
+use wavecube_testing::{catalogue, webgpu};
 
 static DEVICE: LazyLock<Device> = LazyLock::new(webgpu);
 
@@ -13,7 +13,6 @@ fn its_limits_are_those_that_plans_are_tested_with() {
     let (found, guaranteed) = (*DEVICE.limits(), Limits::WEBGPU);
     assert_eq!(found.bindings, guaranteed.bindings);
     assert_eq!(found.shared_bytes, guaranteed.shared_bytes);
-    assert_eq!((found.f16, found.bf16, found.f64), (false, false, false));
 }
 
 /// Holds an operation's shortest lines and long ones against their reference: transforms, scans and products take
@@ -22,7 +21,8 @@ fn assert_right(family: &str) {
     let mut wrong = Vec::new();
     for n in [64, 8192] {
         for case in catalogue::one_an_op(n).iter().filter(|case| case.op.starts_with(family)) {
-            if !has(&DEVICE, case.dtype) {
+            // The runtime reports the adapter's types; WebGPU guarantees none but this one.
+            if case.dtype != Dtype::F32 {
                 continue;
             }
             match case.prepare(&DEVICE).and_then(|case| case.error()) {
