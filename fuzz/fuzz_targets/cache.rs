@@ -17,6 +17,7 @@ enum Step {
     Free(u8),
     Append(Vec<(u8, u16)>),
     AppendAny(u8, usize),
+    Extend(u8),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -44,6 +45,7 @@ fuzz_target!(|history: History| {
                 let parts: Vec<_> = parts.iter().map(|&(at, n)| (id(at), n.into())).collect();
                 pages.append(&parts).map(|_| None)
             }
+            Step::Extend(more) => pages.extend((*more).into()).map(|()| None),
             Step::AppendAny(at, n) => pages.append(&[(id(*at), *n)]).map(|_| None),
         };
         match result {

@@ -92,6 +92,23 @@ impl Pages {
         })
     }
 
+    /// Adds empty pages.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn extend(&mut self, pages: usize) -> Result<()> {
+        let all = self.owners.len().saturating_add(pages);
+        if all.checked_mul(self.page_size).is_none_or(|tokens| tokens > i32::MAX as usize) {
+            let (op, expected) = ("Pages::extend", "room for at most 2^31 - 1 tokens");
+            return Err(Error::Length { op, argument: "pages", expected, found: all });
+        }
+        // Taken after those that are free already.
+        let more = (self.owners.len() as u32..all as u32).rev();
+        self.free.splice(0..0, more);
+        self.owners.resize(all, 0);
+        Ok(())
+    }
+
     /// The tokens of a page.
     pub fn page_size(&self) -> usize {
         self.page_size

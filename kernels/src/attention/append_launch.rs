@@ -9,10 +9,10 @@ use cubecl::{
 use wavecube_core::{Dtype, Error, Layout, Limits, Result};
 
 use super::{
-    append::{FreshLaunch, copy_pages, mean, turn, write},
+    append::{FreshLaunch, copy_pages, copy_words, shift, turn, write, write_first},
     geometry::{GeometryLaunch, Place},
     plan::Steps,
-    problem::{GROUP, Storage},
+    problem::{FIRST, GROUP, Storage},
     tiles::TileConfig,
 };
 use crate::{
@@ -25,8 +25,8 @@ use crate::{
 const ROWS: usize = 8;
 /// Units of a cube.
 const UNITS: usize = 64;
-/// Tokens whose mean one unit takes: lavapipe ends a unit's loops after 65535 turns.
-const MEAN_TOKENS: usize = 60_000;
+/// Buffers of the kernel that binds most: new keys, angles, tables, codes and scales.
+const BUFFERS: usize = 5;
 
 /// A pool of pages for the keys and values of one layer, `[pages, kv_heads, page_size, dim]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,25 +89,45 @@ impl CachePlan {
         let numbers = sizes.iter().try_fold(1usize, |total, &n| total.checked_mul(n));
         let bytes = numbers.and_then(|n| n.checked_mul(storage.bits(dtype))).map(|n| n / 8);
         limits.check_buffer(op, bytes.map_or(u64::MAX, |bytes| bytes as u64))?;
+        limits.check_bindings(op, BUFFERS)?;
         let lanes = if dim.is_multiple_of(4) { 4 } else { 1 };
         let rows = (limits.shared_bytes / (4 * dim)).clamp(1, ROWS);
         let tile = TileConfig { rows, ..TileConfig::one(dim, lanes, storage) };
         Ok(Self { problem: *problem, tile, numbers: numbers.unwrap_or(0), limits: *limits })
     }
 
-    /// An empty pool.
-    pub fn pool(&self, client: &Client) -> Pool {
-        let CacheProblem { kv_heads, dim, dtype, storage, .. } = self.problem;
+    /// Words of the scales of keys, and of those of values.
+    fn scale_words(&self) -> usize {
+        self.numbers / GROUP
+    }
+
+    /// Words of a block of first keys.
+    fn block_words(&self) -> usize {
+        self.problem.kv_heads * (FIRST + 1) * self.problem.dim
+    }
+
+    /// Whether keys and values are quantised, so that the first keys of sequences lie in blocks.
+    pub fn quantises(&self) -> bool {
+        self.problem.storage != Storage::Float
+    }
+
+    /// Memory for scales and `blocks` blocks of first keys; at least one, so that there is something to bind.
+    fn scales(&self, client: &Client, blocks: usize) -> Result<Handle> {
+        let words = self.block_words().saturating_mul(blocks.max(1));
+        let bytes = words.saturating_add(2 * self.scale_words()).saturating_mul(4);
+        self.limits.check_buffer(self.problem.op, bytes as u64)?;
+        Ok(client.empty(bytes))
+    }
+
+    /// An empty pool; where it quantises, with room for the first keys of `blocks` sequences.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if a buffer exceeds the device.
+    pub fn pool(&self, client: &Client, blocks: usize) -> Result<Pool> {
+        let CacheProblem { dtype, storage, .. } = self.problem;
         let bytes = (self.numbers * storage.bits(dtype)).div_ceil(8).next_multiple_of(4);
-        let quantised = storage != Storage::Float;
-        let scales = || client.empty(4 * self.numbers / GROUP);
-        let zeros = vec![0u8; 4 * kv_heads * dim];
-        Pool {
-            k: client.empty(bytes),
-            v: client.empty(bytes),
-            scales: quantised.then(|| [scales(), scales()]),
-            shift: quantised.then(|| client.create_from_slice(&zeros)),
-        }
+        let scales = if self.quantises() { Some(self.scales(client, blocks)?) } else { None };
+        Ok(Pool { k: client.empty(bytes), v: client.empty(bytes), scales })
     }
 
     /// The layout of keys and of values.
@@ -128,10 +148,9 @@ pub struct Pool {
     pub k: Handle,
     /// Values.
     pub v: Handle,
-    /// The steps and middles of quantised keys and values, as [`AttentionBindings`](super::AttentionBindings) has them.
-    pub scales: Option<[Handle; 2]>,
-    /// What is subtracted from quantised keys, `[kv_heads, dim]` in `f32`.
-    pub shift: Option<Handle>,
+    /// The scales of quantised keys and values and the first keys, as
+    /// [`AttentionBindings`](super::AttentionBindings) has them.
+    pub scales: Option<Handle>,
 }
 
 /// New keys or values: `[batch, kv_heads, n, dim]`.
@@ -143,10 +162,13 @@ pub struct FreshBindings {
     pub layout: Layout,
     /// Cosine and sine of every position and pair, in `f32`, where keys are to be turned.
     pub table: Option<Handle>,
-    /// In 32 bits: how many tokens of each sequence are new, how many there are with them, and its pages.
-    pub index: Handle,
-    /// Pages of a sequence in the index.
+    /// In 32 bits: how many tokens of each sequence are new, how many there are with them, its pages, and its block of
+    /// first keys where they are quantised.
+    pub tables: Handle,
+    /// Pages of a sequence in the tables.
     pub pages: usize,
+    /// The positions of the new tokens of each sequence, as the tables have them: the first, and behind the last.
+    pub positions: Vec<[usize; 2]>,
 }
 
 impl FreshBindings {
@@ -165,10 +187,16 @@ impl FreshBindings {
         }
         let end = self.layout.end().unwrap_or(usize::MAX);
         holds(op, "x", &self.x, (dtype, 1), end)?;
-        holds(op, "index", &self.index, (Dtype::F32, 1), shape[0] * (2 + self.pages))
+        if self.positions.len() != shape[0] {
+            let (expected, found) = (vec![shape[0]], vec![self.positions.len()]);
+            return Err(Error::Shape { op, argument: "positions", expected, found });
+        }
+        let blocks = usize::from(plan.quantises());
+        holds(op, "tables", &self.tables, (Dtype::F32, 1), shape[0] * (2 + self.pages + blocks))
     }
 
-    fn geometry(&self, plan: &CachePlan) -> GeometryLaunch {
+    /// The sizes, with `tokens` of every sequence at most.
+    fn geometry(&self, plan: &CachePlan, tokens: usize) -> GeometryLaunch {
         let CacheProblem { kv_heads, page_size, .. } = plan.problem;
         let shape = self.layout.shape();
         let target = || Place::launch(&Steps::of(&plan.layout(), plan.tile.lanes));
@@ -176,7 +204,7 @@ impl FreshBindings {
             shape[0],
             kv_heads,
             kv_heads,
-            shape[2],
+            tokens,
             self.pages * page_size,
             Place::launch(&Steps::of(&self.layout, 1)),
             target(),
@@ -187,71 +215,101 @@ impl FreshBindings {
             self.pages,
             1,
             0,
+            0,
             1,
             1.0,
             0.0,
             0,
             0,
             0,
+            0,
             f32::NEG_INFINITY,
+            f32::NAN,
         )
     }
 
-    fn launch<N: Float>(&self, client: &Client, plan: &CachePlan, pool: &Pool) -> FreshLaunch<N> {
+    fn launch<N: Float>(&self, client: &Client, plan: &CachePlan, is_key: bool) -> FreshLaunch<N> {
         let spare = client.create_from_slice(&[0; 16]);
+        let scales = if is_key { 0 } else { plan.scale_words() };
         let numbers = |handle: Option<&Handle>| buffer(handle.unwrap_or(&spare), Dtype::F32, 1);
         FreshLaunch::new(
             buffer(&self.x, plan.problem.dtype, 1),
             numbers(self.table.as_ref()),
             usize::from(self.table.is_some()),
-            numbers(pool.shift.as_ref()),
-            numbers(Some(&self.index)),
+            numbers(Some(&self.tables)),
+            scales,
+            2 * plan.scale_words(),
         )
     }
 
-    /// Rows of all sequences and heads.
-    fn rows(&self) -> usize {
-        self.layout.shape()[..3].iter().product()
+    /// Rows of all sequences and heads with so many tokens.
+    fn rows(&self, tokens: usize) -> usize {
+        self.layout.shape()[..2].iter().product::<usize>() * tokens
+    }
+
+    /// How many of a sequence's new tokens are among its first at most.
+    fn first_tokens(&self) -> usize {
+        let of = |&[start, end]: &[usize; 2]| end.min(FIRST).saturating_sub(start);
+        self.positions.iter().map(of).max().unwrap_or(0).min(self.layout.shape()[2])
+    }
+
+    /// Whether a sequence has all its first tokens by now, and had not before.
+    fn completes(&self) -> bool {
+        self.positions.iter().any(|&[start, end]| start < FIRST && end >= FIRST)
+    }
+
+    /// Whether a new token is behind the first.
+    fn goes_on(&self) -> bool {
+        self.positions.iter().any(|&[_, end]| end > FIRST)
     }
 }
 
-/// Enqueues the mean of new keys as what is subtracted from them.
-///
-/// # Errors
-/// As [`write_launch`]; [`Error::Limit`] for more than 60000 tokens where units are emulated.
-pub fn mean_launch(
+/// Enqueues the write of new keys that are among the first of their sequences, and the shift of those behind where they
+/// are complete.
+fn first_launch(
     client: &Client,
-    pool: &Pool,
+    scales: &Handle,
     fresh: &FreshBindings,
     plan: &CachePlan,
 ) -> Result<()> {
-    fresh.check(plan)?;
     let CacheProblem { op, kv_heads, dim, dtype, .. } = plan.problem;
-    let Some(shift) = &pool.shift else { return Ok(()) };
-    let tokens = fresh.rows() / kv_heads;
-    if plan.limits.emulated && !plan.limits.serial && tokens > MEAN_TOKENS {
-        let (available, required) = (MEAN_TOKENS as u64, tokens as u64);
-        return Err(Error::Limit { op, resource: "tokens of a first write", available, required });
-    }
-    if tokens == 0 {
+    let (tokens, tile) = (fresh.first_tokens(), plan.tile);
+    let rows = fresh.rows(tokens);
+    if rows == 0 {
         return Ok(());
     }
-    // It is read as `fresh.shift` too, if only by name: a buffer is bound once.
-    let unshifted = Pool { shift: None, ..pool.clone() };
-    let units = plan.units(kv_heads * dim);
-    let cubes = grid(op, (kv_heads * dim).div_ceil(units), &plan.limits)?;
-    // SAFETY: `FreshBindings::check` has compared the buffers with the layout, and the kernel keeps to
-    // tokens that exist and to `kv_heads · dim` means, which `CachePlan::pool` made room for.
+    let units = plan.units(tile.rows * tile.vectors());
+    // SAFETY: `write_launch` has compared the buffers with the layout by `FreshBindings::check`; `CachePlan::pool` made
+    // room for every block, and whoever made the tables keeps its blocks within it.
     unsafe {
-        mean::launch_unchecked(
+        write_first::launch_unchecked(
             client,
-            count(cubes),
+            count(grid(op, rows.div_ceil(tile.rows), &plan.limits)?),
             CubeDim::new_1d(units as u32),
-            fresh.launch(client, plan, &unshifted),
-            buffer(shift, Dtype::F32, 1),
-            fresh.geometry(plan),
-            plan.tile,
+            tile.lanes,
+            fresh.launch(client, plan, true),
+            buffer(scales, Dtype::F32, 1),
+            fresh.geometry(plan, tokens),
+            tile,
             elem_type(dtype),
+        );
+    }
+    if !fresh.completes() {
+        return Ok(());
+    }
+    let channels = fresh.positions.len() * kv_heads * dim;
+    let units = plan.units(channels);
+    // SAFETY: as above; the kernel keeps to the channels of the sequences' blocks.
+    unsafe {
+        shift::launch_unchecked(
+            client,
+            count(grid(op, channels.div_ceil(units), &plan.limits)?),
+            CubeDim::new_1d(units as u32),
+            buffer(scales, Dtype::F32, 1),
+            buffer(&fresh.tables, Dtype::F32, 1),
+            fresh.geometry(plan, tokens),
+            2 * plan.scale_words(),
+            tile,
         );
     }
     Ok(())
@@ -270,19 +328,26 @@ pub fn write_launch(
     plan: &CachePlan,
 ) -> Result<()> {
     fresh.check(plan)?;
-    let (rows, tile) = (fresh.rows(), plan.tile);
+    let (tokens, tile) = (fresh.layout.shape()[2], plan.tile);
+    let rows = fresh.rows(tokens);
     let CacheProblem { op, dtype, storage, .. } = plan.problem;
     if rows == 0 {
         return Ok(());
+    }
+    if let Some(scales) = pool.scales.as_ref().filter(|_| is_key) {
+        first_launch(client, scales, fresh, plan)?;
+        if !fresh.goes_on() {
+            return Ok(());
+        }
     }
     let (target_type, target_lanes) = match storage {
         Storage::Float => (elem_type(dtype), tile.lanes),
         _ => (ElemType::UInt(UIntKind::U32), 1),
     };
-    let (target, which) = if is_key { (&pool.k, 0) } else { (&pool.v, 1) };
+    let target = if is_key { &pool.k } else { &pool.v };
     let stored = if storage == Storage::Float { dtype } else { Dtype::F32 };
     let spare = client.empty(4);
-    let scales = pool.scales.as_ref().map_or(&spare, |scales| &scales[which]);
+    let scales = pool.scales.as_ref().unwrap_or(&spare);
     let units = plan.units(tile.rows * tile.vectors());
     // SAFETY: `FreshBindings::check` has compared the buffers with the layout; `CachePlan::pool` made room
     // for every page, and whoever made the index keeps its pages within it.
@@ -293,10 +358,10 @@ pub fn write_launch(
             CubeDim::new_1d(units as u32),
             tile.lanes,
             target_lanes,
-            fresh.launch(client, plan, pool),
+            fresh.launch(client, plan, is_key),
             buffer(target, stored, target_lanes),
             buffer(scales, Dtype::F32, 1),
-            fresh.geometry(plan),
+            fresh.geometry(plan, tokens),
             is_key,
             tile,
             [elem_type(dtype), target_type],
@@ -323,24 +388,66 @@ pub fn copy_pages_launch(
     if pairs.is_empty() {
         return Ok(());
     }
-    let list: Vec<u8> = pairs.iter().flatten().flat_map(|page| page.to_ne_bytes()).collect();
-    let list = client.create_from_slice(&list);
     let numbers = plan.numbers / pages;
     let (page, kind, size) = match storage {
         Storage::Float => (numbers, elem_type(dtype), dtype),
-        _ => (numbers * storage.bits(dtype) / 32, ElemType::UInt(UIntKind::U32), Dtype::F32),
+        _ => (numbers * storage.bits(dtype) / 32, WORD, Dtype::F32),
     };
-    let mut pools = vec![(&pool.k, page, kind, size), (&pool.v, page, kind, size)];
+    let parts = [(&pool.k, page, 0), (&pool.v, page, 0)];
+    let groups = numbers / GROUP;
+    copy_launch(client, &parts, pairs, (kind, size), plan)?;
     if let Some(scales) = &pool.scales {
-        let word = ElemType::UInt(UIntKind::U32);
-        let each = |handle| (handle, numbers / GROUP, word, Dtype::F32);
-        pools.extend(scales.iter().map(each));
+        let parts = [(scales, groups, 0), (scales, groups, plan.scale_words())];
+        copy_launch(client, &parts, pairs, (WORD, Dtype::F32), plan)?;
     }
-    for (handle, page, kind, size) in pools {
+    Ok(())
+}
+
+/// Enqueues copies of blocks of first keys: pairs of a block and the block it goes to, of the `blocks` there are.
+///
+/// # Errors
+/// [`Error::Length`] for a block that there is not, [`Error::Limit`] if the grid exceeds the device.
+pub fn copy_blocks_launch(
+    client: &Client,
+    pool: &Pool,
+    pairs: &[[u32; 2]],
+    blocks: usize,
+    plan: &CachePlan,
+) -> Result<()> {
+    let Some(scales) = &pool.scales else { return Ok(()) };
+    let words = 2 * plan.scale_words() + blocks.saturating_mul(plan.block_words());
+    let op = plan.problem.op;
+    holds(op, "scales", scales, (Dtype::F32, 1), words)?;
+    if let Some(block) = pairs.iter().flatten().find(|&&block| block as usize >= blocks) {
+        let (expected, found) = ("below the number of blocks", *block as usize);
+        return Err(Error::Length { op, argument: "pairs", expected, found });
+    }
+    let parts = [(scales, plan.block_words(), 2 * plan.scale_words())];
+    copy_launch(client, &parts, pairs, (WORD, Dtype::F32), plan)
+}
+
+/// The type of codes and scales.
+const WORD: ElemType = ElemType::UInt(UIntKind::U32);
+
+/// Enqueues copies within buffers, each of pages of so many numbers that begin behind others. The caller has compared
+/// the pairs with what there is.
+fn copy_launch(
+    client: &Client,
+    parts: &[(&Handle, usize, usize)],
+    pairs: &[[u32; 2]],
+    (kind, size): (ElemType, Dtype),
+    plan: &CachePlan,
+) -> Result<()> {
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<u8> = pairs.iter().flatten().flat_map(|page| page.to_ne_bytes()).collect();
+    let list = client.create_from_slice(&list);
+    for &(handle, page, offset) in parts {
         let units = plan.units(page);
-        let cubes = grid(op, (pairs.len() * page).div_ceil(units), &plan.limits)?;
-        // SAFETY: the lines above have compared the pages with those of the pool, `CachePlan::pool` made
-        // room for all of them, and the kernel keeps to the numbers of the pages listed.
+        let cubes = grid(plan.problem.op, (pairs.len() * page).div_ceil(units), &plan.limits)?;
+        // SAFETY: `copy_pages_launch` and `copy_blocks_launch` have compared the pairs with the pages of the pool,
+        // `CachePlan::pool` made room for all of them, and the kernel keeps to the numbers of the pages listed.
         unsafe {
             copy_pages::launch_unchecked(
                 client,
@@ -349,10 +456,41 @@ pub fn copy_pages_launch(
                 buffer(handle, size, 1),
                 buffer(&list, Dtype::F32, 1),
                 page,
+                offset,
                 kind,
             );
         }
     }
+    Ok(())
+}
+
+/// Enqueues a copy of a pool's scales and first keys into a larger buffer, with room for `blocks` sequences, which takes
+/// their place.
+///
+/// # Errors
+/// [`Error::Limit`] if it exceeds the device; then nothing has changed.
+pub fn grow_launch(
+    client: &Client,
+    pool: &mut Pool,
+    blocks: usize,
+    plan: &CachePlan,
+) -> Result<()> {
+    let Some(scales) = &mut pool.scales else { return Ok(()) };
+    let larger = plan.scales(client, blocks)?;
+    let words = (scales.size_in_used() / 4).min(larger.size_in_used() / 4) as usize;
+    let units = plan.units(words);
+    // SAFETY: the kernel keeps to the words that both buffers have.
+    unsafe {
+        copy_words::launch_unchecked(
+            client,
+            count(grid(plan.problem.op, words.div_ceil(units), &plan.limits)?),
+            CubeDim::new_1d(units as u32),
+            buffer(scales, Dtype::F32, 1),
+            buffer(&larger, Dtype::F32, 1),
+            words,
+        );
+    }
+    *scales = larger;
     Ok(())
 }
 

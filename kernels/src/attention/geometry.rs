@@ -5,10 +5,13 @@
 
 use cubecl::prelude::*;
 
-use super::tiles::TileConfig;
+use super::{numbers::tangent, tiles::TileConfig};
 
-/// The score of a key that is not seen. Finite, since not every device has infinities in arithmetic.
+/// The score of a key that is not seen: what is masked is told by this alone, never by what a product is. Finite, since
+/// not every device has infinities in arithmetic.
 pub(super) const UNSEEN: f32 = f32::MIN;
+/// The least score of a key that is seen. It and all below, minus infinity too, have a weight of zero.
+pub(super) const LEAST: f32 = -3.3e38;
 
 /// Where a tensor of four axes begins and its steps, in vectors.
 #[derive(CubeType, CubeLaunch)]
@@ -36,8 +39,10 @@ pub(super) struct Geometry {
     pub(super) page_size: usize,
     /// Pages of a sequence, 0 where there are none.
     pub(super) table: usize,
-    /// 1 where `index` holds the lengths of every sequence, and behind them its pages.
+    /// 1 where the tables hold the lengths of every sequence, and behind them its pages.
     pub(super) indexed: usize,
+    /// Where they begin.
+    pub(super) index_at: usize,
     pub(super) split: usize,
     pub(super) splits: usize,
     pub(super) scale: f32,
@@ -47,8 +52,12 @@ pub(super) struct Geometry {
     pub(super) right: i32,
     /// 1 where every head has a slope.
     pub(super) sloped: usize,
+    /// Where the slopes begin among the tables.
+    pub(super) slopes_at: usize,
     /// Minus infinity, which is no constant of every shading language.
     pub(super) nothing: f32,
+    /// What is not a number.
+    pub(super) nan: f32,
 }
 
 /// The sequence and the head of keys that a cube works on, and how long the sequence is.
@@ -61,17 +70,17 @@ pub(super) struct Part {
 }
 
 #[cube]
-pub(super) fn part(geometry: &Geometry, index: &[u32], head: usize) -> Part {
+pub(super) fn part(geometry: &Geometry, tables: &[u32], head: usize) -> Part {
     let batch = head / geometry.kv_heads;
-    let at = batch * geometry.indexed;
+    let at = (geometry.index_at + batch) * geometry.indexed;
     let indexed = geometry.indexed == 1;
     Part {
         batch,
         kv_head: head % geometry.kv_heads,
-        q_len: select(indexed, index[at] as usize, geometry.q_len),
+        q_len: select(indexed, tables[at] as usize, geometry.q_len),
         kv_len: select(
             indexed,
-            index[(geometry.batch + batch) * geometry.indexed] as usize,
+            tables[at + geometry.batch * geometry.indexed] as usize,
             geometry.kv_len,
         ),
     }
@@ -94,16 +103,16 @@ pub(super) struct Query {
 }
 
 #[cube]
-pub(super) fn query(geometry: &Geometry, slopes: &[f32], part: &Part, row: usize) -> Query {
+pub(super) fn query(geometry: &Geometry, tables: &[u32], part: &Part, row: usize) -> Query {
     let group = geometry.q_heads / geometry.kv_heads;
-    query_of(geometry, slopes, part, row / group, row % group)
+    query_of(geometry, tables, part, row / group, row % group)
 }
 
 /// Query `i` of head `of_group` among those that share keys.
 #[cube]
 pub(super) fn query_of(
     geometry: &Geometry,
-    slopes: &[f32],
+    tables: &[u32],
     part: &Part,
     i: usize,
     of_group: usize,
@@ -111,7 +120,8 @@ pub(super) fn query_of(
     let head = part.kv_head * (geometry.q_heads / geometry.kv_heads) + of_group;
     let position = part.kv_len as i32 - part.q_len as i32 + i as i32;
     let last = min(position + geometry.right + 1i32, part.kv_len as i32);
-    let slope = slopes[head * geometry.sloped] * f32::cast_from(geometry.sloped);
+    let sloped = geometry.sloped == 1;
+    let slope = f32::reinterpret(tables[(geometry.slopes_at + head) * geometry.sloped]);
     Query {
         i,
         head,
@@ -119,7 +129,7 @@ pub(super) fn query_of(
         position,
         first: max(position - geometry.left, 0i32),
         last: select(i < part.q_len, last, 0i32),
-        slope,
+        slope: select(sloped, slope, 0.0f32),
     }
 }
 
@@ -151,14 +161,14 @@ impl Queries {
     pub(super) fn fill(
         &mut self,
         geometry: &Geometry,
-        slopes: &[f32],
+        tables: &[u32],
         part: &Part,
         first: usize,
         #[comptime] rows: usize,
     ) {
         let mut row = UNIT_POS as usize;
         while row < rows {
-            let query = query(geometry, slopes, part, first + row);
+            let query = query(geometry, tables, part, first + row);
             self.i[row] = query.i as u32;
             self.head[row] = query.head as u32;
             self.position[row] = query.position;
@@ -204,20 +214,27 @@ pub(super) struct Slot {
 }
 
 #[cube]
-pub(super) fn slot(geometry: &Geometry, index: &[u32], part: &Part, key: usize) -> Slot {
+pub(super) fn slot(geometry: &Geometry, tables: &[u32], part: &Part, key: usize) -> Slot {
     Slot {
-        outer: sequence(geometry, index, part, key / geometry.page_size),
+        outer: sequence(geometry, tables, part, key / geometry.page_size),
         token: key % geometry.page_size,
     }
 }
 
 /// The page of memory that is page `page` of a sequence; the sequence itself where there are no pages.
 #[cube]
-pub(super) fn sequence(geometry: &Geometry, index: &[u32], part: &Part, page: usize) -> usize {
+pub(super) fn sequence(geometry: &Geometry, tables: &[u32], part: &Part, page: usize) -> usize {
     let paged = geometry.table > 0;
-    let tables = 2 * geometry.batch * geometry.indexed;
-    let entry = select(paged, tables + part.batch * geometry.table + page, 0usize);
-    select(paged, index[entry] as usize, part.batch)
+    let pages = geometry.index_at + 2 * geometry.batch;
+    let entry = select(paged, pages + part.batch * geometry.table + page, 0usize);
+    select(paged, tables[entry] as usize, part.batch)
+}
+
+/// The block that holds the first keys of a sequence of a quantised cache.
+#[cube]
+pub(super) fn block_of(geometry: &Geometry, tables: &[u32], part: &Part) -> usize {
+    let blocks = geometry.index_at + (2 + geometry.table) * geometry.batch;
+    tables[blocks + part.batch] as usize
 }
 
 /// The first vector of a key or value.
@@ -243,7 +260,7 @@ impl Slots {
     pub(super) fn fill(
         &mut self,
         geometry: &Geometry,
-        index: &[u32],
+        tables: &[u32],
         part: &Part,
         first: usize,
         #[comptime] keys: usize,
@@ -251,7 +268,7 @@ impl Slots {
         let mut key = UNIT_POS as usize;
         while key < keys {
             if first + key < part.kv_len {
-                let slot = slot(geometry, index, part, first + key);
+                let slot = slot(geometry, tables, part, first + key);
                 self.outer[key] = slot.outer as u32;
                 self.token[key] = slot.token as u32;
             }
@@ -271,7 +288,8 @@ pub(super) struct Score {
     pub(super) slope: f32,
 }
 
-/// What becomes of the product of a query and a key: capped, biased, or unseen.
+/// What becomes of the product of a query and a key: capped, biased, or unseen. Of a key that is seen it is not a number
+/// where the product is none, and [`LEAST`] at least.
 #[cube]
 pub(super) fn score(
     geometry: &Geometry,
@@ -282,40 +300,101 @@ pub(super) fn score(
 ) -> Score {
     let mut value = product;
     let mut slope = 1.0f32;
-    // Emulated units take both sides of a branch, and a tangent costs more than an exponential.
     if comptime!(config.capped) {
-        let bent = f32::tanh(product / geometry.soft_cap);
-        value = geometry.soft_cap * bent;
-        slope = 1.0f32 - bent * bent;
+        let bent = tangent(product / geometry.soft_cap);
+        value = geometry.soft_cap * bent.value;
+        slope = bent.slope;
     }
     let place = key as i32;
     let distance = max(query.position - place, place - query.position);
-    let biased = max(value - query.slope * f32::cast_from(distance), UNSEEN);
+    let biased = value - query.slope * f32::cast_from(distance);
+    // A comparison keeps what is no number, a maximum does not.
+    let bounded = select(biased < f32::new(LEAST), f32::new(LEAST), biased);
     let seen = place >= query.first && place < query.last;
-    Score { value: select(seen, biased, UNSEEN), slope }
+    Score { value: select(seen, bounded, f32::new(UNSEEN)), slope }
 }
 
 /// Whether a score is that of a key that is seen.
 #[cube]
 pub(super) fn is_seen(value: f32) -> bool {
-    value > UNSEEN
+    !(value == f32::new(UNSEEN))
 }
 
-/// The first key that any of a cube's rows sees, down to the begin of its tile, and the one behind the
-/// last: what lies beside is not read.
+/// Keys that a cube's rows see, or rows that see a cube's keys: those that any of them does, and those that all do.
+#[derive(CubeType)]
+pub(super) struct Span {
+    pub(super) first: usize,
+    pub(super) last: usize,
+    all_first: usize,
+    all_last: usize,
+}
+
+#[cube]
+impl Span {
+    /// Whether some of what lies from `first` to before `last`, within the span, is seen by some alone: there what is
+    /// not seen has to be left out pair by pair, since zero times what is no number is none.
+    pub(super) fn is_mixed(&self, first: usize, last: usize) -> bool {
+        max(first, self.first) < self.all_first || min(last, self.last) > self.all_last
+    }
+
+    /// The blocks of `width` from `begin` to before `end` that all see: the first, and the end of the last. None where
+    /// both are `end`. `begin` is a multiple of the width.
+    pub(super) fn seen_by_all(
+        &self,
+        begin: usize,
+        end: usize,
+        #[comptime] width: usize,
+    ) -> (usize, usize) {
+        let first = max(begin, (self.all_first + comptime!(width - 1)) / width * width);
+        let whole = self.all_last / width * width;
+        let last = select(self.all_last >= end, end, whole);
+        let some = first < last;
+        (select(some, first, end), select(some, last, end))
+    }
+}
+
+/// The keys that a cube's rows see. What lies beside is not read.
 #[cube]
 pub(super) fn seen_keys(
     geometry: &Geometry,
     part: &Part,
     first_row: usize,
     #[comptime] config: TileConfig,
-) -> (usize, usize) {
+) -> Span {
     let group = geometry.q_heads / geometry.kv_heads;
     let ahead = part.kv_len as i32 - part.q_len as i32;
-    let low = ahead + (first_row / group) as i32 - geometry.left;
-    let last_row = (first_row + comptime!(config.rows) - 1) / group;
-    let high = ahead + last_row as i32 + geometry.right + 1i32;
-    let first = max(low, 0i32) as usize;
-    let last = min(max(high, 0i32) as usize, part.kv_len);
-    (first / comptime!(config.keys) * comptime!(config.keys), last)
+    let low = ahead + (first_row / group) as i32;
+    let last_row = ((first_row + comptime!(config.rows) - 1) / group) as i32;
+    let high = ahead + min(last_row, part.q_len as i32 - 1i32);
+    let last = high + geometry.right + 1i32;
+    let all_last = low + geometry.right + 1i32;
+    Span {
+        first: max(low - geometry.left, 0i32) as usize,
+        last: min(max(last, 0i32) as usize, part.kv_len),
+        all_first: max(high - geometry.left, 0i32) as usize,
+        all_last: min(max(all_last, 0i32) as usize, part.kv_len),
+    }
+}
+
+/// The rows that see a cube's keys.
+#[cube]
+pub(super) fn seeing_rows(
+    geometry: &Geometry,
+    part: &Part,
+    first_key: usize,
+    #[comptime] config: TileConfig,
+) -> Span {
+    let group = geometry.q_heads / geometry.kv_heads;
+    let ahead = part.q_len as i32 - part.kv_len as i32;
+    let low = ahead + first_key as i32;
+    let last_key = min(first_key + comptime!(config.rows), part.kv_len) as i32 - 1i32;
+    let high = ahead + last_key;
+    let last = high + geometry.left + 1i32;
+    let all_last = low + geometry.left + 1i32;
+    Span {
+        first: max(low - geometry.right, 0i32) as usize * group,
+        last: min(max(last, 0i32) as usize, part.q_len) * group,
+        all_first: max(high - geometry.right, 0i32) as usize * group,
+        all_last: min(max(all_last, 0i32) as usize, part.q_len) * group,
+    }
 }

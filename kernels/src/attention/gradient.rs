@@ -12,10 +12,11 @@ use cubecl::prelude::*;
 
 use super::{
     geometry::{
-        Geometry, Part, Place, Queries, Query, Slot, is_seen, key_at, part, query, query_at, score,
-        seen_keys,
+        Geometry, LEAST, Part, Place, Queries, Query, Slot, UNSEEN, is_seen, key_at, part, query,
+        query_at, score, seeing_rows, seen_keys,
     },
     kernel::narrowed,
+    numbers::is_nan,
     tile::{Rows, accumulate, block, products, total, widened, zero},
     tiles::TileConfig,
 };
@@ -28,20 +29,21 @@ pub(super) struct Operands<N: Float, W: Size> {
     pub(super) v: Box<[Vector<N, W>]>,
     /// The gradient of the result.
     pub(super) g: Box<[Vector<N, W>]>,
-    pub(super) lse: Box<[f32]>,
-    /// The inner product of every row's result and its gradient.
-    pub(super) inner: Box<[f32]>,
-    pub(super) index: Box<[u32]>,
-    pub(super) slopes: Box<[f32]>,
+    /// The log-sum-exp of every row, then the inner products of results and their gradients, both as the bits of `f32`,
+    /// then the tables: every kernel binds as few buffers as can be.
+    pub(super) known: Box<[u32]>,
 }
 
-/// The inner products of results and their gradients, a unit a row.
+/// The inner products of results and their gradients, a unit a row, and all else that is known beforehand beside them.
 #[cube(launch_unchecked)]
 pub(super) fn inner_products<N: Float, W: Size>(
     out: &[Vector<N, W>],
     g: &[Vector<N, W>],
-    inner: &mut [f32],
+    lse: &[f32],
+    tables: &[u32],
+    known: &mut [u32],
     rows: usize,
+    words: usize,
     #[comptime] config: TileConfig,
     #[define(N)] _dtype: ElemType,
 ) {
@@ -52,7 +54,10 @@ pub(super) fn inner_products<N: Float, W: Size>(
             let at = ABSOLUTE_POS * vectors + c;
             sums += widened::<N, W, W>(out, at, config) * widened::<N, W, W>(g, at, config);
         }
-        inner[ABSOLUTE_POS] = total::<W>(sums, config);
+        known[ABSOLUTE_POS] = u32::reinterpret(lse[ABSOLUTE_POS]);
+        known[rows + ABSOLUTE_POS] = u32::reinterpret(total::<W>(sums, config));
+    } else if ABSOLUTE_POS < rows + words {
+        known[rows + ABSOLUTE_POS] = tables[ABSOLUTE_POS - rows];
     }
 }
 
@@ -74,7 +79,7 @@ impl<W: Size> Pair<W> {
         }
     }
 
-    /// The queries that were asked, scaled, and their results' gradients; zeros where there is none.
+    /// The queries that were asked, scaled, and their results' gradients; zeros where there is none, or it sees no key.
     fn load_queries<N: Float>(
         &mut self,
         operands: &Operands<N, W>,
@@ -105,13 +110,15 @@ impl<W: Size> Pair<W> {
         }
     }
 
-    /// Keys and values from key `first` on; zeros behind the last.
+    /// Keys and values from key `first` on; zeros beside the keys from `begin` to before `end`.
     fn load_keys<N: Float>(
         &mut self,
         operands: &Operands<N, W>,
         geometry: &Geometry,
         part: &Part,
         first: usize,
+        begin: usize,
+        end: usize,
         #[comptime] pitch: usize,
         #[comptime] config: TileConfig,
     ) {
@@ -122,7 +129,7 @@ impl<W: Size> Pair<W> {
             let c = item % vectors;
             let mut k = zero::<W>();
             let mut v = zero::<W>();
-            if slot.token < part.kv_len {
+            if slot.token >= begin && slot.token < end {
                 let at = key_at(&geometry.k, part, &slot) + c;
                 k = widened::<N, W, W>(&operands.k, at, config);
                 let at = key_at(&geometry.v, part, &slot) + c;
@@ -148,7 +155,8 @@ pub(super) fn contiguous(
     Place { offset: 0usize, outer: heads * len * vectors, head: len * vectors, token: vectors }
 }
 
-/// A weight, and the gradient of the product it came from.
+/// A weight, and the gradient of the product it came from: what is added for a pair that is not seen is told by the
+/// caller, zero or a mark.
 #[derive(CubeType)]
 pub(super) struct Weight {
     pub(super) weight: f32,
@@ -173,24 +181,31 @@ impl Row {
         query: Query,
     ) -> Row {
         let heads = part.batch * geometry.q_heads + query.head;
+        let rows = geometry.batch * geometry.q_heads * geometry.q_len;
         let at = select(query.exists, heads * geometry.q_len + query.i, 0usize);
-        Row { query, lse: operands.lse[at], inner: operands.inner[at] }
+        let lse = f32::reinterpret(operands.known[at]);
+        Row { query, lse, inner: f32::reinterpret(operands.known[rows + at]) }
     }
 
-    /// From the products of the query with a key and of its gradient with the value.
+    /// From the products of the query with a key and of its gradient with the value; `unseen` for a key that is not
+    /// seen.
     pub(super) fn weight(
         &self,
         geometry: &Geometry,
         key: usize,
         product: f32,
         by_value: f32,
+        unseen: f32,
         #[comptime] config: TileConfig,
     ) -> Weight {
         let found = score(geometry, &self.query, key, product, config);
-        let mut weight = f32::new(0.0);
-        let mut gradient = f32::new(0.0);
+        let mut weight = unseen;
+        let mut gradient = unseen;
         if is_seen(found.value) {
-            weight = f32::exp(found.value - self.lse);
+            let below = found.value - self.lse;
+            // Of what is no number an exponential may be infinite.
+            weight = select(is_nan(below), below, f32::exp(below));
+            weight = select(found.value <= f32::new(LEAST) && !is_nan(below), 0.0f32, weight);
             gradient = weight * (by_value - self.inner) * found.slope;
         }
         Weight { weight, gradient }
@@ -224,10 +239,10 @@ impl Known {
         first: usize,
         #[comptime] config: TileConfig,
     ) {
-        self.asked.fill(geometry, &operands.slopes, part, first, config.rows);
+        self.asked.fill(geometry, &operands.known, part, first, config.rows);
         let mut row = UNIT_POS as usize;
         while row < comptime!(config.rows) {
-            let query = query(geometry, &operands.slopes, part, first + row);
+            let query = query(geometry, &operands.known, part, first + row);
             let known = Row::new::<N, W>(operands, geometry, part, query);
             self.lse[row] = known.lse;
             self.inner[row] = known.inner;
@@ -256,7 +271,8 @@ impl Weights {
         }
     }
 
-    /// Of rows that are keys from key `first_key` on and columns that are queries, or the other way round.
+    /// Of rows that are keys from key `first_key` on and columns that are queries, or the other way round. Pairs of a
+    /// mixed tile that are not seen are marked.
     fn fill<W: Size>(
         &mut self,
         rows: &Pair<W>,
@@ -264,9 +280,11 @@ impl Weights {
         known: &Known,
         geometry: &Geometry,
         first_key: usize,
+        mixed: bool,
         #[comptime] rows_are_keys: bool,
         #[comptime] config: TileConfig,
     ) {
+        let mark = select(mixed, f32::new(UNSEEN), 0.0f32);
         let mut item = UNIT_POS as usize;
         while item < comptime!(config.blocks()) {
             let block = block(item, config);
@@ -281,13 +299,15 @@ impl Weights {
                 if comptime!(rows_are_keys) {
                     let key = first_key + row;
                     let asked = known.get(geometry, column);
-                    let found = asked.weight(geometry, key, product[at], by_value[at], config);
+                    let found =
+                        asked.weight(geometry, key, product[at], by_value[at], mark, config);
                     self.weight[place] = found.weight;
                     self.gradient[place] = found.gradient;
                 } else {
                     let key = first_key + column;
                     let asked = known.get(geometry, row);
-                    let found = asked.weight(geometry, key, product[at], by_value[at], config);
+                    let found =
+                        asked.weight(geometry, key, product[at], by_value[at], mark, config);
                     self.gradient[place] = found.gradient;
                 }
             }
@@ -356,10 +376,11 @@ pub(super) fn by_queries<N: Float, W: Size>(
 ) {
     let vectors = comptime!(config.vectors());
     let pitch = comptime!(config.pitch());
+    let width = comptime!(config.keys);
     let first_row = CUBE_POS % row_tiles * comptime!(config.rows);
     let head = CUBE_POS / row_tiles;
     if head < geometry.batch * geometry.kv_heads {
-        let part = part(geometry, &operands.index, head);
+        let part = part(geometry, &operands.known, head);
         let mut queries = Pair::<W>::new(vectors, config);
         let mut keys = Pair::<W>::new(pitch, config);
         let mut sums = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
@@ -370,17 +391,23 @@ pub(super) fn by_queries<N: Float, W: Size>(
         sync_cube();
         queries.load_queries::<N>(operands, geometry, &part, &known.asked, vectors, config);
         clear::<W>(&mut sums, config);
-        let (begin, end) = seen_keys(geometry, &part, first_row, config);
-        let mut tile = max(begin, range.first);
-        let end = min(end, range.end);
+        let span = seen_keys(geometry, &part, first_row, config);
+        let mut tile = max(span.first / width * width, range.first);
+        let end = min(span.last, range.end);
         while tile < end {
-            keys.load_keys::<N>(operands, geometry, &part, tile, pitch, config);
+            let (begin, last) = (span.first, span.last);
+            keys.load_keys::<N>(operands, geometry, &part, tile, begin, last, pitch, config);
             sync_cube();
-            weights.fill::<W>(&queries, &keys, &known, geometry, tile, false, config);
+            let mixed = span.is_mixed(tile, tile + width);
+            weights.fill::<W>(&queries, &keys, &known, geometry, tile, mixed, false, config);
             sync_cube();
-            accumulate::<W>(&mut sums, &ones, &weights.gradient, &keys.scored, config);
+            if mixed {
+                accumulate::<W>(&mut sums, &ones, &weights.gradient, &keys.scored, true, config);
+            } else {
+                accumulate::<W>(&mut sums, &ones, &weights.gradient, &keys.scored, false, config);
+            }
             sync_cube();
-            tile += comptime!(config.keys);
+            tile += width;
         }
         sync_cube();
         let place = contiguous(geometry, false, config);
@@ -388,29 +415,17 @@ pub(super) fn by_queries<N: Float, W: Size>(
         while item < comptime!(config.rows * config.vectors()) {
             let query = known.asked.get(geometry, item / vectors);
             if query.exists {
-                let value = sums[item] * Vector::new(geometry.scale);
+                let mut value = zero::<W>();
+                // Sums of padding may hold what others see, times zero.
+                if query.i < part.q_len {
+                    value = sums[item] * Vector::new(geometry.scale);
+                }
                 let at = query_at(&place, &part, &query) + item % vectors;
                 gradient[at] = range.added::<N, W>(value, &*gradient, at, config);
             }
             item += CUBE_DIM as usize;
         }
     }
-}
-
-/// The first row that sees any of a cube's keys, which looks back as far as it has to, and the one behind the last.
-#[cube]
-pub(super) fn seeing_rows(
-    geometry: &Geometry,
-    part: &Part,
-    first_key: usize,
-    #[comptime] config: TileConfig,
-) -> (usize, usize) {
-    let group = geometry.q_heads / geometry.kv_heads;
-    let ahead = part.q_len as i32 - part.kv_len as i32;
-    let low = ahead + first_key as i32 - geometry.right;
-    let high = ahead + first_key as i32 + comptime!(config.rows as i32) + geometry.left;
-    let first = max(low, 0i32) as usize * group;
-    (first, min(max(high, 0i32) as usize, part.q_len) * group)
 }
 
 /// The gradients of a tile of keys and their values.
@@ -431,30 +446,60 @@ pub(super) fn by_keys<N: Float, W: Size>(
     let first_key = CUBE_POS % key_tiles * comptime!(config.rows);
     let head = CUBE_POS / key_tiles;
     if head < geometry.batch * geometry.kv_heads {
-        let part = part(geometry, &operands.index, head);
+        let part = part(geometry, &operands.known, head);
         let mut keys = Pair::<W>::new(vectors, config);
         let mut queries = Pair::<W>::new(pitch, config);
         let mut k_sums = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
         let mut v_sums = Rows::<W>::new_slice(comptime!(config.rows * config.vectors()));
         let mut weights = Weights::new(config);
         let ones = ones(config);
-        keys.load_keys::<N>(operands, geometry, &part, first_key, vectors, config);
+        let end = part.kv_len;
+        keys.load_keys::<N>(operands, geometry, &part, first_key, 0, end, vectors, config);
         clear::<W>(&mut k_sums, config);
         clear::<W>(&mut v_sums, config);
-        let (first, end) = seeing_rows(geometry, &part, first_key, config);
-        let mut tile = max(first / width * width, range.first);
-        let end = min(end, range.end);
+        let span = seeing_rows(geometry, &part, first_key, config);
+        let mut tile = max(span.first / width * width, range.first);
+        let end = min(span.last, range.end);
         let mut known = Known::new(config);
         known.fill::<N, W>(operands, geometry, &part, tile, config);
         sync_cube();
         while tile < end {
             queries.load_queries::<N>(operands, geometry, &part, &known.asked, pitch, config);
             sync_cube();
-            weights.fill::<W>(&keys, &queries, &known, geometry, first_key, true, config);
+            // A tile's rows beside the span are loaded too, if no key is seen by them.
+            let mixed =
+                span.is_mixed(tile, tile + width) || tile < span.first || tile + width > span.last;
+            weights.fill::<W>(&keys, &queries, &known, geometry, first_key, mixed, true, config);
             sync_cube();
             known.fill::<N, W>(operands, geometry, &part, tile + width, config);
-            accumulate::<W>(&mut k_sums, &ones, &weights.gradient, &queries.scored, config);
-            accumulate::<W>(&mut v_sums, &ones, &weights.weight, &queries.valued, config);
+            if mixed {
+                accumulate::<W>(
+                    &mut k_sums,
+                    &ones,
+                    &weights.gradient,
+                    &queries.scored,
+                    true,
+                    config,
+                );
+                accumulate::<W>(&mut v_sums, &ones, &weights.weight, &queries.valued, true, config);
+            } else {
+                accumulate::<W>(
+                    &mut k_sums,
+                    &ones,
+                    &weights.gradient,
+                    &queries.scored,
+                    false,
+                    config,
+                );
+                accumulate::<W>(
+                    &mut v_sums,
+                    &ones,
+                    &weights.weight,
+                    &queries.valued,
+                    false,
+                    config,
+                );
+            }
             sync_cube();
             tile += width;
         }
@@ -465,8 +510,15 @@ pub(super) fn by_keys<N: Float, W: Size>(
             let slot = Slot { outer: part.batch, token: first_key + item / vectors };
             if slot.token < geometry.kv_len {
                 let at = key_at(&place, &part, &slot) + item % vectors;
-                k_gradient[at] = range.added::<N, W>(k_sums[item], &*k_gradient, at, config);
-                v_gradient[at] = range.added::<N, W>(v_sums[item], &*v_gradient, at, config);
+                let mut by_key = zero::<W>();
+                let mut by_value = zero::<W>();
+                // Sums of padding may hold what others are seen by, times zero.
+                if slot.token < part.kv_len {
+                    by_key = k_sums[item];
+                    by_value = v_sums[item];
+                }
+                k_gradient[at] = range.added::<N, W>(by_key, &*k_gradient, at, config);
+                v_gradient[at] = range.added::<N, W>(by_value, &*v_gradient, at, config);
             }
             item += CUBE_DIM as usize;
         }

@@ -53,13 +53,16 @@ pub fn attention_vjp_launch(
     holds(op, "lse", lse, (Dtype::F32, 1), rows)?;
     holds(op, "gradient of k", by_k, (dtype, 1), keys * tile.dim)?;
     holds(op, "gradient of v", by_v, (dtype, 1), keys * tile.dim)?;
-    let flat = grid(op, rows.div_ceil(of_queries.units), &plan.limits)?;
-    let inner = client.empty(4 * rows.max(1));
+    let (of_sequences, slopes) = enqueue.table_words();
+    let words = of_sequences + slopes;
+    let flat = grid(op, (rows + words).div_ceil(of_queries.units), &plan.limits)?;
+    let known = client.empty(4 * (2 * rows + words).max(1));
     let launch_type = elem_type(dtype);
     let tiles = |len: usize| len.div_ceil(tile.rows);
     let units = |launch: &GradientLaunch| CubeDim::new_1d(launch.units as u32);
-    if rows > 0 {
-        // SAFETY: the lines above have compared the buffers with the rows, below which the kernel stays.
+    if rows + words > 0 {
+        // SAFETY: the lines above have compared the buffers with the rows, below which the kernel stays; `known` has room for them
+        // and the tables.
         unsafe {
             inner_products::launch_unchecked(
                 client,
@@ -68,12 +71,17 @@ pub fn attention_vjp_launch(
                 tile.lanes,
                 enqueue.vectors(out, dtype),
                 enqueue.vectors(g, dtype),
-                enqueue.numbers(Some(&inner)),
+                enqueue.numbers(Some(lse)),
+                enqueue.tables(),
+                enqueue.numbers(Some(&known)),
                 rows,
+                words,
                 tile,
                 launch_type,
             );
         }
+    }
+    if rows > 0 {
         for [first, end] in of_queries.ranges() {
             if plan.streams() {
                 // SAFETY: `Enqueue::new` has compared the operands with the ends of the plan's layouts, and
@@ -84,9 +92,9 @@ pub fn attention_vjp_launch(
                         count(of_queries.cubes),
                         units(&of_queries),
                         tile.lanes,
-                        enqueue.operands(g, lse, &inner),
+                        enqueue.operands(g, &known),
                         enqueue.vectors(by_q, dtype),
-                        enqueue.geometry(&plan.steps[3], 0),
+                        enqueue.geometry(&plan.steps[3], 0, 2 * rows),
                         RangeLaunch::new(first, end),
                         tiles(of_keys.others),
                         tile,
@@ -101,9 +109,9 @@ pub fn attention_vjp_launch(
                         count(of_queries.cubes),
                         units(&of_queries),
                         tile.lanes,
-                        enqueue.operands(g, lse, &inner),
+                        enqueue.operands(g, &known),
                         enqueue.vectors(by_q, dtype),
-                        enqueue.geometry(&plan.steps[3], 0),
+                        enqueue.geometry(&plan.steps[3], 0, 2 * rows),
                         RangeLaunch::new(first, end),
                         tiles(of_keys.others),
                         tile,
@@ -125,10 +133,10 @@ pub fn attention_vjp_launch(
                     count(of_keys.cubes),
                     units(&of_keys),
                     tile.lanes,
-                    enqueue.operands(g, lse, &inner),
+                    enqueue.operands(g, &known),
                     enqueue.vectors(by_k, dtype),
                     enqueue.vectors(by_v, dtype),
-                    enqueue.geometry(&plan.steps[3], 0),
+                    enqueue.geometry(&plan.steps[3], 0, 2 * rows),
                     RangeLaunch::new(first, end),
                     tiles(of_queries.others),
                     tile,
@@ -143,10 +151,10 @@ pub fn attention_vjp_launch(
                     count(of_keys.cubes),
                     units(&of_keys),
                     tile.lanes,
-                    enqueue.operands(g, lse, &inner),
+                    enqueue.operands(g, &known),
                     enqueue.vectors(by_k, dtype),
                     enqueue.vectors(by_v, dtype),
-                    enqueue.geometry(&plan.steps[3], 0),
+                    enqueue.geometry(&plan.steps[3], 0, 2 * rows),
                     RangeLaunch::new(first, end),
                     tiles(of_queries.others),
                     tile,
@@ -159,22 +167,14 @@ pub fn attention_vjp_launch(
 }
 
 impl Enqueue<'_> {
-    fn operands<N: Float, W: Size>(
-        &self,
-        g: &Handle,
-        lse: &Handle,
-        inner: &Handle,
-    ) -> OperandsLaunch<N, W> {
+    fn operands<N: Float, W: Size>(&self, g: &Handle, known: &Handle) -> OperandsLaunch<N, W> {
         let vectors = |handle: &Handle| self.vectors(handle, self.plan.dtype);
         OperandsLaunch::new(
             vectors(&self.bindings.q),
             vectors(&self.bindings.k),
             vectors(&self.bindings.v),
             vectors(g),
-            self.numbers(Some(lse)),
-            self.numbers(Some(inner)),
-            self.index(),
-            self.slopes(),
+            self.numbers(Some(known)),
         )
     }
 }

@@ -12,7 +12,7 @@ use super::{
     geometry::{GeometryLaunch, Place},
     kernel::{StoredLaunch, forward, merge, naive},
     plan::{AttentionPlan, Steps},
-    problem::{GROUP, Storage, Strategy},
+    problem::{FIRST, GROUP, Storage, Strategy},
     streaming::streaming,
 };
 use crate::{
@@ -33,16 +33,26 @@ pub struct AttentionBindings {
     pub k: Handle,
     /// Values.
     pub v: Handle,
-    /// For every 32 numbers of quantised keys and values the step between codes and the middle of the range, both in
-    /// `bf16`, in the upper and the lower half of a word.
-    pub scales: Option<[Handle; 2]>,
-    /// What was subtracted from the keys of a quantised cache, `[kv_heads, dim]` in `f32`.
-    pub shift: Option<Handle>,
-    /// In 32 bits: how many queries each sequence has, how many keys, and its pages; nothing where all
-    /// sequences are as long as the tensors.
-    pub index: Option<Handle>,
-    /// A slope for every head of the queries, in `f32`.
-    pub slopes: Option<Handle>,
+    /// Of a quantised cache, in words of 32 bits: for every 32 numbers of keys the step between codes and the middle of
+    /// the range, both in `bf16`, in the upper and the lower half of a word, the step with the sign of minus where the
+    /// token is less the shift; the same of values; then blocks of [`FIRST`] keys and a shift, as the bits of `f32`,
+    /// `[blocks, kv_heads, FIRST + 1, dim]`.
+    pub scales: Option<Handle>,
+    /// What is told of the sequences and of the heads; nothing where all sequences are as long as the tensors and no
+    /// head has a slope.
+    pub tables: Option<Tables>,
+}
+
+/// What is told of sequences and heads, in words of 32 bits in one buffer.
+#[derive(Debug, Clone)]
+pub struct Tables {
+    /// How many queries each sequence has, how many keys, its pages, and the block that holds its first keys where the
+    /// cache is quantised; then the slopes of all heads of queries, as the bits of `f32`.
+    pub words: Handle,
+    /// Whether there are sequences' lengths, and what follows them.
+    pub lengths: bool,
+    /// Whether there are slopes.
+    pub slopes: bool,
 }
 
 /// A launch with its buffers, checked.
@@ -61,7 +71,7 @@ impl<'a> Enqueue<'a> {
         bindings: &'a AttentionBindings,
         plan: &'a AttentionPlan,
     ) -> Result<Self> {
-        let AttentionPlan { op, dtype, batch, table, .. } = *plan;
+        let AttentionPlan { op, dtype, table, .. } = *plan;
         holds(op, "q", &bindings.q, (dtype, 1), plan.ends[0])?;
         for (which, argument, handle) in [(1, "k", &bindings.k), (2, "v", &bindings.v)] {
             let bits = plan.tile.storage.bits(dtype);
@@ -74,32 +84,35 @@ impl<'a> Enqueue<'a> {
         }
         if plan.tile.storage != Storage::Float {
             let missing = || {
-                let reason = "a quantised cache has scales and a shift";
+                let reason = "a quantised cache has scales and first keys";
                 Error::Unsupported { op, argument: "scales", reason }
             };
-            let [k, v] = bindings.scales.as_ref().ok_or_else(missing)?;
-            holds(op, "scales of k", k, (Dtype::F32, 1), plan.ends[1] / GROUP)?;
-            holds(op, "scales of v", v, (Dtype::F32, 1), plan.ends[2] / GROUP)?;
-            let shift = bindings.shift.as_ref().ok_or_else(missing)?;
-            holds(op, "shift", shift, (Dtype::F32, 1), plan.kv_heads * plan.tile.dim)?;
+            let scales = bindings.scales.as_ref().ok_or_else(missing)?;
+            let block = plan.kv_heads * (FIRST + 1) * plan.tile.dim;
+            let words = plan.ends[1] / GROUP + plan.ends[2] / GROUP + block;
+            holds(op, "scales", scales, (Dtype::F32, 1), words)?;
         }
-        match &bindings.index {
-            Some(index) => holds(op, "index", index, (Dtype::F32, 1), batch * (2 + table))?,
-            None if table > 0 => {
-                let reason = "pages are found by an index";
-                return Err(Error::Unsupported { op, argument: "index", reason });
-            }
-            None => {}
+        let indexed = bindings.tables.as_ref().is_some_and(|tables| tables.lengths);
+        if table > 0 && !indexed {
+            let reason = "pages are found by an index";
+            return Err(Error::Unsupported { op, argument: "tables", reason });
         }
-        if let Some(slopes) = &bindings.slopes {
-            holds(op, "slopes", slopes, (Dtype::F32, 1), plan.q_heads)?;
+        if let Some(tables) = &bindings.tables {
+            let (lengths, slopes) = plan.table_words(tables);
+            holds(op, "tables", &tables.words, (Dtype::F32, 1), lengths + slopes)?;
         }
         Ok(Self { client, bindings, plan, spare: client.create_from_slice(&[0; 16]) })
     }
 
-    /// The sizes, with the result at `out` and `splits` of it.
-    pub(super) fn geometry(&self, out: &Steps, out_split: usize) -> GeometryLaunch {
+    /// The sizes, with the result at `out`, `out_split` vectors from split to split, and the tables' begin at `at`.
+    pub(super) fn geometry(&self, out: &Steps, out_split: usize, at: usize) -> GeometryLaunch {
         let plan = self.plan;
+        let [lengths, slopes] = self
+            .bindings
+            .tables
+            .as_ref()
+            .map_or([false; 2], |tables| [tables.lengths, tables.slopes]);
+        let slopes_at = at + self.table_words().0;
         let [q, k, v, _] = &plan.steps;
         let reach = |reach: Option<usize>| reach.map_or(FAR, |n| n.min(FAR as usize) as i32);
         GeometryLaunch::new(
@@ -115,15 +128,18 @@ impl<'a> Enqueue<'a> {
             out_split,
             plan.page_size,
             plan.table,
-            usize::from(self.bindings.index.is_some()),
+            usize::from(lengths),
+            at,
             plan.split,
             plan.splits,
             plan.mask.scale,
             plan.mask.soft_cap.unwrap_or(0.0),
             reach(plan.mask.left),
             reach(plan.mask.right),
-            usize::from(self.bindings.slopes.is_some()),
+            usize::from(slopes),
+            slopes_at,
             f32::NEG_INFINITY,
+            f32::NAN,
         )
     }
 
@@ -138,22 +154,24 @@ impl<'a> Enqueue<'a> {
         buffer(handle.unwrap_or(&self.spare), Dtype::F32, 1)
     }
 
-    pub(super) fn index(&self) -> BufferArg {
-        self.numbers(self.bindings.index.as_ref())
+    /// How many words of the tables are of sequences, and how many are slopes.
+    pub(super) fn table_words(&self) -> (usize, usize) {
+        self.bindings.tables.as_ref().map_or((0, 0), |tables| self.plan.table_words(tables))
     }
 
-    pub(super) fn slopes(&self) -> BufferArg {
-        self.numbers(self.bindings.slopes.as_ref())
+    pub(super) fn tables(&self) -> BufferArg {
+        self.numbers(self.bindings.tables.as_ref().map(|tables| &tables.words))
     }
 
     fn stored<E: Numeric, WE: Size>(&self) -> StoredLaunch<E, WE> {
-        let AttentionBindings { k, v, scales, shift, .. } = self.bindings;
+        let AttentionBindings { k, v, scales, .. } = self.bindings;
         let keys = |handle: &Handle| match self.plan.tile.storage {
             Storage::Float => self.vectors(handle, self.plan.dtype),
             _ => buffer(handle, Dtype::F32, 4),
         };
-        let scale = |which: usize| self.numbers(scales.as_ref().map(|scales| &scales[which]));
-        StoredLaunch::new(keys(k), keys(v), scale(0), scale(1), self.numbers(shift.as_ref()))
+        let [of_keys, of_values] = [1, 2].map(|which| self.plan.ends[which] / GROUP);
+        let scales = self.numbers(scales.as_ref());
+        StoredLaunch::new(keys(k), keys(v), scales, of_keys, of_keys + of_values)
     }
 
     /// The type that keys and values are read as, and how many of them at once.
@@ -196,7 +214,7 @@ impl<'a> Enqueue<'a> {
                 self.numbers(Some(&partial_lse)),
                 self.vectors(out, plan.dtype),
                 self.numbers(Some(lse)),
-                self.geometry(&plan.steps[3], 0),
+                self.geometry(&plan.steps[3], 0, 0),
                 plan.tile,
                 elem_type(plan.dtype),
             );
@@ -209,7 +227,7 @@ impl<'a> Enqueue<'a> {
         let rows = plan.q_len * (plan.q_heads / plan.kv_heads);
         let tiles = rows.div_ceil(plan.tile.rows);
         let units = CubeDim::new_1d(plan.units as u32);
-        let geometry = self.geometry(steps, plan.rows() * plan.tile.vectors());
+        let geometry = self.geometry(steps, plan.rows() * plan.tile.vectors(), 0);
         let q = self.vectors(&self.bindings.q, plan.dtype);
         let (out, lse) = (self.vectors(out, dtype), self.numbers(Some(lse)));
         if plan.strategy == Strategy::Streaming {
@@ -224,8 +242,7 @@ impl<'a> Enqueue<'a> {
                     plan.tile.lanes,
                     q,
                     self.stored(),
-                    self.index(),
-                    self.slopes(),
+                    self.tables(),
                     out,
                     lse,
                     geometry,
@@ -246,8 +263,7 @@ impl<'a> Enqueue<'a> {
                 stored_lanes,
                 q,
                 self.stored(),
-                self.index(),
-                self.slopes(),
+                self.tables(),
                 out,
                 lse,
                 geometry,
@@ -256,6 +272,18 @@ impl<'a> Enqueue<'a> {
                 [elem_type(plan.dtype), stored_type, elem_type(dtype)],
             );
         }
+    }
+}
+
+impl AttentionPlan {
+    /// How many words of `tables` are of sequences, and how many are slopes.
+    fn table_words(&self, tables: &Tables) -> (usize, usize) {
+        let blocks = usize::from(self.tile.storage != Storage::Float);
+        let of_sequences = self.batch * (2 + self.table + blocks);
+        (
+            if tables.lengths { of_sequences } else { 0 },
+            if tables.slopes { self.q_heads } else { 0 },
+        )
     }
 }
 
@@ -291,11 +319,10 @@ pub fn attention_launch(
             plan.tile.lanes,
             enqueue.vectors(&bindings.q, plan.dtype),
             enqueue.stored(),
-            enqueue.index(),
-            enqueue.slopes(),
+            enqueue.tables(),
             enqueue.vectors(out, plan.dtype),
             enqueue.numbers(Some(lse)),
-            enqueue.geometry(&plan.steps[3], 0),
+            enqueue.geometry(&plan.steps[3], 0, 0),
             plan.tile,
             elem_type(plan.dtype),
         );

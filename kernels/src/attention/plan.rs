@@ -26,6 +26,9 @@ const STREAMED: usize = 256;
 const STREAMED_DIM: usize = 128;
 /// The turns of all loops of a unit: lavapipe (Mesa 22.3) ends them after 65535 without a word.
 const TURNS: usize = 60_000;
+/// Buffers of the forward kernels: `q`, `k`, `v`, scales, tables, result and log-sum-exp. Those of the gradients have as
+/// many: `q`, `k`, `v`, the result's gradient, what is known beforehand, and two results.
+const BUFFERS: usize = 7;
 
 /// Where a tensor of four axes begins, and its steps along the first three, in units of `lanes` numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -107,7 +110,7 @@ impl AttentionPlan {
     /// [`Error::Shape`] or [`Error::Strides`] for a malformed problem, [`Error::Length`] for heads of more
     /// than 256 numbers, heads that do not divide, and 2³⁰ positions or more, [`Error::Value`] for a scale
     /// or a cap that is none, [`Error::Dtype`] for `f64` and for a type that the device lacks,
-    /// [`Error::Limit`] if buffers, the grid, shared memory or a loop exceed it.
+    /// [`Error::Limit`] if buffers, their number, the grid, shared memory or a loop exceed it.
     ///
     /// ```
     /// use wavecube_core::{Dtype, Layout, Limits};
@@ -137,6 +140,7 @@ impl AttentionPlan {
         let [batch, q_heads, kv_heads, q_len, kv_len, dim] = problem.sizes()?;
         problem.check_values()?;
         problem.check_layouts(limits)?;
+        limits.check_bindings(op, BUFFERS)?;
         let lanes = problem.lanes();
         let group = q_heads / kv_heads;
         let rows = q_len.saturating_mul(group);

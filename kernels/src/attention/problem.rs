@@ -37,6 +37,10 @@ pub enum Storage {
 /// Numbers that share a scale in a quantised cache.
 pub const GROUP: usize = 32;
 
+/// The first keys of every sequence of a quantised cache: they are kept as they come, and what is subtracted from those
+/// behind is made of them.
+pub const FIRST: usize = 16;
+
 impl Storage {
     /// Bits of a number; of [`Storage::Float`] those of `dtype`.
     pub fn bits(self, dtype: Dtype) -> usize {

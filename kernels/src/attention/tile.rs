@@ -8,7 +8,7 @@
 
 use cubecl::prelude::*;
 
-use super::{problem::Storage, tiles::TileConfig};
+use super::{geometry::is_seen, problem::Storage, tiles::TileConfig};
 
 /// Rows of vectors in shared memory.
 pub(super) type Rows<W> = Shared<[Vector<f32, W>]>;
@@ -49,8 +49,8 @@ pub(super) fn run(storage: Storage) -> usize {
     128 / storage.bits(wavecube_core::Dtype::F32)
 }
 
-/// How the codes of a group become numbers: by the upper half of its word the step between them, by the lower the
-/// middle of its range, both in `bf16`.
+/// How the codes of a group become numbers: by the upper half of its word the step between them, whose sign says
+/// whether a key is less the shift, by the lower the middle of its range, both in `bf16`.
 #[derive(CubeType)]
 pub(super) struct Levels {
     step: f32,
@@ -60,7 +60,7 @@ pub(super) struct Levels {
 
 #[cube]
 pub(super) fn levels(word: u32, #[comptime] config: TileConfig) -> Levels {
-    let step = f32::reinterpret(word & 0xffff_0000u32);
+    let step = f32::reinterpret(word & 0x7fff_0000u32);
     let middle = f32::reinterpret(word << 16u32);
     Levels { step, least: middle - step * f32::new(comptime!(config.storage.middle())) }
 }
@@ -146,13 +146,15 @@ pub(super) fn products<W: Size>(
     found
 }
 
-/// Multiplies every row of `sums` by its number in `shrink`, and adds the rows of `b` by its weights.
+/// Multiplies every row of `sums` by its number in `shrink`, and adds the rows of `b` by its weights; of a mixed tile
+/// without those whose weight is marked as unseen.
 #[cube]
 pub(super) fn accumulate<W: Size>(
     sums: &mut Rows<W>,
     shrink: &Shared<[f32]>,
     weights: &Shared<[f32]>,
     b: &Rows<W>,
+    #[comptime] mixed: bool,
     #[comptime] config: TileConfig,
 ) {
     let together = comptime!(config.together);
@@ -171,7 +173,14 @@ pub(super) fn accumulate<W: Size>(
             let row = b[t * comptime!(config.pitch()) + c];
             #[unroll]
             for m in 0..together {
-                added[m] += Vector::new(weights[(first + m) * keys + t]) * row;
+                let weight = weights[(first + m) * keys + t];
+                if comptime!(mixed) {
+                    if is_seen(weight) {
+                        added[m] += Vector::new(weight) * row;
+                    }
+                } else {
+                    added[m] += Vector::new(weight) * row;
+                }
             }
         }
         #[unroll]

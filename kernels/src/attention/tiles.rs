@@ -139,12 +139,12 @@ impl TileConfig {
         self.keys * self.pitch() * self.lanes
     }
 
-    /// Shared bytes of the forward kernel: queries, sums, keys, values, weights, ten numbers a row and two a key.
+    /// Shared bytes of the forward kernel: queries, sums, keys, values, weights, ten numbers a row and three a key.
     pub fn forward_bytes(&self) -> usize {
         4 * (2 * self.rows * self.dim
             + 2 * self.tile_numbers()
             + self.rows * (self.keys + 10)
-            + 2 * self.keys)
+            + 3 * self.keys)
     }
 
     /// Shared bytes of the streaming kernel: scores.

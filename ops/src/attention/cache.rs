@@ -9,10 +9,13 @@ use wavecube_core::{
 };
 use wavecube_kernels::attention::{
     AttentionBindings, AttentionPlan, CachePlan, CacheProblem, FreshBindings, Pool, Storage,
-    attention_launch, copy_pages_launch, mean_launch, write_launch,
+    Tables, attention_launch, copy_pages_launch, write_launch,
 };
 
-use super::{Attended, Attention, Rotary};
+use super::{
+    Attended, Attention, Rotary,
+    firsts::{BLOCKS, Firsts},
+};
 use crate::{Device, Tensor};
 
 /// The sizes of a cache.
@@ -43,7 +46,9 @@ pub struct Step {
     counts: Vec<usize>,
     /// Pages of the longest sequence.
     pages: usize,
-    index: Handle,
+    /// The tables of the sequences, here and on the device.
+    words: Vec<u32>,
+    tables: Handle,
 }
 
 /// No two changes of any caches have the same number, so that a step belongs to one of one cache.
@@ -75,9 +80,13 @@ impl Step {
 /// the pages of the sequence it comes from until either writes. Every misuse is an error that changes
 /// nothing.
 ///
-/// Quantised keys ([`Storage::Int8`], [`Storage::Int4`]) are stored less their mean, that of the first write
-/// of a layer, and rotated by a Hadamard matrix; codes cover the range of every 32 numbers. The rotation
-/// and the mean are undone in the products, exactly.
+/// Quantised keys ([`Storage::Int8`], [`Storage::Int4`]) are rotated by a Hadamard matrix; codes cover the range of every
+/// 32 numbers. The first 16 of a sequence are kept as they come, in `f32`; those behind are stored less a mean of these,
+/// where that makes their ranges smaller. The rotation and the mean are undone in the products, exactly. What is stored
+/// depends on the sequence's own tokens alone, and not on how they are split into writes.
+///
+/// All memory is taken at once but that of the first keys of quantised caches, which doubles with the number of
+/// sequences. What a sequence wrote is gone with it: whatever pages that are free hold, no other sequence sees.
 ///
 /// ```
 /// use wavecube::{Attention, CacheStorage, Device, Dtype, KvCache, KvCacheConfig, Tensor};
@@ -108,13 +117,13 @@ pub struct KvCache {
     plan: CachePlan,
     pages: Pages,
     pools: Vec<Pool>,
-    /// Whether a layer knows the mean of its keys.
-    shifted: Vec<bool>,
+    /// Of a quantised cache.
+    firsts: Option<Firsts>,
     version: u64,
 }
 
 impl KvCache {
-    /// An empty cache. All its memory is taken at once.
+    /// An empty cache.
     ///
     /// # Errors
     /// As [`CachePlan::new`] and [`Pages::new`].
@@ -126,16 +135,22 @@ impl KvCache {
         Ok(Self {
             device: device.clone(),
             pages: Pages::new(pages, page_size)?,
-            pools: (0..layers).map(|_| plan.pool(device.client())).collect(),
+            pools: (0..layers)
+                .map(|_| plan.pool(device.client(), BLOCKS))
+                .collect::<Result<_>>()?,
+            firsts: if plan.quantises() { Some(Firsts::new()?) } else { None },
             plan,
-            shifted: vec![false; layers],
             version: next_version(),
         })
     }
 
     /// A new sequence without tokens.
     pub fn create(&mut self) -> SequenceId {
-        self.pages.create()
+        let sequence = self.pages.create();
+        if let Some(firsts) = &mut self.firsts {
+            firsts.create(sequence);
+        }
+        sequence
     }
 
     /// The tokens of a sequence.
@@ -169,7 +184,11 @@ impl KvCache {
     /// # Errors
     /// As [`len`](Self::len).
     pub fn fork(&mut self, sequence: SequenceId) -> Result<SequenceId> {
-        self.changed(|pages| pages.fork(sequence))
+        let fork = self.changed(|pages| pages.fork(sequence))?;
+        if let Some(firsts) = &mut self.firsts {
+            firsts.fork(sequence, fork)?;
+        }
+        Ok(fork)
     }
 
     /// Drops the tokens of a sequence from position `len` on.
@@ -177,7 +196,8 @@ impl KvCache {
     /// # Errors
     /// As [`len`](Self::len); [`Error::Length`] if it has fewer.
     pub fn truncate(&mut self, sequence: SequenceId, len: usize) -> Result<()> {
-        self.changed(|pages| pages.truncate(sequence, len))
+        self.changed(|pages| pages.truncate(sequence, len))?;
+        self.firsts.as_mut().map_or(Ok(()), |firsts| firsts.truncate(sequence, len))
     }
 
     /// Ends a sequence and gives back its pages.
@@ -185,7 +205,8 @@ impl KvCache {
     /// # Errors
     /// As [`len`](Self::len).
     pub fn free(&mut self, sequence: SequenceId) -> Result<()> {
-        self.changed(|pages| pages.free(sequence))
+        self.changed(|pages| pages.free(sequence))?;
+        self.firsts.as_mut().map_or(Ok(()), |firsts| firsts.free(sequence))
     }
 
     fn changed<T>(&mut self, change: impl FnOnce(&mut Pages) -> Result<T>) -> Result<T> {
@@ -199,12 +220,20 @@ impl KvCache {
     ///
     /// # Errors
     /// As [`len`](Self::len); [`Error::Value`] for a sequence that is named twice, [`Error::Limit`] if there
-    /// are not enough free pages.
+    /// are not enough free pages, or the first keys of so many sequences exceed a buffer.
     pub fn append(&mut self, tokens: &[(SequenceId, usize)]) -> Result<Step> {
+        let client = self.device.client().clone();
+        if let Some(firsts) = &mut self.firsts {
+            let growing = tokens.iter().filter(|&&(_, count)| count > 0).count();
+            firsts.reserve(&client, &mut self.pools, &self.plan, growing)?;
+        }
         let growth = self.changed(|pages| pages.append(tokens))?;
+        if let Some(firsts) = &mut self.firsts {
+            firsts.append(&client, &self.pools, &self.plan, tokens, &growth.starts)?;
+        }
         let pairs: Vec<_> = growth.copies.iter().map(|copy| [copy.from, copy.to]).collect();
         for pool in &self.pools {
-            copy_pages_launch(self.device.client(), pool, &pairs, &self.plan)?;
+            copy_pages_launch(&client, pool, &pairs, &self.plan)?;
         }
         let counts: Vec<usize> = tokens.iter().map(|&(_, count)| count).collect();
         let mut tables = Vec::with_capacity(tokens.len());
@@ -212,17 +241,22 @@ impl KvCache {
             tables.push(self.pages.table(sequence)?);
         }
         let pages = tables.iter().map(|table| table.len()).max().unwrap_or(0).max(1);
-        let mut index: Vec<u32> = counts.iter().map(|&count| count as u32).collect();
-        index
+        let mut words: Vec<u32> = counts.iter().map(|&count| count as u32).collect();
+        words
             .extend(growth.starts.iter().zip(&counts).map(|(start, count)| (start + count) as u32));
         for table in &tables {
-            index.extend(*table);
-            index.extend(vec![0; pages - table.len()]);
+            words.extend(*table);
+            words.extend(vec![0; pages - table.len()]);
+        }
+        if let Some(firsts) = &self.firsts {
+            for &(sequence, _) in tokens {
+                words.push(firsts.block(sequence)?);
+            }
         }
         // A buffer of no bytes is not a buffer everywhere.
-        index.push(0);
-        let index = self.device.client().create_from_slice(bytemuck::cast_slice(&index));
-        Ok(Step { version: self.version, starts: growth.starts, counts, pages, index })
+        let bound = if words.is_empty() { &[0][..] } else { &words };
+        let tables = client.create_from_slice(bytemuck::cast_slice(bound));
+        Ok(Step { version: self.version, starts: growth.starts, counts, pages, words, tables })
     }
 
     /// Writes the new keys and values of one layer, `[batch, kv_heads, longest, dim]`, sequence by sequence
@@ -259,17 +293,18 @@ impl KvCache {
             x: x.handle().clone(),
             layout: x.layout().clone(),
             table: rotary.map(|rotary| rotary.table().handle().clone()),
-            index: step.index.clone(),
+            tables: step.tables.clone(),
             pages: step.pages,
+            positions: step
+                .starts
+                .iter()
+                .zip(&step.counts)
+                .map(|(&start, &count)| [start, start + count])
+                .collect(),
         };
         let (client, keys, values) = (self.device.client(), fresh(k, rotary), fresh(v, None));
-        if !self.shifted[layer] && step.longest() > 0 {
-            mean_launch(client, pool, &keys, &self.plan)?;
-        }
         write_launch(client, pool, &keys, true, &self.plan)?;
-        write_launch(client, pool, &values, false, &self.plan)?;
-        self.shifted[layer] |= step.longest() > 0;
-        Ok(())
+        write_launch(client, pool, &values, false, &self.plan)
     }
 
     /// Attention of the step's queries, `[batch, q_heads, longest, dim]`, to the tokens of their sequences
@@ -302,14 +337,20 @@ impl KvCache {
         }
         let slopes = options.slopes(OP, &plan)?;
         let client = self.device.client();
+        let tables = match slopes {
+            None => step.tables.clone(),
+            Some(slopes) => {
+                let slopes = slopes.iter().map(|slope| slope.to_bits());
+                let words: Vec<u32> = step.words.iter().copied().chain(slopes).collect();
+                client.create_from_slice(bytemuck::cast_slice(&words))
+            }
+        };
         let bindings = AttentionBindings {
             q: q.handle().clone(),
             k: pool.k.clone(),
             v: pool.v.clone(),
             scales: pool.scales.clone(),
-            shift: pool.shift.clone(),
-            index: Some(step.index.clone()),
-            slopes: slopes.map(|slopes| client.create_from_slice(bytemuck::cast_slice(slopes))),
+            tables: Some(Tables { words: tables, lengths: true, slopes: slopes.is_some() }),
         };
         let lse = Tensor::empty(&self.device, Dtype::F32, false, &q.shape()[..3])?;
         attention_launch(client, &bindings, out.handle(), lse.handle(), &plan)?;

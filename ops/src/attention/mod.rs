@@ -1,6 +1,7 @@
 //! Attention on device tensors. See `wavecube_kernels::attention` for the formulas.
 
 mod cache;
+mod firsts;
 mod gradients;
 mod options;
 mod rotary;
@@ -11,7 +12,7 @@ pub use options::Attention;
 pub use rotary::Rotary;
 
 use wavecube_core::{Dtype, Error, Result};
-use wavecube_kernels::attention::{AttentionBindings, AttentionPlan, attention_launch};
+use wavecube_kernels::attention::{AttentionBindings, AttentionPlan, Tables, attention_launch};
 
 use crate::Tensor;
 
@@ -115,15 +116,21 @@ fn bindings(
     plan: &AttentionPlan,
 ) -> Result<AttentionBindings> {
     let client = q.device().client();
-    let index = options.index(op, plan)?;
+    let lengths = options.index(op, plan)?;
     let slopes = options.slopes(op, plan)?;
+    let (indexed, sloped) = (lengths.is_some(), slopes.is_some());
+    let mut words = lengths.unwrap_or_default();
+    words.extend(slopes.into_iter().flatten().map(|slope| slope.to_bits()));
+    let some = (indexed || sloped) && !words.is_empty();
     Ok(AttentionBindings {
         q: q.handle().clone(),
         k: k.handle().clone(),
         v: v.handle().clone(),
         scales: None,
-        shift: None,
-        index: index.map(|index| client.create_from_slice(bytemuck::cast_slice(&index))),
-        slopes: slopes.map(|slopes| client.create_from_slice(bytemuck::cast_slice(slopes))),
+        tables: some.then(|| Tables {
+            words: client.create_from_slice(bytemuck::cast_slice(&words)),
+            lengths: indexed,
+            slopes: sloped,
+        }),
     })
 }

@@ -5,6 +5,8 @@ mod codes;
 mod forward;
 mod gradients;
 mod inputs;
+mod poison;
+mod writes;
 
 use wavecube::{
     Attended, AttentionGradients, Complex64, Device, Dtype, Tensor, attention, attention_vjp,
