@@ -126,7 +126,6 @@ pub(super) fn node_exponent<F: Float>(
 ) -> i32 {
     let double = is_double::<F>();
     let apart = comptime!(if double { 8 * APART } else { APART });
-    let double = is_double::<F>();
     let most = comptime!(if double { 1000i32 } else { 120i32 });
     let from_left = half(left - max(min(before - own, apart), -apart));
     let from_right = half(right + max(min(own - after, apart), -apart));

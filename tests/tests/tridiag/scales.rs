@@ -344,7 +344,8 @@ fn a_geometric_grid() {
                 [2.0 / (h * (h + next)), 2.0 / (next * (h + next))]
             };
             let operator = Operator {
-                a: (0..n).map(|k| real(beside(k).iter().sum::<f64>() + 1.0)).collect(),
+                // Far enough from singular for an error of a few roundings, and graded as the grid is.
+                a: (0..n).map(|k| real(1.1 * beside(k).iter().sum::<f64>() + 1.0)).collect(),
                 b: (0..n - 1).map(|k| real(-beside(k)[1])).collect(),
                 c: (1..n).map(|k| real(-beside(k)[0])).collect(),
                 z: Complex64::ZERO,
@@ -364,15 +365,14 @@ fn a_geometric_grid() {
                 let found = operators.resolvent_diagonal().unwrap();
                 let exact = scaled.plain.diagonal_serial();
                 for (k, (found, exact)) in read(&found.diagonal).iter().zip(&exact).enumerate() {
-                    // The Laplacian of a fine grid is as ill conditioned as its steps are many.
                     let error = (found - exact).norm() / exact.norm();
-                    assert!(error < 1e-2, "{what}{name}: G[{k}] {found} is not {exact}");
+                    assert!(error < 1e-5, "{what}{name}: G[{k}] {found} is not {exact}");
                 }
                 assert_eq!(found.pivots.read().unwrap(), [None], "{what}{name}");
                 let r = tensor(device, &vec![real(1.0); n], Dtype::F32, true, &[n]).unwrap().0;
                 let x = read(&operators.solve(&r).unwrap().x);
                 let exact = scaled.plain.solve_serial(&vec![real(1.0); n]);
-                assert!(relative_max(&x, &exact) < 1e-2, "{what}{name}: x");
+                assert!(relative_max(&x, &exact) < 1e-5, "{what}{name}: x");
             }
         }
     }
