@@ -2,11 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fmt, process,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use cubecl::{
@@ -17,24 +14,12 @@ use cubecl::{
 use wavecube_core::{DeviceFault, Dtype, Error, Limits, Result};
 use wavecube_kernels::fft::{FftPlan, FftProblem, Table, upload_packed};
 
+use crate::process::{check_process, watch_forks};
+
 /// Plans kept for each device; beyond it the cache starts anew.
 const PLANS: usize = 512;
 /// Buffers of tables kept on each device; beyond it the cache starts anew.
 const TABLES: usize = 1024;
-
-/// The process that opened the first device, 0 before. A fork of it has the memory of the threads that talk to devices,
-/// but not the threads: whoever waits for one waits for ever.
-static OPENED_BY: AtomicU32 = AtomicU32::new(0);
-
-/// Refuses to talk to devices in a fork of the process that opened them. Before any lock: a thread that did not come
-/// along may hold it. Takes 60 ns, as one system call does.
-pub(crate) fn check_process(op: &'static str) -> Result<()> {
-    match OPENED_BY.load(Ordering::Relaxed) {
-        0 => Ok(()),
-        opener if opener == process::id() => Ok(()),
-        _ => Err(Error::Device { op, reason: DeviceFault::Forked }),
-    }
-}
 
 /// A device that tensors live on. Cloning is cheap and refers to the same device.
 ///
@@ -155,8 +140,7 @@ impl Device {
     }
 
     fn new(client: Client, name: String) -> Self {
-        // The first one stays: what a fork opens besides shares the runtimes of its parent.
-        let _ = OPENED_BY.compare_exchange(0, process::id(), Ordering::Relaxed, Ordering::Relaxed);
+        watch_forks();
         let limits = wavecube_kernels::limits(&client);
         Self {
             inner: Arc::new(Inner {

@@ -23,6 +23,7 @@ mod fft;
 mod lct;
 mod leading;
 mod mixing;
+mod process;
 mod qmatmul;
 mod spectral_filter;
 mod sum;

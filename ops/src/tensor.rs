@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use num_complex::Complex;
 use wavecube_core::{DeviceFault, Dtype, Error, Layout, Result};
 
-use crate::{Device, device::check_process};
+use crate::{Device, process::check_process};
 
 /// A type that a tensor can be filled from and read into: `f16`, `bf16`, `f32`, `f64` or a complex of them.
 pub trait Element: bytemuck::Pod + sealed::Sealed {
