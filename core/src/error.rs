@@ -238,10 +238,7 @@ impl fmt::Display for Error {
                 write!(f, "{op}: the file must hold {expected}, it does not")
             }
             Self::File { op, fault: FileFault::Repeated(key) } => {
-                write!(
-                    f,
-                    "{op}: the header of the file must have every key once, it repeats `{key}`"
-                )
+                write!(f, "{op}: the header of the file must have every key once, it repeats `{key}`")
             }
             Self::Device { op, reason } => write!(f, "{op}: {reason}"),
         }

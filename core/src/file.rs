@@ -154,10 +154,7 @@ mod tests {
             (format!(r#"{{"a":{tensor},"\u0061":{tensor}}}"#), Some("a")),
             (metadata(r#""k":"1","a":"2""#), None),
             (metadata(r#""k":"1","k":"1""#), Some("k")),
-            (
-                r#"{"a":{"dtype":"U8","shape":[0],"shape":[0],"data_offsets":[0,0]}}"#.into(),
-                Some("shape"),
-            ),
+            (r#"{"a":{"dtype":"U8","shape":[0],"shape":[0],"data_offsets":[0,0]}}"#.into(), Some("shape")),
             (r#"[1,{"x":null,"x":-1.5}]"#.into(), Some("x")),
             (r#"{"a":1,"a":"#.into(), None),
         ] {

@@ -87,7 +87,8 @@ impl Metrics {
     pub fn write(&self) -> Result<()> {
         let mut csv = HEADER.to_owned();
         for record in &self.records {
-            let validation = record.validation_bpb.map(|bpb| decimals(bpb, 6)).unwrap_or_default();
+            let validation =
+                record.validation_bpb.map(|bpb| decimals(bpb, 6)).unwrap_or_default();
             writeln!(
                 csv,
                 "{},{},{validation},{:.6e},{:.6},{:.1},{:.3}",

@@ -441,7 +441,8 @@ impl Window {
     }
 
     fn add(&mut self, report: &StepReport) {
-        self.pending.push(Tensor::cat(vec![report.loss.clone(), report.gradient_norm.clone()], 0));
+        self.pending
+            .push(Tensor::cat(vec![report.loss.clone(), report.gradient_norm.clone()], 0));
     }
 
     /// Reads what is pending, and names the first step that went wrong.

@@ -34,7 +34,12 @@ struct Function {
 }
 
 const FUNCTIONS: [Function; 4] = [
-    Function { name: "logistic", of: logistic::<1>, value: sigma, slope: |x| sigma(x) * sigma(-x) },
+    Function {
+        name: "logistic",
+        of: logistic::<1>,
+        value: sigma,
+        slope: |x| sigma(x) * sigma(-x),
+    },
     Function {
         name: "softplus",
         of: softplus::<1>,
@@ -72,8 +77,7 @@ fn functions_are_right_wherever_they_run() {
                     [("value", found[i], value(x)), ("slope", slopes[i], slope(x))]
                 {
                     // The slope of x σ(x) passes through zero.
-                    let scale =
-                        if name == "silu" { expected.abs().max(sigma(x)) } else { expected.abs() };
+                    let scale = if name == "silu" { expected.abs().max(sigma(x)) } else { expected.abs() };
                     let allowed = roundings(x) * scale + f64::from(f32::MIN_POSITIVE);
                     assert!(
                         (found - expected).abs() <= allowed,
@@ -93,9 +97,7 @@ fn a_nan_stays_one() {
             let x = tensor(&xs, [3], DType::F32, &device.clone().autodiff()).require_grad();
             let y = of(x.clone());
             let gradients = y.clone().sum().backward();
-            for (what, found) in
-                [("value", read(y.inner())), ("slope", read(x.grad(&gradients).unwrap()))]
-            {
+            for (what, found) in [("value", read(y.inner())), ("slope", read(x.grad(&gradients).unwrap()))] {
                 let is_nan = found.iter().map(|x| x.is_nan()).collect::<Vec<_>>();
                 assert_eq!(is_nan, [true, false, true], "{name} {what} on {device:?}: {found:?}");
             }
@@ -113,11 +115,9 @@ fn exact(logits: &[f64], targets: &[usize], classes: usize) -> (f64, Vec<f64>) {
         let most = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = row.iter().map(|x| (x - most).exp()).sum();
         loss += sum.ln() - (row[target] - most);
-        gradient.extend(
-            row.iter()
-                .enumerate()
-                .map(|(c, x)| (x - most).exp() / sum - f64::from(u8::from(c == target))),
-        );
+        gradient.extend(row.iter().enumerate().map(|(c, x)| {
+            (x - most).exp() / sum - f64::from(u8::from(c == target))
+        }));
     }
     let rows = targets.len() as f64;
     (loss / rows, gradient.into_iter().map(|x| x / rows).collect())
@@ -154,10 +154,7 @@ fn losses_are_those_of_f64() {
                 for (found, expected) in gradient.iter().zip(by_logit) {
                     // A logit is known to a rounding of its own size.
                     let allowed = eps * (16.0 + 8.0 * scale.min(100.0)) / rows as f64;
-                    assert!(
-                        (found - expected).abs() <= allowed,
-                        "{case}: {found:e} for {expected:e}"
-                    );
+                    assert!((found - expected).abs() <= allowed, "{case}: {found:e} for {expected:e}");
                 }
             }
         }

@@ -218,11 +218,7 @@ fn a_loss_that_is_not_finite_names_its_step() {
         steps.push(step);
         let kept = Checkpoint::read(&path).unwrap();
         assert!(kept.model(&flex()).is_ok() && kept.optimizer(trainer.model(), &flex()).is_ok());
-        let last = if checkpoint_every == 0 {
-            1
-        } else {
-            (step - 1) / checkpoint_every * checkpoint_every
-        };
+        let last = if checkpoint_every == 0 { 1 } else { (step - 1) / checkpoint_every * checkpoint_every };
         assert_eq!(kept.progress.step, last.max(1), "{message}");
         if checkpoint_every == 0 {
             assert_eq!(fs::read(&path).unwrap(), before);
@@ -333,18 +329,10 @@ fn options_are_refused_before_anything_is_written() {
         ("--min-p", "2", "min-p"),
         ("--repetition-penalty", "0", "repetition penalty"),
         ("--stop", "", "stop string"),
-        ("--cache", "int4", "Cache"),
+        ("--cache", "int4", "cache"),
     ] {
         let (output, text, error) = wavecube(&[
-            "generate",
-            "--device",
-            "flex",
-            "--checkpoint",
-            checkpoint,
-            "--prompt",
-            "a",
-            option,
-            value,
+            "generate", "--device", "flex", "--checkpoint", checkpoint, "--prompt", "a", option, value,
         ]);
         assert_eq!((output.status.code(), text.as_str()), (Some(1), ""), "{option} {value}");
         assert!(error.contains(expected), "{option} {value}: {error}");

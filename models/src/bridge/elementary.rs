@@ -63,7 +63,7 @@ fn plain_logistic<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
 
 /// `max(x, 0) + ln(1 + e)` with `e = e^(−|x|)`. The logarithm is `2 artanh s = 2 (s + s³/3 + s⁵/5 + …)` of
 /// `s = e/(2 + e)`, at most 1/3: what is left out behind `s¹⁵` is below 2e-9 of it.
-pub(super) fn plain_softplus<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+fn plain_softplus<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     let e = decay::<B>(x.clone());
     let s = B::float_div(e.clone(), B::float_add_scalar(e, 2.0.into()));
     let square = B::float_mul(s.clone(), s.clone());

@@ -15,7 +15,6 @@ use super::{
     AttentionBackend, Bias, ConvolutionBackend, ElementaryBackend, FftBackend, LctBackend,
     LossBackend, QmatmulBackend, TridiagBackend,
     attention::{plain_attention, plain_attention_vjp},
-    elementary::plain_softplus,
     flex_attention,
     host::words,
     loss::{plain_cross_entropy, plain_cross_entropy_vjp},
@@ -59,16 +58,6 @@ impl ElementaryBackend for Flex {
     // The host's own functions are right.
     fn logistic(x: FloatTensor<Self>) -> FloatTensor<Self> {
         Self::sigmoid(x)
-    }
-
-    fn softplus(x: FloatTensor<Self>) -> FloatTensor<Self> {
-        let Some(x) = numbers(&x) else {
-            return plain_softplus::<Self>(x);
-        };
-        // One pass instead of the twenty of a polynomial by whole tensors. The exponential of a NaN is one.
-        let softplus = |&x: &f32| x.max(0.0) + (-x.abs()).exp().ln_1p();
-        let values: Vec<f32> = slice(&x).iter().map(softplus).collect();
-        FlexTensor::from_data(TensorData::new(values, x.shape()))
     }
 }
 

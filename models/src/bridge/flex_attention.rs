@@ -122,8 +122,7 @@ pub(super) fn attention_vjp(
             for (row, (((weights, by_score), log_sum), (out, grad))) in
                 rows.zip(log_sums).zip(ends).enumerate()
             {
-                let (seen, slope) =
-                    (sizes.seen(row % n), sizes.slopes[(first * task + row / n) % heads]);
+                let (seen, slope) = (sizes.seen(row % n), sizes.slopes[(first * task + row / n) % heads]);
                 softmax_row_again(weights, seen, slope, *log_sum);
                 softmax_row_vjp(by_score, weights, seen, out, grad, scale);
             }
@@ -225,25 +224,17 @@ mod tests {
         assert_eq!(found.shape(), expected.shape());
         let found = numbers(found).unwrap();
         for (i, (found, expected)) in slice(&found).iter().zip(slice(expected)).enumerate() {
-            assert!(
-                (found - expected).abs() <= 4e-6 * (1.0 + expected.abs()),
-                "{i}: {found} {expected}"
-            );
+            assert!((found - expected).abs() <= 4e-6 * (1.0 + expected.abs()), "{i}: {found} {expected}");
         }
     }
 
     /// Of every head, with fewer queries than keys and with as many; in one task and in several.
     #[test]
     fn products_are_what_pairs_are() {
-        for [batch, heads, n, m, d] in [
-            [1, 1, 1, 1, 1],
-            [2, 3, 5, 9, 4],
-            [1, 2, 17, 17, 8],
-            [2, 5, 100, 110, 16],
-            [3, 1, 1, 40, 2],
-        ] {
-            let [q, k, v] =
-                [(1, n), (2, m), (3, m)].map(|(i, rows)| random(i, [batch, heads, rows, d]));
+        for [batch, heads, n, m, d] in
+            [[1, 1, 1, 1, 1], [2, 3, 5, 9, 4], [1, 2, 17, 17, 8], [2, 5, 100, 110, 16], [3, 1, 1, 40, 2]]
+        {
+            let [q, k, v] = [(1, n), (2, m), (3, m)].map(|(i, rows)| random(i, [batch, heads, rows, d]));
             let grad = random(4, [batch, heads, n, d]);
             for bias in [Bias::None, Bias::Alibi] {
                 let sizes = Sizes::new(&q, &k, bias);

@@ -45,8 +45,7 @@ fn bad_rows<B: Backend>(logits: FloatTensor<B>, most: FloatTensor<B>) -> BoolTen
     let settings = get_or_init_device_settings::<B>(&logits.device());
     let nan = B::bool_any_dim(B::float_is_nan(logits, settings.bool_dtype), 1);
     // −∞ everywhere, or +∞ somewhere; a NaN that a driver's maximum skips is in the other.
-    let infinite =
-        B::float_equal_elem(B::float_abs(most), f32::INFINITY.into(), settings.bool_dtype);
+    let infinite = B::float_equal_elem(B::float_abs(most), f32::INFINITY.into(), settings.bool_dtype);
     B::bool_or(nan, infinite)
 }
 
@@ -60,7 +59,9 @@ fn marked<B: Backend>(x: FloatTensor<B>, bad: BoolTensor<B>) -> FloatTensor<B> {
 
 /// Logits relative to the largest of their rows, their exponentials, the sums of those, and the rows without a
 /// distribution.
-fn parts<B: Backend>(logits: FloatTensor<B>) -> ([FloatTensor<B>; 3], BoolTensor<B>) {
+fn parts<B: Backend>(
+    logits: FloatTensor<B>,
+) -> ([FloatTensor<B>; 3], BoolTensor<B>) {
     let most = B::float_max_dim(logits.clone(), 1);
     let bad = bad_rows::<B>(logits.clone(), most.clone());
     let shifted = B::float_sub(logits, most);
@@ -99,8 +100,7 @@ pub(super) fn plain_cross_entropy_vjp<B: Backend>(
     let data = TensorData::new(vec![-1.0_f32; rows], [rows, 1]).convert_dtype(likely.dtype());
     let minus = B::float_from_data(data, &likely.device());
     let by_logit = B::float_scatter(1, likely, targets, minus, IndexingUpdateOp::Add);
-    let share =
-        B::float_mul_scalar(B::float_reshape(grad, [1, 1].into()), (1.0 / rows as f64).into());
+    let share = B::float_mul_scalar(B::float_reshape(grad, [1, 1].into()), (1.0 / rows as f64).into());
     marked::<B>(B::float_mul(by_logit, share), bad)
 }
 

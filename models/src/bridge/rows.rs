@@ -3,10 +3,7 @@
 //!
 //! Loops are written for whole vectors, without branches, and compiled for the widest that x86-64 processors of the last
 //! decade have, beside the one for all. A row is always summed in the same order, whatever the number of threads.
-#![expect(
-    clippy::inline_always,
-    reason = "a pass is compiled for the vectors of the function it is inlined into"
-)]
+#![expect(clippy::inline_always, reason = "a pass is compiled for the vectors of the function it is inlined into")]
 
 /// The numbers that are summed and compared side by side.
 const LANES: usize = 16;

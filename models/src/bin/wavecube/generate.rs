@@ -173,8 +173,9 @@ fn stream(model: &Model, prompt: &str, sampling: &Sampling) -> Result<bool> {
         write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")
     };
     write(prompt)?;
-    let ended =
-        grow(model, &mut session, |pieces| pieces.iter().try_for_each(|(_, piece)| write(piece)));
+    let ended = grow(model, &mut session, |pieces| {
+        pieces.iter().try_for_each(|(_, piece)| write(piece))
+    });
     // An error stands on a line of its own.
     write("\n")?;
     let (ended, failures) = ended?;
