@@ -2,13 +2,12 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor},
+    tensor::{Device, Int, Tensor, activation::log_softmax},
 };
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
 use crate::{
-    bridge,
     byte_spectral::{self, ByteSpectral},
     config::Config,
     flops::Flops,
@@ -222,7 +221,7 @@ impl Model {
     ///
     /// Those of [`forward`](Self::forward).
     pub fn loss(&self, bytes: Tensor<2, Int>, targets: Tensor<2, Int>) -> Result<Tensor<1>> {
-        cross_entropy(self.forward(bytes)?, targets)
+        Ok(cross_entropy(self.forward(bytes)?, targets))
     }
 
     /// What a step of training differentiates; `random` is drawn from where training takes noise.
@@ -281,12 +280,8 @@ pub(crate) fn check_length(
 }
 
 /// Mean cross-entropy in nats of `targets` (`[batch, time]`) by `logits` (`[batch, time, 256]`).
-///
-/// # Errors
-///
-/// Those of [`bridge::cross_entropy`].
-pub(crate) fn cross_entropy(logits: Tensor<3>, targets: Tensor<2, Int>) -> Result<Tensor<1>> {
+pub(crate) fn cross_entropy(logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
     let [batch, time, vocabulary] = logits.dims();
-    let rows = batch * time;
-    bridge::cross_entropy(logits.reshape([rows, vocabulary]), targets.reshape([rows]))
+    let log_p = log_softmax(logits.reshape([batch * time, vocabulary]), 1);
+    log_p.gather(1, targets.reshape([batch * time, 1])).mean().neg()
 }

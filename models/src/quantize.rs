@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::{Int, Tensor},
@@ -109,8 +109,7 @@ pub fn pack<'a>(
         if let Some(scheme) = options.scheme(name, shape) {
             let [rows, inputs, outputs] = sizes(shape);
             let values = transposed(values, [inputs, outputs]);
-            let weight = PackedWeight::quantize(&values, [rows, inputs], scheme, Clip::Search)
-                .with_context(|| format!("in `{name}`"))?;
+            let weight = PackedWeight::quantize(&values, [rows, inputs], scheme, Clip::Search)?;
             packed.push((name.to_owned(), weight));
         }
     }
@@ -143,8 +142,7 @@ pub fn code_filters(
                 .zip(*phases)
                 .map(|(&radius, &phase)| Complex64::from_polar(radius.into(), phase.into()))
                 .collect();
-            let codes = ComplexCodes::quantize(&numbers, Coding::Polar, bits, FILTER_GROUP)
-                .with_context(|| format!("in `{filter}`"))?;
+            let codes = ComplexCodes::quantize(&numbers, Coding::Polar, bits, FILTER_GROUP)?;
             coded.push((filter.to_owned(), codes));
         }
     }

@@ -23,7 +23,7 @@ use crate::{
     generate::{Sampling, generate},
     layers::{ComplexToReal, LctConfig, Start},
     lct_gpt::{ModelConfig, Placement},
-    metrics::{Record, decimals},
+    metrics::Record,
     train::{RunOptions, Trainer, run},
 };
 
@@ -196,13 +196,11 @@ pub fn demo(
         sources(config.data.validation)?
     };
     println!("text: {text}");
-    let entropy = Entropy::of(&corpus).context("no text is held out")?;
+    let entropy = Entropy::of(&corpus);
     println!(
-        "held-out text: order 0 {}, order 1 {} bits/byte (a bigram model of the training text \
-         reaches {})",
-        decimals(entropy.order0, 3),
-        decimals(entropy.order1, 3),
-        decimals(entropy.bigram_held_out, 3)
+        "held-out text: order 0 {:.3}, order 1 {:.3} bits/byte (a bigram model of the training \
+         text reaches {:.3})",
+        entropy.order0, entropy.order1, entropy.bigram_held_out
     );
     let bytes = [corpus.train.len(), corpus.validation.len()];
     let mut trainer = Trainer::new(&config, corpus, &selected.device)?;
@@ -214,15 +212,14 @@ pub fn demo(
     let run_options =
         RunOptions { out: options.out.clone(), budget: Some(options.budget), quiet: false };
     let (summary, metrics) = run(&mut trainer, &run_options, interrupted)?;
-    let bits_per_byte = summary.validation_bpb.context("no text is held out")?;
-    let beats_order1 = bits_per_byte < entropy.order1;
+    let beats_order1 = summary.validation_bpb < entropy.order1;
     println!(
-        "held out: {} bits/byte after {} steps in {:.0} s, {} the order-1 entropy {}",
-        decimals(bits_per_byte, 3),
+        "held out: {:.3} bits/byte after {} steps in {:.0} s, {} the order-1 entropy {:.3}",
+        summary.validation_bpb,
         summary.steps,
         summary.seconds,
         if beats_order1 { "below" } else { "NOT below" },
-        decimals(entropy.order1, 3)
+        entropy.order1
     );
     let prompt = "    fn ".to_owned();
     let sampling = Sampling { temperature: 0.7, length: 600, ..Sampling::default() };
@@ -235,7 +232,7 @@ pub fn demo(
         text,
         bytes,
         entropy,
-        bits_per_byte,
+        bits_per_byte: summary.validation_bpb,
         beats_order1,
         seconds: summary.seconds,
         steps: summary.steps,

@@ -2,11 +2,14 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{
+        Device, Tensor,
+        activation::{relu, silu},
+    },
 };
 
 use super::{Linear, linear};
-use crate::{bridge::silu, random::Random};
+use crate::random::Random;
 
 /// `W₂ relu(W₁ x)²`, without biases.
 #[derive(Module, Debug)]

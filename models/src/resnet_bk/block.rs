@@ -2,13 +2,12 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor},
+    tensor::{Device, Tensor, activation::sigmoid},
 };
 use wavecube_core::Result;
 
 use super::{HaltingConfig, ModelConfig, Pass};
 use crate::{
-    bridge::logistic,
     layers::{Experts, Linear, Mlp, Norm, ResolventMixer, linear, vector},
     random::Random,
 };
@@ -114,7 +113,7 @@ impl Halting {
             let next = block(state.clone(), pass)?;
             state = state.clone() + (next - state) * running.clone();
             let logit = self.weight.forward(state.clone()) + self.bias.val().reshape([1, 1, 1]);
-            let halt = logistic(logit) * running.clone();
+            let halt = sigmoid(logit) * running.clone();
             let halts = if step == self.config.steps {
                 running.clone()
             } else {
