@@ -299,7 +299,7 @@ fn first_launch(
     }
     let channels = fresh.positions.len() * kv_heads * dim;
     let units = plan.units(channels);
-    // SAFETY: as above; the kernel keeps to the channels of the sequences' blocks.
+    // SAFETY: as above, by `FreshBindings::check`; the kernel keeps to the channels of the sequences' blocks.
     unsafe {
         shift::launch_unchecked(
             client,
@@ -479,7 +479,7 @@ pub fn grow_launch(
     let larger = plan.scales(client, blocks)?;
     let words = (scales.size_in_used() / 4).min(larger.size_in_used() / 4) as usize;
     let units = plan.units(words);
-    // SAFETY: the kernel keeps to the words that both buffers have.
+    // SAFETY: the kernel keeps below `words`, which both buffers have.
     unsafe {
         copy_words::launch_unchecked(
             client,

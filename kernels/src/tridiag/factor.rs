@@ -573,7 +573,7 @@ pub fn factored_launch(
         let segment = SegmentLaunch::new(first, last);
         let (swaps, broken) = (flags(&factors.swaps), flags(&factors.pivots));
         let (x, pivots) = (pairs(x), flags(pivots));
-        // SAFETY: as above; there are two pivots for every sequence.
+        // SAFETY: as above, by `FactorPlan::new`; there are two pivots for every sequence.
         unsafe {
             if transposed {
                 lower_left::launch_unchecked(
@@ -591,6 +591,7 @@ pub fn factored_launch(
                     elem,
                 );
             } else {
+                // SAFETY: the same, by `FactorPlan::new`.
                 upper_left::launch_unchecked(
                     client,
                     cubes(),

@@ -242,6 +242,7 @@ impl Enqueue<'_> {
                 Pass::Left => {
                     let g = self.numbers(g, 2);
                     let operands = self.operands();
+                    // SAFETY: the same, by `TridiagPlan::new`.
                     vjp_left::launch_unchecked(
                         client, cubes, dim, na, nb, operands, g, state, work, segment, plan.tile,
                         dtype,
