@@ -3,16 +3,6 @@
 //! Forward `X[k] = s Σ_n x[n] e^{−2πi nk/N}`, inverse with `+`; the factor `s` is that of
 //! [`Normalization`]. Axes count from the end if negative. Inputs may have any strides. Gradients of
 //! complex tensors are `∂ℓ/∂Re + i ∂ℓ/∂Im`, so the gradient of a linear map is its adjoint.
-//!
-//! # What is not finite, and scale
-//! Every line is transformed by itself.
-//!
-//! | in a line | gives |
-//! |---|---|
-//! | NaN, an infinity | NaN or an infinity wherever the element has an effect, which is the whole line in general; the other lines to the bit what they were |
-//! | anything in the imaginary part of bin 0, and for even `n` of the last bin, for [`irfft`] and [`rfft_vjp`] | no effect, to the bit |
-//! | a real signal, for [`rfft`] and [`irfft_vjp`] | an imaginary part of 0 in these bins |
-//! | numbers of any normal size | the relative error of any other size; factors are taken on the way in, so a result overflows where it has no room itself |
 
 use wavecube_core::{
     Error, Layout, Result,
@@ -20,10 +10,7 @@ use wavecube_core::{
 };
 use wavecube_kernels::fft::{FftBindings, FftPlan, FftProblem, Kind, Strategy, fft_launch};
 
-use crate::{
-    Tensor,
-    call::{GRADIENT, GRADIENT_OF_N, SIGNAL, SPECTRUM, of_call},
-};
+use crate::Tensor;
 
 /// The transform of a complex tensor along `axis`.
 ///
@@ -41,7 +28,7 @@ use crate::{
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn fft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2c(x, axis, Direction::Forward, norm).map_err(of_call("fft", SIGNAL))
+    c2c(x, axis, Direction::Forward, norm)
 }
 
 /// The inverse transform of a complex tensor along `axis`.
@@ -60,7 +47,7 @@ pub fn fft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn ifft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2c(x, axis, Direction::Inverse, norm).map_err(of_call("ifft", SIGNAL))
+    c2c(x, axis, Direction::Inverse, norm)
 }
 
 /// The gradient of [`fft`] with respect to its input, from the gradient `g` of its output.
@@ -79,7 +66,7 @@ pub fn ifft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn fft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2c(g, axis, Direction::Inverse, norm.adjoint()).map_err(of_call("fft_vjp", GRADIENT))
+    c2c(g, axis, Direction::Inverse, norm.adjoint())
 }
 
 /// The gradient of [`ifft`] with respect to its input.
@@ -87,7 +74,7 @@ pub fn fft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 /// # Errors
 /// As [`fft`].
 pub fn ifft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2c(g, axis, Direction::Forward, norm.adjoint()).map_err(of_call("ifft_vjp", GRADIENT))
+    c2c(g, axis, Direction::Forward, norm.adjoint())
 }
 
 /// [`fft`] or [`ifft`] with its result in the memory of its input.
@@ -110,10 +97,8 @@ pub fn fft_in_place(
     direction: Direction,
     norm: Normalization,
 ) -> Result<()> {
-    let call = || run(&c2c_problem(x, axis, direction, norm)?, x, x);
-    // What is wrong with the output is wrong with the one operand.
-    let names = &[("input", "x"), ("n_fft", "x"), ("output", "x")];
-    call().map_err(of_call("fft_in_place", names))
+    let problem = c2c_problem(x, axis, direction, norm)?;
+    run(&problem, x, x)
 }
 
 /// [`fft`] or [`ifft`] into a tensor that exists: of the input's shape, any strides, apart from the
@@ -142,13 +127,11 @@ pub fn fft_into(
     direction: Direction,
     norm: Normalization,
 ) -> Result<()> {
-    let call = || {
-        output.check_complex("fft", "output", true)?;
-        x.check_same("fft", "output", output)?;
-        let problem = c2c_problem(x, axis, direction, norm)?;
-        run(&FftProblem { output: output.layout().clone(), ..problem }, x, output)
-    };
-    call().map_err(of_call("fft_into", SIGNAL))
+    output.check_complex("fft", "output", true)?;
+    x.check_same("fft", "output", output)?;
+    let problem =
+        FftProblem { output: output.layout().clone(), ..c2c_problem(x, axis, direction, norm)? };
+    run(&problem, x, output)
 }
 
 /// [`fft`] along several axes, one after the other.
@@ -183,10 +166,9 @@ pub fn fftn(
             reason: "name at least one axis, and every axis once",
         });
     };
-    let in_call = of_call("fftn", SIGNAL);
-    let mut y = c2c(x, first, direction, norm).map_err(&in_call)?;
+    let mut y = c2c(x, first, direction, norm)?;
     for &axis in rest {
-        fft_in_place(&mut y, axis, direction, norm).map_err(&in_call)?;
+        fft_in_place(&mut y, axis, direction, norm)?;
     }
     Ok(y)
 }
@@ -201,11 +183,10 @@ pub fn fftn_vjp(
     direction: Direction,
     norm: Normalization,
 ) -> Result<Tensor> {
-    fftn(g, axes, direction.reversed(), norm.adjoint()).map_err(of_call("fftn_vjp", GRADIENT))
+    fftn(g, axes, direction.reversed(), norm.adjoint())
 }
 
-/// The `n/2 + 1` non-negative frequencies of a real tensor along `axis`, where `n` is its length. The imaginary part
-/// of bin 0 and, for even `n`, of the last bin is zero.
+/// The `n/2 + 1` non-negative frequencies of a real tensor along `axis`, where `n` is its length.
 ///
 /// # Errors
 /// As [`fft`], with [`Error::Dtype`] for a complex tensor.
@@ -222,11 +203,11 @@ pub fn fftn_vjp(
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn rfft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    r2c(x, axis, norm, false).map_err(of_call("rfft", SIGNAL))
+    r2c("rfft", x, axis, norm, false)
 }
 
 /// The real tensor of length `n` along `axis` whose [`rfft`] the input is. The imaginary part of bin
-/// 0 and, for even `n`, of the last bin has no effect, whatever it is.
+/// 0 and, for even `n`, of the last bin has no effect.
 ///
 /// # Errors
 /// As [`fft`]; [`Error::Shape`] if the axis has not `n/2 + 1` elements.
@@ -242,24 +223,23 @@ pub fn rfft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn irfft(x: &Tensor, n: usize, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2r(x, n, axis, norm, false).map_err(of_call("irfft", SPECTRUM))
+    c2r("irfft", x, n, axis, norm, false)
 }
 
-/// The gradient of [`rfft`] of a real tensor of length `n`, from the gradient of its output, whose imaginary part in bin
-/// 0 and, for even `n`, the last bin has no effect.
+/// The gradient of [`rfft`] of a real tensor of length `n`, from the gradient of its output.
 ///
 /// # Errors
 /// As [`irfft`].
 pub fn rfft_vjp(g: &Tensor, n: usize, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2r(g, n, axis, norm.adjoint(), true).map_err(of_call("rfft_vjp", GRADIENT_OF_N))
+    c2r("rfft_vjp", g, n, axis, norm.adjoint(), true)
 }
 
-/// The gradient of [`irfft`], from the real gradient of its output: zero for the imaginary parts without effect.
+/// The gradient of [`irfft`], from the real gradient of its output.
 ///
 /// # Errors
 /// As [`rfft`].
 pub fn irfft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    r2c(g, axis, norm.adjoint(), true).map_err(of_call("irfft_vjp", GRADIENT))
+    r2c("irfft_vjp", g, axis, norm.adjoint(), true)
 }
 
 /// The definition, `O(N²)`, on the device: a baseline for benchmarks and a cross-check.
@@ -284,11 +264,9 @@ pub fn dft_naive(
     direction: Direction,
     norm: Normalization,
 ) -> Result<Tensor> {
-    let call = || {
-        let problem = c2c_problem(x, axis, direction, norm)?;
-        allocate_and_run(&FftProblem { strategy: Strategy::Naive, ..problem }, x, true)
-    };
-    call().map_err(of_call("dft_naive", SIGNAL))
+    let problem =
+        FftProblem { strategy: Strategy::Naive, ..c2c_problem(x, axis, direction, norm)? };
+    allocate_and_run(&problem, x, true)
 }
 
 fn c2c(x: &Tensor, axis: isize, direction: Direction, norm: Normalization) -> Result<Tensor> {
@@ -316,17 +294,30 @@ fn c2c_problem(
     })
 }
 
-fn r2c(x: &Tensor, axis: isize, norm: Normalization, doubled: bool) -> Result<Tensor> {
-    x.check_complex("fft", "input", false)?;
-    let n_fft = x.shape()[x.layout().axis("fft", axis)?];
+fn r2c(
+    op: &'static str,
+    x: &Tensor,
+    axis: isize,
+    norm: Normalization,
+    doubled: bool,
+) -> Result<Tensor> {
+    x.check_complex(op, "input", false)?;
+    let n_fft = x.shape()[x.layout().axis(op, axis)?];
     let direction = Direction::Forward;
     let problem =
         real_problem(x, Kind::R2C { doubled }, n_fft, n_fft / 2 + 1, axis, direction, norm)?;
     allocate_and_run(&problem, x, true)
 }
 
-fn c2r(x: &Tensor, n: usize, axis: isize, norm: Normalization, halved: bool) -> Result<Tensor> {
-    x.check_complex("fft", "input", true)?;
+fn c2r(
+    op: &'static str,
+    x: &Tensor,
+    n: usize,
+    axis: isize,
+    norm: Normalization,
+    halved: bool,
+) -> Result<Tensor> {
+    x.check_complex(op, "input", true)?;
     let direction = Direction::Inverse;
     let problem = real_problem(x, Kind::C2R { halved }, n, n, axis, direction, norm)?;
     allocate_and_run(&problem, x, false)

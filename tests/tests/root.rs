@@ -13,6 +13,5 @@ mod mixing;
 mod poison;
 mod qmatmul;
 mod tidy;
-mod transforms;
 mod tridiag;
 mod webgpu;

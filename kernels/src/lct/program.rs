@@ -297,8 +297,6 @@ impl Program {
             }
         }
         host_fft(&mut spectrum, Direction::Forward);
-        // What goes there and back comes out `padded` times as large: taken here, nothing in between is.
-        spectrum.iter_mut().for_each(|value| *value /= padded as f64);
         let (input_len, output_len) = (input.len(), output.len());
         Self {
             input_len,
@@ -312,7 +310,7 @@ impl Program {
                 before: Some(0),
                 filter: Some(1),
                 after: Some(2),
-                scale: Scale::ONE,
+                scale: (1.0 / padded as f64).into(),
             })],
             tables: vec![input, spectrum, output],
             indices: Vec::new(),
