@@ -45,7 +45,7 @@ pub enum Model {
 #[derive(Debug, Clone)]
 pub enum Past {
     /// Keys and values, and what transforms add to later positions.
-    LctGpt(lct_gpt::Past),
+    LctGpt(Box<lct_gpt::Past>),
     /// The last values of resolvents.
     ResnetBk(resnet_bk::Past),
     /// What filters add to later positions.
@@ -83,7 +83,7 @@ impl Past {
             (past, other) if past.len() != other.len() => {
                 return Err(refused("it has seen more or fewer bytes"));
             }
-            (Self::LctGpt(past), Self::LctGpt(other)) => past.join(other)?,
+            (Self::LctGpt(past), Self::LctGpt(other)) => past.join(*other)?,
             (Self::ResnetBk(past), Self::ResnetBk(other)) => past.join(other),
             (Self::ByteSpectral(past), Self::ByteSpectral(other)) => past.join(other),
             _ => return Err(refused("it is that of another model")),
@@ -190,7 +190,7 @@ impl Model {
     /// Those of the model; [`Unsupported`](Error::Unsupported) for a cache that the device does not have.
     pub fn begin(&self, room: &Room) -> Result<Past> {
         Ok(match self {
-            Self::LctGpt(model) => Past::LctGpt(model.begin(room)?),
+            Self::LctGpt(model) => Past::LctGpt(Box::new(model.begin(room)?)),
             Self::ResnetBk(model) => Past::ResnetBk(model.begin()),
             Self::ByteSpectral(model) => Past::ByteSpectral(model.begin(room)?),
         })

@@ -237,8 +237,8 @@ fn add_key<N: Float, W: Size>(
 /// The keys of a unit with their values, and the sums of their gradients.
 #[derive(CubeType)]
 struct Keys<W: Size> {
-    keys: Kept<W>,
-    values: Kept<W>,
+    k: Kept<W>,
+    v: Kept<W>,
     k_sums: Kept<W>,
     v_sums: Kept<W>,
 }
@@ -263,8 +263,8 @@ fn add_row<N: Float, W: Size>(
     let q = row::<N, W>(&operands.q, at, geometry.scale, config);
     let at = query_at(place, part, &query);
     let g = row::<N, W>(&operands.g, at, 1.0f32, config);
-    let by_key = products::<W>(&unit.keys, &q, config);
-    let by_value = products::<W>(&unit.values, &g, config);
+    let by_key = products::<W>(&unit.k, &q, config);
+    let by_value = products::<W>(&unit.v, &g, config);
     let asked = Row::new::<N, W>(operands, geometry, part, query);
     let mut weights = Sequence::<f32>::new();
     let mut gradients = Sequence::<f32>::new();
@@ -297,8 +297,8 @@ pub(super) fn keys_streaming<N: Float, W: Size>(
         let part = part(geometry, &operands.known, head);
         let own = first_key + UNIT_POS as usize * together;
         let mut unit = Keys::<W> {
-            keys: zeros::<W>(config),
-            values: zeros::<W>(config),
+            k: zeros::<W>(config),
+            v: zeros::<W>(config),
             k_sums: zeros::<W>(config),
             v_sums: zeros::<W>(config),
         };
@@ -308,9 +308,9 @@ pub(super) fn keys_streaming<N: Float, W: Size>(
             let token = select(own + m < part.kv_len, own + m, 0usize);
             let slot = Slot { outer: part.batch, token };
             let at = key_at(&geometry.k, &part, &slot);
-            keep::<N, W>(&mut unit.keys, &operands.k, at, 1.0f32, m, config);
+            keep::<N, W>(&mut unit.k, &operands.k, at, 1.0f32, m, config);
             let at = key_at(&geometry.v, &part, &slot);
-            keep::<N, W>(&mut unit.values, &operands.v, at, 1.0f32, m, config);
+            keep::<N, W>(&mut unit.v, &operands.v, at, 1.0f32, m, config);
         }
         let place = contiguous(geometry, false, config);
         let span = seeing_rows(geometry, &part, first_key, config);

@@ -181,7 +181,7 @@ impl MapPlan {
         }
         let gradient = operands[2].is_some();
         // The operand and the result; with `w` one more, and with gradients `g` and that of `w`.
-        let weights = if map.is_weighted() { 1 } else { 0 };
+        let weights = usize::from(map.is_weighted());
         let buffers = if gradient { 3 + 2 * weights } else { 2 + weights };
         limits.check_bindings(op, buffers)?;
         let (lines, ends) = lines(op, operands, dtype, limits)?;

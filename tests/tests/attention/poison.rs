@@ -112,7 +112,7 @@ proptest! {
     #[test]
     fn no_number_anywhere_shows_where_it_is_seen((problem, half) in problem()) {
         for device in devices() {
-            let dtype = halves(device).filter(|_| half).next().unwrap_or(Dtype::F32);
+            let dtype = halves(device).find(|_| half).unwrap_or(Dtype::F32);
             let mut rng = Rng::fresh();
             let values = random(&mut rng, &problem, dtype);
             for options in strategies(&problem) {

@@ -61,7 +61,7 @@ fn plans_count_what_kernels_bind() {
                 Err(Error::Limit { resource: "buffers in one kernel", .. }) => {
                     assert!(bindings < least, "{what}");
                 }
-                Err(_) => panic!("{what}"),
+                Err(error) => panic!("{what}: {error}"),
             }
         }
     }
