@@ -7,12 +7,12 @@
 //!
 //! | | error at most | a NaN gives | ∞, −∞ give |
 //! |---|---|---|---|
-//! | [`exp`] | 3·10⁻⁷ of it | NaN | ∞, 0 |
-//! | [`ln`] | 3·10⁻⁷ of it | NaN; so do numbers below 0 | ∞, NaN |
-//! | [`tanh`] | 4·10⁻⁷ of it | NaN | 1, −1 |
-//! | [`silu`] | 8·10⁻⁷ of it | NaN | ∞, 0 |
-//! | [`cos_sin`] | 3·10⁻⁷ | NaN | NaN |
-//! | [`angle`] | 4·10⁻⁷ of it | NaN | those of the limits, ±π/4 and ±3π/4 among them |
+//! | [`exp()`] | 3·10⁻⁷ of it | NaN | ∞, 0 |
+//! | [`ln()`] | 3·10⁻⁷ of it | NaN; so do numbers below 0 | ∞, NaN |
+//! | [`tanh()`] | 4·10⁻⁷ of it | NaN | 1, −1 |
+//! | [`silu()`] | 8·10⁻⁷ of it | NaN | ∞, 0 |
+//! | [`cos_sin()`] | 3·10⁻⁷ | NaN | NaN |
+//! | [`angle()`] | 4·10⁻⁷ of it | NaN | those of the limits, ±π/4 and ±3π/4 among them |
 //!
 //! over all normal numbers; results below the smallest normal number may be 0.
 
