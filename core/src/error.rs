@@ -143,8 +143,49 @@ pub enum DeviceFault {
     NotFound(&'static str),
     /// Two arguments live on different devices.
     Mixed,
+    /// The process is a fork of the one that opened the device, without the threads that talk to it.
+    Forked,
     /// A kernel or a transfer failed on the device; the runtime's own report follows.
     Failed(String),
+}
+
+impl Error {
+    /// The error as the call of `op` reports it. An operation that is made of others knows its arguments by other
+    /// names than they do: each pair of `arguments` is theirs and its own.
+    ///
+    /// ```
+    /// use wavecube_core::Error;
+    /// let error = Error::Axis { op: "fft", rank: 2, found: 5 };
+    /// let error = error.of_call("irfft", &[("input", "x")]);
+    /// assert!(error.to_string().starts_with("irfft: axis 5"));
+    /// ```
+    #[must_use]
+    pub fn of_call(
+        mut self,
+        called: &'static str,
+        arguments: &[(&'static str, &'static str)],
+    ) -> Self {
+        let (op, named) = match &mut self {
+            Self::Shape { op, argument, .. }
+            | Self::Strides { op, argument, .. }
+            | Self::Length { op, argument, .. }
+            | Self::Dtype { op, argument, .. }
+            | Self::Value { op, argument, .. }
+            | Self::Unsupported { op, argument, .. } => (op, vec![argument]),
+            Self::Overlap { op, first, second } => (op, vec![first, second]),
+            Self::Axis { op, .. }
+            | Self::Limit { op, .. }
+            | Self::File { op, .. }
+            | Self::Device { op, .. } => (op, Vec::new()),
+        };
+        *op = called;
+        for argument in named {
+            if let Some((_, own)) = arguments.iter().find(|(theirs, _)| theirs == argument) {
+                *argument = own;
+            }
+        }
+        self
+    }
 }
 
 impl fmt::Display for Error {
@@ -159,7 +200,7 @@ impl fmt::Display for Error {
             Self::Axis { op, rank: 0, found } => {
                 write!(
                     f,
-                    "{op}: axis {found} of a tensor that has no axes; reshape it to [1] first"
+                    "{op}: axis {found} of a tensor that has no axes; give it one with `reshape(&[1])`"
                 )
             }
             Self::Axis { op, rank, found } => write!(
@@ -213,6 +254,12 @@ impl fmt::Display for DeviceFault {
             ),
             Self::Mixed => {
                 write!(f, "the arguments live on different devices; read one and upload it")
+            }
+            Self::Forked => {
+                write!(
+                    f,
+                    "the process has forked since a device was opened; open devices after the fork"
+                )
             }
             Self::Failed(report) => write!(f, "the device reported: {report}"),
         }

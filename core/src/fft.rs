@@ -157,7 +157,8 @@ pub fn rader_powers(n: usize) -> Vec<Complex64> {
 }
 
 /// The spectrum, of length `n − 1`, of the sequence with which Rader's algorithm correlates: the root
-/// `e^{∓2πi/n}` to the powers `g^i`.
+/// `e^{∓2πi/n}` to the powers `g^i`. Divided by `n − 1`, as what has gone there and back has to be, save entry 0, which is
+/// −1 for a signal whose mean comes instead of its sum.
 pub fn rader_filter(n: usize, direction: Direction) -> Vec<Complex64> {
     let root = |power: usize| {
         let w = root_of_unity(power as u64, n as u64);
@@ -165,6 +166,13 @@ pub fn rader_filter(n: usize, direction: Direction) -> Vec<Complex64> {
     };
     let mut kernel: Vec<Complex64> = powers_of_root(n).into_iter().map(root).collect();
     host_fft(&mut kernel, Direction::Forward);
+    let share = ((n - 1) as f64).recip();
+    for value in &mut kernel {
+        *value *= share;
+    }
+    if let Some(sum) = kernel.first_mut() {
+        *sum = -Complex64::ONE;
+    }
     kernel
 }
 
@@ -207,7 +215,8 @@ pub fn wrapped_len(n: usize) -> Option<usize> {
 
 /// The spectrum, of length `padded`, of the kernel with which Bluestein's algorithm convolves: the
 /// conjugate of its chirp at distances `−n < j < n`. Of two distances that fall onto the same place of
-/// a [wrapped](wrapped_len) convolution it has the shorter one.
+/// a [wrapped](wrapped_len) convolution it has the shorter one. Divided by `padded`, as what has gone there and back has
+/// to be.
 pub fn bluestein_filter(n: usize, padded: usize, direction: Direction) -> Vec<Complex64> {
     let mut kernel = vec![Complex64::new(0.0, 0.0); padded];
     let chirp = bluestein_chirp(n, direction).into_iter().take(padded / 2 + 1);
@@ -218,14 +227,17 @@ pub fn bluestein_filter(n: usize, padded: usize, direction: Direction) -> Vec<Co
         }
     }
     host_fft(&mut kernel, Direction::Forward);
+    for value in &mut kernel {
+        *value /= padded as f64;
+    }
     kernel
 }
 
-/// What a [wrapped](wrapped_len) convolution lacks at the distances `padded/2 ≤ j < n`: `padded` times, as is all that
-/// is convolved, the kernel there less that at the distance whose place it shares, `padded − j`.
+/// What a [wrapped](wrapped_len) convolution lacks at the distances `padded/2 ≤ j < n`: the kernel there less that at
+/// the distance whose place it shares, `padded − j`.
 pub fn bluestein_wrap(n: usize, padded: usize, direction: Direction) -> Vec<Complex64> {
     let chirp = bluestein_chirp(n, direction);
-    (padded / 2..n).map(|j| (chirp[j] - chirp[padded - j]).conj() * padded as f64).collect()
+    (padded / 2..n).map(|j| (chirp[j] - chirp[padded - j]).conj()).collect()
 }
 
 /// An unscaled transform on the host, in place, for tables.
@@ -302,7 +314,7 @@ mod tests {
             work.iter_mut().zip(&filter).for_each(|(a, b)| *a *= b);
             host_fft(&mut work, Direction::Inverse);
             for k in 0..n {
-                let found = work[k] * chirp[k] / padded as f64;
+                let found = work[k] * chirp[k];
                 let exact: Complex64 =
                     (0..n).map(|j| x[j] * root_of_unity((j * k) as u64, n as u64)).sum();
                 assert!((found - exact).norm() < 1e-12 * n as f64 * 10.0, "{n} {k}");
@@ -331,7 +343,7 @@ mod tests {
                     .filter(|j| k.abs_diff(*j) > half)
                     .map(|j| signal[j] * wrap[k.abs_diff(j) - half])
                     .sum();
-                let found = (work[k] + lacks) * chirp[k] / padded as f64;
+                let found = (work[k] + lacks) * chirp[k];
                 let exact: Complex64 =
                     (0..n).map(|j| x[j] * root_of_unity((j * k) as u64, n as u64)).sum();
                 assert!((found - exact).norm() < 1e-12 * n as f64 * 10.0, "{n} {k}");
@@ -350,6 +362,7 @@ mod tests {
                 let powers = rader_powers(n);
                 let mut work: Vec<Complex64> = powers.iter().map(|g| x[g.re as usize]).collect();
                 host_fft(&mut work, Direction::Inverse);
+                work[0] /= (n - 1) as f64;
                 work.iter_mut().zip(rader_filter(n, direction)).for_each(|(a, b)| *a *= b);
                 host_fft(&mut work, Direction::Inverse);
                 for (power, value) in powers.iter().zip(work) {
@@ -359,7 +372,7 @@ mod tests {
                         Direction::Inverse => root_of_unity((i * k) as u64, n as u64).conj(),
                     };
                     let exact: Complex64 = (0..n).map(|i| x[i] * root(i)).sum();
-                    let found = x[0] + value / (n - 1) as f64;
+                    let found = x[0] + value;
                     assert!((found - exact).norm() < 1e-12 * n as f64 * 10.0, "{n} {k}");
                 }
             }

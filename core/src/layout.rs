@@ -148,6 +148,61 @@ impl Layout {
         Self { shape: pick(&self.shape), strides: pick(&self.strides), offset: self.offset }
     }
 
+    /// The same elements in row-major order under another shape.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the shape has another number of elements, [`Error::Strides`] if it joins axes that do not
+    /// follow on each other in memory.
+    ///
+    /// ```
+    /// use wavecube_core::Layout;
+    /// let columns = Layout::strided(&[4, 6], &[1, 4], 3)?;
+    /// let split = columns.reshaped("example", &[2, 2, 6, 1])?;
+    /// assert_eq!(split.strides(), [2, 1, 4, 1]);
+    /// assert!(columns.reshaped("example", &[24]).is_err());
+    /// # Ok::<(), wavecube_core::Error>(())
+    /// ```
+    pub fn reshaped(&self, op: &'static str, shape: &[usize]) -> Result<Self> {
+        let wanted = Self::contiguous(shape);
+        if wanted.checked_len().is_none() || wanted.checked_len() != self.checked_len() {
+            return Err(Error::Length {
+                op,
+                argument: "shape",
+                expected: "as many elements as the tensor has",
+                found: wanted.len(),
+            });
+        }
+        if self.is_empty() {
+            return Ok(Self { offset: self.offset, ..wanted });
+        }
+        // Axes that follow on each other are one run of places in even steps.
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        for (&n, &stride) in self.shape.iter().zip(&self.strides).filter(|&(&n, _)| n > 1) {
+            match runs.last_mut() {
+                Some((len, step)) if stride.checked_mul(n) == Some(*step) => {
+                    (*len, *step) = (*len * n, stride);
+                }
+                _ => runs.push((n, stride)),
+            }
+        }
+        // The last axis first, each takes its part of the run that is left.
+        let mut strides = wanted.strides;
+        let mut rest = runs.pop();
+        for (stride, &n) in strides.iter_mut().zip(shape).rev().filter(|&(_, &n)| n > 1) {
+            let Some((len, step)) = rest.filter(|&(len, _)| len.is_multiple_of(n)) else {
+                return Err(Error::Strides {
+                    op,
+                    argument: "self",
+                    expected: "follow on each other where axes are joined",
+                    found: self.strides.clone(),
+                });
+            };
+            *stride = step;
+            rest = if len == n { runs.pop() } else { Some((len / n, step.saturating_mul(n))) };
+        }
+        Ok(Self { shape: shape.to_vec(), strides, offset: self.offset })
+    }
+
     /// The axis that `axis` names, counting from the end if it is negative.
     ///
     /// # Errors
@@ -174,6 +229,44 @@ mod tests {
         assert_eq!(Layout::strided(&[usize::MAX, 2], &[2, 1], 0).unwrap().end(), None);
         assert_eq!(Layout::contiguous(&[usize::MAX, 2]).checked_len(), None);
         assert_eq!(Layout::contiguous(&[]).len(), 1);
+    }
+
+    #[test]
+    fn reshaped_layouts_name_the_same_places() {
+        let places = |x: &Layout| -> Vec<usize> {
+            let strides = Layout::contiguous(x.shape());
+            (0..x.len())
+                .map(|e| {
+                    let of = |(axis, &n): (usize, &usize)| e / strides.strides()[axis] % n;
+                    let index = x.shape().iter().enumerate().map(of);
+                    x.offset() + index.zip(x.strides()).map(|(i, s)| i * s).sum::<usize>()
+                })
+                .collect()
+        };
+        let whole = Layout::contiguous(&[2, 3, 4]);
+        let view = Layout::strided(&[4, 3, 2], &[6, 2, 1], 5).unwrap();
+        let apart = Layout::strided(&[2, 3, 4], &[24, 8, 2], 1).unwrap();
+        let repeated = Layout::strided(&[6, 4], &[0, 1], 0).unwrap();
+        for x in [&whole, &view, &apart, &repeated] {
+            for shape in [&[24][..], &[4, 6], &[6, 4], &[2, 3, 2, 2], &[1, 24, 1], &[3, 2, 4]] {
+                match x.reshaped("test", shape) {
+                    Ok(y) => assert_eq!(places(x), places(&y), "{x:?} {shape:?}"),
+                    Err(error) => assert!(matches!(error, Error::Strides { .. }), "{error:?}"),
+                }
+            }
+            assert!(matches!(x.reshaped("test", &[23]), Err(Error::Length { .. })));
+            assert!(matches!(x.reshaped("test", &[usize::MAX, 2]), Err(Error::Length { .. })));
+        }
+        for shape in [&[24][..], &[4, 6], &[6, 4], &[2, 3, 2, 2], &[1, 24, 1]] {
+            assert!(whole.reshaped("test", shape).is_ok());
+            assert!(apart.reshaped("test", shape).is_ok());
+        }
+        assert!(repeated.reshaped("test", &[2, 3, 2, 2]).is_ok());
+        assert!(repeated.reshaped("test", &[24]).is_err());
+        assert_eq!(Layout::contiguous(&[]).reshaped("test", &[1]).unwrap().shape(), [1]);
+        assert_eq!(Layout::contiguous(&[1, 1]).reshaped("test", &[]).unwrap().shape(), [0; 0]);
+        let empty = Layout::contiguous(&[0, 7]);
+        assert_eq!(empty.reshaped("test", &[3, 0]).unwrap().shape(), [3, 0]);
     }
 
     #[test]

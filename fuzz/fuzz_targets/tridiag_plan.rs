@@ -51,13 +51,14 @@ fn problem(input: &Input) -> Option<TridiagProblem> {
     let beside = Some(n.saturating_sub(1).saturating_add(usize::from(input.longer / 250)));
     Some(TridiagProblem {
         op: "test",
-        task: match input.task % 7 {
+        task: match input.task % 8 {
             0 => Task::Diagonal,
             1 => Task::Vjp,
             2 => Task::Determinant,
             3 => Task::DeterminantVjp,
             4 => Task::Solve { conjugate: false },
             5 => Task::Solve { conjugate: true },
+            6 => Task::Factor,
             _ => Task::SolveVjp,
         },
         a: layout(0, Some(n))?,
@@ -98,6 +99,15 @@ fuzz_target!(|input: Input| {
 /// What holds of every plan, so that its launches need no further check.
 fn check_plan(problem: &TridiagProblem, plan: &TridiagPlan, limits: &Limits) {
     assert!(!plan.describe().is_empty());
+    assert!(limits.bindings >= 7, "a kernel of the family binds up to 7 buffers");
+    if matches!(problem.task, Task::Vjp | Task::DeterminantVjp | Task::SolveVjp) {
+        let (n, rows) = (plan.lines.n, plan.lines.rows);
+        let ([shifts, lower], [diagonal, beside]) =
+            (plan.gradient_places(n), plan.gradient_numbers(n, plan.tiles));
+        assert_eq!(2 * (shifts + rows * plan.tiles), diagonal);
+        let parts = if problem.complex[1] { 2 } else { 1 };
+        assert!(plan.tile.product || (lower + rows * (n - 1)) * parts == beside);
+    }
     assert!(plan.units >= 1 && plan.units <= limits.units_per_cube);
     assert!(plan.carry.units >= 1 && plan.carry.units <= limits.units_per_cube);
     for (cubes, available) in

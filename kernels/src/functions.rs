@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | [`exp()`] | 3·10⁻⁷ of it | NaN | ∞, 0 |
 //! | [`ln()`] | 3·10⁻⁷ of it | NaN; so do numbers below 0 | ∞, NaN |
-//! | [`tanh()`] | 4·10⁻⁷ of it | NaN | 1, −1 |
+//! | [`tanh()`] and its slope | 4·10⁻⁷ and 8·10⁻⁷ of it | NaN | 1, −1; slope 0 |
 //! | [`silu()`] | 8·10⁻⁷ of it | NaN | ∞, 0 |
 //! | [`cos_sin()`] | 3·10⁻⁷ | NaN | NaN |
 //! | [`angle()`] | 4·10⁻⁷ of it | NaN | those of the limits, ±π/4 and ±3π/4 among them |
@@ -104,9 +104,9 @@ pub fn ln(x: f32) -> f32 {
     select(negative || is_nan::<f32>(x), nan::<f32>(x), value)
 }
 
-/// The hyperbolic tangent.
+/// The hyperbolic tangent and its slope, `1 − tanh² x`.
 #[cube]
-pub fn tanh(x: f32) -> f32 {
+pub fn tanh(x: f32) -> (f32, f32) {
     let z = x * x;
     let p = constant::<f32>(2.063_908_879_54e-2) - constant::<f32>(5.704_988_727_45e-3) * z;
     let p = p * z - constant::<f32>(5.373_971_555_31e-2);
@@ -115,9 +115,11 @@ pub fn tanh(x: f32) -> f32 {
     let near = p * z * x + x;
     let one = f32::new(1.0);
     let size = f32::abs(x);
-    let far = one - f32::new(2.0) / (exp(size + size) + one);
+    let e = exp(-(size + size));
+    let far = (one - e) / (one + e);
     let far = select(x < f32::new(0.0), -far, far);
-    select(size < constant::<f32>(0.625) || is_nan::<f32>(x), near, far)
+    let value = select(size < constant::<f32>(0.625) || is_nan::<f32>(x), near, far);
+    (value, f32::new(4.0) * e / ((one + e) * (one + e)))
 }
 
 /// `1/(1 + e^{−w})` as the product of two numbers, so that what the first is multiplied by before the second may be as

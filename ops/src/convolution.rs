@@ -1,4 +1,13 @@
 //! Causal convolutions of sequences, by one padded transform there and back.
+//!
+//! | operand | NaN or an infinity in it gives |
+//! |---|---|
+//! | a line of `x` or `g` | NaN in that whole line, in what comes before it too: all outputs of a line come from one transform. Other lines: the bits they had |
+//! | a filter | NaN in the lines that it is for, and no others |
+//! | lags of a filter beyond the sequence | no effect, to the bit, and a gradient of zero |
+//! | a line of `x` or `g`, for the gradient by filters | NaN in the gradient of the filter of that line, lags beyond the sequence not |
+//!
+//! Numbers of any normal size in one of the operands have the relative error of any other.
 
 use wavecube_core::{
     Error, Layout, Result,
@@ -9,7 +18,11 @@ use wavecube_kernels::{
     lct::{CorrelationPlan, PointPlan, Resident, correlate_launch, pointwise_launch, upload_real},
 };
 
-use crate::{Device, Tensor, fft::enqueue};
+use crate::{
+    Device, Tensor,
+    call::{GRADIENT, of_call},
+    fft::enqueue,
+};
 
 /// `y_t = Σ_{s ≤ t} h_{t−s} x_s` along `axis`, for each line of `x`.
 ///
@@ -46,7 +59,8 @@ pub fn causal_convolution(x: &Tensor, h: &Tensor, axis: isize) -> Result<Tensor>
 /// # Errors
 /// As [`causal_convolution`].
 pub fn causal_convolution_vjp(g: &Tensor, h: &Tensor, axis: isize) -> Result<Tensor> {
-    convolve("causal_convolution_vjp", g, h, axis, true)
+    const OP: &str = "causal_convolution_vjp";
+    convolve(OP, g, h, axis, true).map_err(of_call(OP, GRADIENT))
 }
 
 /// The gradient of [`causal_convolution`] with respect to a filter of the shape `filter`: the correlation of
@@ -72,7 +86,7 @@ pub fn causal_convolution_filter_vjp(
             found: g.shape().to_vec(),
         });
     }
-    check_filter(OP, x, filter, along)?;
+    check_filter(OP, x, filter, along).map_err(of_call(OP, &[("h", "filter")]))?;
     let padded = padded_len(2 * n - 1);
     let device = x.device();
     let compute = x.dtype().compute();
@@ -80,17 +94,14 @@ pub fn causal_convolution_filter_vjp(
         .checked_len()
         .and_then(|len| len.checked_mul(2 * compute.size()));
     device.limits().check_buffer(OP, len.map_or(u64::MAX, |bytes| bytes as u64))?;
-    let back = Chain {
-        direction: Direction::Inverse,
-        scale: (1.0 / padded as f64).into(),
-        ..base(OP, padded, compute)
-    };
+    let back = Chain { direction: Direction::Inverse, ..base(OP, padded, compute) };
     let spectra = spectra_layout(x.shape(), along, padded);
     let sums = spectra_layout(filter, along, padded);
     let out = Layout::contiguous(filter);
     let len = filter[along].min(n);
-    let (forward_x, wide_x) = spectrum_plan(OP, x, along, padded, n)?;
-    let (forward_g, wide_g) = spectrum_plan(OP, g, along, padded, n)?;
+    // One of the spectra takes the factor: a product of two whole ones could overflow where the gradient does not.
+    let (forward_x, wide_x) = spectrum_plan(OP, x, along, (padded, n), 1.0 / padded as f64)?;
+    let (forward_g, wide_g) = spectrum_plan(OP, g, along, (padded, n), 1.0)?;
     let correlation =
         CorrelationPlan::new(OP, [&spectra, &spectra], &sums, along, compute, device.limits())?;
     let chain = ends(back, along, (&sums, padded), (&out, len), [false, !x.is_complex()]);
@@ -188,21 +199,22 @@ pub(crate) fn layout_ends(source: &Layout, target: &Layout) -> [usize; 2] {
     [source, target].map(|layout| layout.end().unwrap_or(usize::MAX))
 }
 
-/// The plan of the spectrum, zero-padded to `padded`, of the first `len` points of every line, and
+/// The plan of `scale` times the spectrum, zero-padded to `padded`, of the first `len` points of every line, and
 /// whether the tensor is widened to the compute type first.
 fn spectrum_plan(
     op: &'static str,
     x: &Tensor,
     axis: usize,
-    padded: usize,
-    len: usize,
+    (padded, len): (usize, usize),
+    scale: f64,
 ) -> Result<(FftPlan, bool)> {
     let compute = x.dtype().compute();
     let widened = compute != x.dtype();
     let source = if widened { Layout::contiguous(x.shape()) } else { x.layout().clone() };
     let target = spectra_layout(x.shape(), axis, padded);
     let real = [!x.is_complex(), false];
-    let chain = ends(base(op, padded, compute), axis, (&source, len), (&target, padded), real);
+    let chain = Chain { scale: scale.into(), ..base(op, padded, compute) };
+    let chain = ends(chain, axis, (&source, len), (&target, padded), real);
     let bytes = target.checked_len().and_then(|len| len.checked_mul(2 * compute.size()));
     x.device().limits().check_buffer(op, bytes.map_or(u64::MAX, |bytes| bytes as u64))?;
     Ok((FftPlan::of_chain(&chain, layout_ends(&source, &target), x.device().limits())?, widened))
@@ -286,7 +298,8 @@ fn convolve(
     let device = x.device();
     device.limits().check_dtype(op, "x", x.dtype())?;
     let padded = padded_len(2 * n - 1);
-    let (spectrum, widened) = spectrum_plan(op, h, along, padded, h.shape()[along].min(n))?;
+    let kept = h.shape()[along].min(n);
+    let (spectrum, widened) = spectrum_plan(op, h, along, (padded, kept), 1.0)?;
 
     let filter = spectra_layout(h.shape(), along, padded);
     let strides = (0..filter.rank())

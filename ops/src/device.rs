@@ -8,18 +8,27 @@ use std::{
 
 use cubecl::{
     client::Client,
-    device::{Device as Backend, RuntimeId},
+    device::{Device as Backend, DeviceUnavailable, RuntimeId, WgpuDeviceKind},
     server::Handle,
 };
 use wavecube_core::{DeviceFault, Dtype, Error, Limits, Result};
-use wavecube_kernels::fft::{FftPlan, FftProblem, Table, upload_table};
+use wavecube_kernels::fft::{FftPlan, FftProblem, Table, upload_packed};
+
+use crate::process::{check_process, watch_forks};
 
 /// Plans kept for each device; beyond it the cache starts anew.
 const PLANS: usize = 512;
-/// Tables kept on each device; beyond it the cache starts anew.
+/// Buffers of tables kept on each device; beyond it the cache starts anew.
 const TABLES: usize = 1024;
 
 /// A device that tensors live on. Cloning is cheap and refers to the same device.
+///
+/// On Linux, where no `XDG_RUNTIME_DIR` is set, Mesa's layer that sorts Vulkan devices says so on standard error, six times
+/// while a device is opened. It looks for a display that nobody here needs; no call can tell it not to (cubecl 0.11.3, wgpu
+/// 30, Mesa 22.3), the environment can: set the variable to any folder, or `NODEVICE_SELECT=1`.
+///
+/// A device does not outlive a fork: in the child, operations and reads return [`DeviceFault::Forked`]. A process that
+/// forks workers opens its devices in them.
 #[derive(Clone)]
 pub struct Device {
     inner: Arc<Inner>,
@@ -30,7 +39,7 @@ struct Inner {
     limits: Limits,
     name: String,
     plans: Mutex<HashMap<FftProblem, Arc<FftPlan>>>,
-    tables: Mutex<HashMap<(Table, Dtype), Handle>>,
+    tables: Mutex<HashMap<(Vec<Table>, Dtype), Handle>>,
     lct: crate::lct::Kept,
     qmatmul: crate::qmatmul::Measured,
 }
@@ -40,7 +49,8 @@ impl Device {
     /// a GPU that WGPU finds, then a software driver of WGPU, then the CPU runtime.
     ///
     /// # Errors
-    /// [`Error::Device`] if no runtime is linked or none of them finds a device.
+    /// [`Error::Device`] if no runtime is linked, none of them finds a device, or the process has forked since a device
+    /// was opened.
     ///
     /// ```
     /// let device = wavecube::Device::best()?;
@@ -48,14 +58,19 @@ impl Device {
     /// # Ok::<(), wavecube::Error>(())
     /// ```
     pub fn best() -> Result<Self> {
+        check_process("Device::best")?;
         Self::all().into_iter().next().ok_or(Error::Device {
             op: "Device::best",
             reason: DeviceFault::NotFound("device that this build's runtimes can use"),
         })
     }
 
-    /// Every device of this machine that this build can use, best first.
+    /// Every device of this machine that this build can use, best first; none in a process that has forked since a
+    /// device was opened.
     pub fn all() -> Vec<Self> {
+        if check_process("Device::all").is_err() {
+            return Vec::new();
+        }
         let order =
             [RuntimeId::Cuda, RuntimeId::Hip, RuntimeId::Metal, RuntimeId::Wgpu, RuntimeId::Cpu];
         let mut backends = Backend::enumerate_all();
@@ -76,12 +91,13 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] if the `wgpu` feature is off or no adapter is found.
     pub fn wgpu() -> Result<Self> {
+        check_process("Device::wgpu")?;
         let all = Backend::enumerate_all();
         let wgpu = all.into_iter().find(|backend| backend.runtime() == RuntimeId::Wgpu);
         match wgpu {
             Some(backend) => Ok(Self::of_backend(&backend)),
             None => Self::found(
-                Backend::wgpu(cubecl::device::WgpuDeviceKind::default()),
+                Backend::wgpu(WgpuDeviceKind::default()),
                 "Device::wgpu",
                 "wgpu",
                 "Vulkan, Metal or DX12 adapter",
@@ -104,14 +120,15 @@ impl Device {
     }
 
     fn found(
-        backend: std::result::Result<Backend, cubecl::device::DeviceUnavailable>,
+        backend: std::result::Result<Backend, DeviceUnavailable>,
         op: &'static str,
         feature: &'static str,
         what: &'static str,
     ) -> Result<Self> {
+        check_process(op)?;
         match backend {
             Ok(backend) => Ok(Self::of_backend(&backend)),
-            Err(cubecl::device::DeviceUnavailable::NotLinked(_)) => {
+            Err(DeviceUnavailable::NotLinked(_)) => {
                 Err(Error::Device { op, reason: DeviceFault::NotLinked(feature) })
             }
             Err(_) => Err(Error::Device { op, reason: DeviceFault::NotFound(what) }),
@@ -123,6 +140,7 @@ impl Device {
     }
 
     fn new(client: Client, name: String) -> Self {
+        watch_forks();
         let limits = wavecube_kernels::limits(&client);
         Self {
             inner: Arc::new(Inner {
@@ -177,8 +195,9 @@ impl Device {
     /// The plan of `problem`, made once and kept.
     ///
     /// # Errors
-    /// As [`FftPlan::new`].
+    /// As [`FftPlan::new`]; [`Error::Device`] if the process has forked since the device was opened.
     pub fn plan(&self, problem: &FftProblem) -> Result<Arc<FftPlan>> {
+        check_process("fft")?;
         let mut plans = self.inner.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = plans.get(problem) {
             return Ok(Arc::clone(plan));
@@ -200,9 +219,9 @@ impl Device {
         }
         plan.tables
             .iter()
-            .map(|table| {
-                kept.entry((*table, compute))
-                    .or_insert_with(|| upload_table(self.client(), table, compute))
+            .map(|tables| {
+                kept.entry((tables.clone(), compute))
+                    .or_insert_with(|| upload_packed(self.client(), tables, compute))
                     .clone()
             })
             .collect()

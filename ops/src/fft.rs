@@ -3,6 +3,16 @@
 //! Forward `X[k] = s Σ_n x[n] e^{−2πi nk/N}`, inverse with `+`; the factor `s` is that of
 //! [`Normalization`]. Axes count from the end if negative. Inputs may have any strides. Gradients of
 //! complex tensors are `∂ℓ/∂Re + i ∂ℓ/∂Im`, so the gradient of a linear map is its adjoint.
+//!
+//! # What is not finite, and scale
+//! Every line is transformed by itself.
+//!
+//! | in a line | gives |
+//! |---|---|
+//! | NaN, an infinity | NaN or an infinity wherever the element has an effect, which is the whole line in general; the other lines to the bit what they were |
+//! | anything in the imaginary part of bin 0, and for even `n` of the last bin, for [`irfft`] and [`rfft_vjp`] | no effect, to the bit |
+//! | a real signal, for [`rfft`] and [`irfft_vjp`] | an imaginary part of 0 in these bins |
+//! | numbers of any normal size | the relative error of any other size. Factors are taken on the way in; a Vulkan driver may take them out of the sums again (Mesa does), and then `n` times the largest has to be a number |
 
 use wavecube_core::{
     Error, Layout, Result,
@@ -10,7 +20,10 @@ use wavecube_core::{
 };
 use wavecube_kernels::fft::{FftBindings, FftPlan, FftProblem, Kind, Strategy, fft_launch};
 
-use crate::Tensor;
+use crate::{
+    Tensor,
+    call::{GRADIENT, GRADIENT_OF_N, SIGNAL, SPECTRUM, of_call},
+};
 
 /// The transform of a complex tensor along `axis`.
 ///
@@ -28,7 +41,7 @@ use crate::Tensor;
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn fft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2c(x, axis, Direction::Forward, norm)
+    c2c(x, axis, Direction::Forward, norm).map_err(of_call("fft", SIGNAL))
 }
 
 /// The inverse transform of a complex tensor along `axis`.
@@ -47,7 +60,7 @@ pub fn fft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn ifft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2c(x, axis, Direction::Inverse, norm)
+    c2c(x, axis, Direction::Inverse, norm).map_err(of_call("ifft", SIGNAL))
 }
 
 /// The gradient of [`fft`] with respect to its input, from the gradient `g` of its output.
@@ -66,7 +79,7 @@ pub fn ifft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn fft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2c(g, axis, Direction::Inverse, norm.adjoint())
+    c2c(g, axis, Direction::Inverse, norm.adjoint()).map_err(of_call("fft_vjp", GRADIENT))
 }
 
 /// The gradient of [`ifft`] with respect to its input.
@@ -74,7 +87,7 @@ pub fn fft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 /// # Errors
 /// As [`fft`].
 pub fn ifft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2c(g, axis, Direction::Forward, norm.adjoint())
+    c2c(g, axis, Direction::Forward, norm.adjoint()).map_err(of_call("ifft_vjp", GRADIENT))
 }
 
 /// [`fft`] or [`ifft`] with its result in the memory of its input.
@@ -97,8 +110,10 @@ pub fn fft_in_place(
     direction: Direction,
     norm: Normalization,
 ) -> Result<()> {
-    let problem = c2c_problem(x, axis, direction, norm)?;
-    run(&problem, x, x)
+    let call = || run(&c2c_problem(x, axis, direction, norm)?, x, x);
+    // What is wrong with the output is wrong with the one operand.
+    let names = &[("input", "x"), ("n_fft", "x"), ("output", "x")];
+    call().map_err(of_call("fft_in_place", names))
 }
 
 /// [`fft`] or [`ifft`] into a tensor that exists: of the input's shape, any strides, apart from the
@@ -127,11 +142,13 @@ pub fn fft_into(
     direction: Direction,
     norm: Normalization,
 ) -> Result<()> {
-    output.check_complex("fft", "output", true)?;
-    x.check_same("fft", "output", output)?;
-    let problem =
-        FftProblem { output: output.layout().clone(), ..c2c_problem(x, axis, direction, norm)? };
-    run(&problem, x, output)
+    let call = || {
+        output.check_complex("fft", "output", true)?;
+        x.check_same("fft", "output", output)?;
+        let problem = c2c_problem(x, axis, direction, norm)?;
+        run(&FftProblem { output: output.layout().clone(), ..problem }, x, output)
+    };
+    call().map_err(of_call("fft_into", SIGNAL))
 }
 
 /// [`fft`] along several axes, one after the other.
@@ -166,9 +183,10 @@ pub fn fftn(
             reason: "name at least one axis, and every axis once",
         });
     };
-    let mut y = c2c(x, first, direction, norm)?;
+    let in_call = of_call("fftn", SIGNAL);
+    let mut y = c2c(x, first, direction, norm).map_err(&in_call)?;
     for &axis in rest {
-        fft_in_place(&mut y, axis, direction, norm)?;
+        fft_in_place(&mut y, axis, direction, norm).map_err(&in_call)?;
     }
     Ok(y)
 }
@@ -183,10 +201,11 @@ pub fn fftn_vjp(
     direction: Direction,
     norm: Normalization,
 ) -> Result<Tensor> {
-    fftn(g, axes, direction.reversed(), norm.adjoint())
+    fftn(g, axes, direction.reversed(), norm.adjoint()).map_err(of_call("fftn_vjp", GRADIENT))
 }
 
-/// The `n/2 + 1` non-negative frequencies of a real tensor along `axis`, where `n` is its length.
+/// The `n/2 + 1` non-negative frequencies of a real tensor along `axis`, where `n` is its length. The imaginary part
+/// of bin 0 and, for even `n`, of the last bin is zero.
 ///
 /// # Errors
 /// As [`fft`], with [`Error::Dtype`] for a complex tensor.
@@ -203,11 +222,11 @@ pub fn fftn_vjp(
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn rfft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    r2c("rfft", x, axis, norm, false)
+    r2c(x, axis, norm, false).map_err(of_call("rfft", SIGNAL))
 }
 
 /// The real tensor of length `n` along `axis` whose [`rfft`] the input is. The imaginary part of bin
-/// 0 and, for even `n`, of the last bin has no effect.
+/// 0 and, for even `n`, of the last bin has no effect, whatever it is.
 ///
 /// # Errors
 /// As [`fft`]; [`Error::Shape`] if the axis has not `n/2 + 1` elements.
@@ -223,23 +242,24 @@ pub fn rfft(x: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn irfft(x: &Tensor, n: usize, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2r("irfft", x, n, axis, norm, false)
+    c2r(x, n, axis, norm, false).map_err(of_call("irfft", SPECTRUM))
 }
 
-/// The gradient of [`rfft`] of a real tensor of length `n`, from the gradient of its output.
+/// The gradient of [`rfft`] of a real tensor of length `n`, from the gradient of its output, whose imaginary part in bin
+/// 0 and, for even `n`, the last bin has no effect.
 ///
 /// # Errors
 /// As [`irfft`].
 pub fn rfft_vjp(g: &Tensor, n: usize, axis: isize, norm: Normalization) -> Result<Tensor> {
-    c2r("rfft_vjp", g, n, axis, norm.adjoint(), true)
+    c2r(g, n, axis, norm.adjoint(), true).map_err(of_call("rfft_vjp", GRADIENT_OF_N))
 }
 
-/// The gradient of [`irfft`], from the real gradient of its output.
+/// The gradient of [`irfft`], from the real gradient of its output: zero for the imaginary parts without effect.
 ///
 /// # Errors
 /// As [`rfft`].
 pub fn irfft_vjp(g: &Tensor, axis: isize, norm: Normalization) -> Result<Tensor> {
-    r2c("irfft_vjp", g, axis, norm.adjoint(), true)
+    r2c(g, axis, norm.adjoint(), true).map_err(of_call("irfft_vjp", GRADIENT))
 }
 
 /// The definition, `O(N²)`, on the device: a baseline for benchmarks and a cross-check.
@@ -264,9 +284,11 @@ pub fn dft_naive(
     direction: Direction,
     norm: Normalization,
 ) -> Result<Tensor> {
-    let problem =
-        FftProblem { strategy: Strategy::Naive, ..c2c_problem(x, axis, direction, norm)? };
-    allocate_and_run(&problem, x, true)
+    let call = || {
+        let problem = c2c_problem(x, axis, direction, norm)?;
+        allocate_and_run(&FftProblem { strategy: Strategy::Naive, ..problem }, x, true)
+    };
+    call().map_err(of_call("dft_naive", SIGNAL))
 }
 
 fn c2c(x: &Tensor, axis: isize, direction: Direction, norm: Normalization) -> Result<Tensor> {
@@ -294,30 +316,17 @@ fn c2c_problem(
     })
 }
 
-fn r2c(
-    op: &'static str,
-    x: &Tensor,
-    axis: isize,
-    norm: Normalization,
-    doubled: bool,
-) -> Result<Tensor> {
-    x.check_complex(op, "input", false)?;
-    let n_fft = x.shape()[x.layout().axis(op, axis)?];
+fn r2c(x: &Tensor, axis: isize, norm: Normalization, doubled: bool) -> Result<Tensor> {
+    x.check_complex("fft", "input", false)?;
+    let n_fft = x.shape()[x.layout().axis("fft", axis)?];
     let direction = Direction::Forward;
     let problem =
         real_problem(x, Kind::R2C { doubled }, n_fft, n_fft / 2 + 1, axis, direction, norm)?;
     allocate_and_run(&problem, x, true)
 }
 
-fn c2r(
-    op: &'static str,
-    x: &Tensor,
-    n: usize,
-    axis: isize,
-    norm: Normalization,
-    halved: bool,
-) -> Result<Tensor> {
-    x.check_complex(op, "input", true)?;
+fn c2r(x: &Tensor, n: usize, axis: isize, norm: Normalization, halved: bool) -> Result<Tensor> {
+    x.check_complex("fft", "input", true)?;
     let direction = Direction::Inverse;
     let problem = real_problem(x, Kind::C2R { halved }, n, n, axis, direction, norm)?;
     allocate_and_run(&problem, x, false)

@@ -20,7 +20,8 @@ const VJP: &str = "leading_resolvent_vjp";
 /// products of the elements above and below it. Both contiguous, of one storage type, `f32` or `f64`. The
 /// result has the shape of `d`. The same input on the same device gives the same bits.
 ///
-/// Where `Im d < 0` and `p ≥ 0` no pivot vanishes. Where one does, the sequence is not finite from there on.
+/// Where `Im d < 0` and `p ≥ 0` no pivot vanishes. Where one does, the sequence is not finite from there on, and neither is
+/// it where an operand is NaN or infinite. Elements may have any scale of which `p` and the result are normal numbers.
 ///
 /// # Errors
 /// [`Error::Dtype`] for 16 bits, a real `d`, a complex `p` or types that differ; [`Error::Shape`] if shapes do

@@ -16,12 +16,14 @@
 //! [`Tensor::read`]. An operation that returns an error has enqueued nothing.
 
 mod attention;
+mod call;
 mod convolution;
 mod device;
 mod fft;
 mod lct;
 mod leading;
 mod mixing;
+mod process;
 mod qmatmul;
 mod spectral_filter;
 mod sum;
@@ -65,8 +67,8 @@ pub use qmatmul::{
 pub use spectral_filter::{spectral_filter, spectral_filter_table_vjp, spectral_filter_vjp};
 pub use tensor::{Element, Tensor};
 pub use tridiag::{
-    Kept, Pivots, Resolvent, Solution, SolveGradients, Tridiagonal, TridiagonalGradients,
-    resolvent_diagonal, resolvent_diagonal_vjp,
+    Kept, Pivoting, Pivots, Resolvent, Solution, SolveGradients, Tridiagonal, TridiagonalFactors,
+    TridiagonalGradients, resolvent_diagonal, resolvent_diagonal_vjp,
 };
 pub use wavecube_core::cache::SequenceId;
 /// Complex numbers in a few bits, on the host.

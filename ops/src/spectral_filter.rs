@@ -11,6 +11,7 @@ use wavecube_kernels::{
 
 use crate::{
     Tensor,
+    call::{GRADIENT, SIGNAL, of_call},
     convolution::{base, check_filter, ends, layout_ends},
     fft::{enqueue, fft},
 };
@@ -46,7 +47,8 @@ const FILTERS: usize = 4;
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn spectral_filter(x: &Tensor, filters: &[&Tensor], axis: isize) -> Result<Tensor> {
-    filtered("spectral_filter", x, filters, axis, false)
+    const OP: &str = "spectral_filter";
+    filtered(OP, x, filters, axis, false).map_err(of_call(OP, &[("h", "filters")]))
 }
 
 /// The gradient of [`spectral_filter`] by `x` from the gradient `g` of its result: through the conjugate
@@ -55,7 +57,10 @@ pub fn spectral_filter(x: &Tensor, filters: &[&Tensor], axis: isize) -> Result<T
 /// # Errors
 /// As [`spectral_filter`].
 pub fn spectral_filter_vjp(g: &Tensor, filters: &[&Tensor], axis: isize) -> Result<Tensor> {
-    filtered("spectral_filter_vjp", g, filters, axis, true)
+    const OP: &str = "spectral_filter_vjp";
+    filtered(OP, g, filters, axis, true)
+        .map_err(of_call(OP, GRADIENT))
+        .map_err(of_call(OP, &[("h", "filters")]))
 }
 
 /// The gradient of [`spectral_filter`] by a filter of the shape `filter`, from the gradient `g` of the result
@@ -72,7 +77,7 @@ pub fn spectral_filter_table_vjp(
     axis: isize,
 ) -> Result<Tensor> {
     const OP: &str = "spectral_filter_table_vjp";
-    check(OP, x, others, axis)?;
+    check(OP, x, others, axis).map_err(of_call(OP, &[("h", "others"), ("filters", "others")]))?;
     x.check_same(OP, "g", g)?;
     g.check_complex(OP, "g", true)?;
     if x.dtype() != x.dtype().compute() {
@@ -84,17 +89,23 @@ pub fn spectral_filter_table_vjp(
         return Err(Error::Shape { op: OP, argument: "g", expected, found });
     }
     let (along, n) = crate::lct::length_of(OP, x, axis)?;
-    check_filter(OP, x, filter, along)?;
-    check_length(OP, filter[along], n)?;
+    check_filter(OP, x, filter, along)
+        .and_then(|()| check_length(OP, filter[along], n))
+        .map_err(of_call(OP, &[("h", "filter")]))?;
     let out = Layout::contiguous(filter);
     let spectra = Layout::contiguous(x.shape());
     let limits = x.device().limits();
     let plan = CorrelationPlan::new(OP, [&spectra; 2], &out, along, x.dtype(), limits)?;
-    let passed = if others.is_empty() { x.clone() } else { spectral_filter(x, others, axis)? };
+    let in_call = of_call(OP, SIGNAL);
+    let passed = if others.is_empty() {
+        x.clone()
+    } else {
+        spectral_filter(x, others, axis).map_err(&in_call)?
+    };
     // A factor `1/n` in all, half of it with either transform.
     let [x, g] = [&passed, g].map(|line| fft(line, axis, Normalization::Ortho));
     let gradient = Tensor::empty(passed.device(), passed.dtype(), true, filter)?;
-    let (x, g) = (x?, g?);
+    let (x, g) = (x.map_err(&in_call)?, g.map_err(&in_call)?);
     correlate_launch(passed.device().client(), [x.handle(), g.handle(), gradient.handle()], &plan);
     Ok(gradient)
 }

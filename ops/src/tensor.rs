@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use num_complex::Complex;
 use wavecube_core::{DeviceFault, Dtype, Error, Layout, Result};
 
-use crate::Device;
+use crate::{Device, process::check_process};
 
 /// A type that a tensor can be filled from and read into: `f16`, `bf16`, `f32`, `f64` or a complex of them.
 pub trait Element: bytemuck::Pod + sealed::Sealed {
@@ -64,6 +64,7 @@ impl Tensor {
     /// [`Error::Length`] if there are not as many values as the shape has elements, [`Error::Dtype`]
     /// if the device lacks the type, [`Error::Limit`] if the buffer is too large for it.
     pub fn from_slice<T: Element>(device: &Device, values: &[T], shape: &[usize]) -> Result<Self> {
+        check_process("Tensor::from_slice")?;
         let layout = Layout::contiguous(shape);
         if layout.checked_len() != Some(values.len()) {
             return Err(Error::Length {
@@ -91,6 +92,7 @@ impl Tensor {
     /// [`Error::Dtype`] if the device lacks the type, [`Error::Limit`] if the buffer is too large.
     pub fn empty(device: &Device, dtype: Dtype, complex: bool, shape: &[usize]) -> Result<Self> {
         const OP: &str = "Tensor::empty";
+        check_process(OP)?;
         device.limits().check_dtype(OP, "dtype", dtype)?;
         let layout = Layout::contiguous(shape);
         let element = dtype.size() * if complex { 2 } else { 1 };
@@ -128,9 +130,10 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::Dtype`] if `T` is not the tensor's element type, [`Error::Device`] if a kernel that
-    /// was enqueued before has failed.
+    /// was enqueued before has failed, or the process has forked since the device was opened.
     pub fn read<T: Element>(&self) -> Result<Vec<T>> {
         const OP: &str = "Tensor::read";
+        check_process(OP)?;
         if T::DTYPE != self.dtype || T::COMPLEX != self.complex {
             return Err(Error::Dtype {
                 op: OP,
@@ -188,6 +191,26 @@ impl Tensor {
             });
         }
         Ok(Self { layout: self.layout.permuted(order), ..self.clone() })
+    }
+
+    /// The same elements in row-major order under another shape; no data moves. An axis may be split, and neighbouring
+    /// axes joined that follow on each other in memory, as those of a contiguous tensor do.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if the shape has another number of elements, [`Error::Strides`] if axes would have to be joined
+    /// that do not follow on each other in memory: read and upload such a tensor.
+    ///
+    /// ```
+    /// use wavecube::{Device, Tensor};
+    /// let device = Device::best()?;
+    /// let x = Tensor::from_slice(&device, &[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], &[6])?;
+    /// let columns = x.reshape(&[2, 3])?.permuted(&[1, 0])?;
+    /// assert_eq!(columns.read::<f32>()?, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    /// assert!(columns.reshape(&[6]).is_err());
+    /// # Ok::<(), wavecube::Error>(())
+    /// ```
+    pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
+        Ok(Self { layout: self.layout.reshaped("Tensor::reshape", shape)?, ..self.clone() })
     }
 
     /// Elements `start .. start + len` along `axis`; no data moves.
@@ -249,6 +272,7 @@ impl Tensor {
         argument: &'static str,
         complex: bool,
     ) -> Result<()> {
+        check_process(op)?;
         if self.complex == complex {
             return Ok(());
         }
@@ -259,6 +283,7 @@ impl Tensor {
 
     /// Accepts the tensor if it is contiguous from the beginning of its buffer.
     pub(crate) fn check_contiguous(&self, op: &'static str, argument: &'static str) -> Result<()> {
+        check_process(op)?;
         if self.layout.is_contiguous() && self.layout.offset() == 0 {
             return Ok(());
         }
@@ -273,6 +298,7 @@ impl Tensor {
         argument: &'static str,
         other: &Self,
     ) -> Result<()> {
+        check_process(op)?;
         if !self.device.same(&other.device) {
             return Err(Error::Device { op, reason: DeviceFault::Mixed });
         }

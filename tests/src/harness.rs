@@ -1,9 +1,11 @@
 //! Devices, random data and comparisons for every test.
 
 use std::{
+    cell::Cell,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     io::{self, Write as _},
-    sync::OnceLock,
+    panic,
+    sync::{Once, OnceLock},
 };
 
 use num_complex::Complex;
@@ -49,7 +51,26 @@ pub fn halves(device: &Device) -> impl Iterator<Item = Dtype> {
     [Dtype::F16, Dtype::Bf16].into_iter().filter(|&dtype| has(device, dtype))
 }
 
-/// A seeded source of test data. The seed is fresh for every run and printed by failing assertions;
+thread_local! {
+    /// What the data of this thread's test came from last.
+    static LAST_SEED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// From now on a panic says which seed replays the data of the test that it ends, which may outlive its source.
+fn print_seeds_of_failures() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            before(info);
+            if let Some(seed) = LAST_SEED.get() {
+                eprintln!("random data: WAVECUBE_SEED={seed} replays it");
+            }
+        }));
+    });
+}
+
+/// A seeded source of test data. The seed is fresh for every run, and printed where a test fails;
 /// `WAVECUBE_SEED` replays one.
 pub struct Rng {
     /// What to set `WAVECUBE_SEED` to.
@@ -67,6 +88,8 @@ impl Rng {
             Ok(text) => text.parse().expect("WAVECUBE_SEED is a number"),
             Err(_) => RandomState::new().build_hasher().finish(),
         };
+        print_seeds_of_failures();
+        LAST_SEED.set(Some(seed));
         Self { seed, rng: StdRng::seed_from_u64(seed) }
     }
 

@@ -226,3 +226,74 @@ fn a_processor_core_works_in_vectors() {
     assert_eq!((alone.0, many.0, many.1), (1, 8, true));
     assert_eq!(alone.2, many.2);
 }
+
+#[test]
+fn what_webgpu_guarantees_is_enough() {
+    let some = |places: std::ops::Range<usize>| -> Vec<Hook> {
+        places.map(|i| Hook { strides: vec![0], ..Hook::shared(Table::Bound(i)) }).collect()
+    };
+    // A transform; one with a table on every way, as canonical transforms have; and one with the most filters.
+    let kinds = [(0, 0, 0, false), (1, 0, 1, false), (1, 1, 1, true), (0, 4, 0, true)];
+    let lengths =
+        (1..700).chain([1001, 1009, 2048, 4096, 4099, 8192, 8198, 16_384, 20_011, 1 << 18]);
+    let mut most = 0;
+    for (n, (before, filters, after, round_trip)) in
+        lengths.flat_map(|n| kinds.map(|kind| (n, kind)))
+    {
+        let end = End { offset: 0, stride: 1, len: n };
+        let chain = Chain {
+            op: "test",
+            n,
+            period: n,
+            direction: Direction::Forward,
+            round_trip,
+            batch: vec![BatchAxis { len: 3, source: n, target: n }],
+            source: end,
+            target: end,
+            load: Load::Complex,
+            store: Store::Complex,
+            load_hooks: some(0..before),
+            filter_hooks: some(before..before + filters),
+            store_hooks: some(before + filters..before + filters + after),
+            scale: Scale::ONE,
+            dtype: Dtype::F32,
+            strategy: Strategy::Auto,
+        };
+        let plan = FftPlan::of_chain(&chain, [3 * n; 2], &Limits::WEBGPU);
+        let plan = plan.unwrap_or_else(|error| panic!("{n} {round_trip}: {error}"));
+        for pass in &plan.passes {
+            most = most.max(pass.bindings());
+            assert!(pass.bindings() <= Limits::WEBGPU.bindings, "{n}: {pass:?}");
+            for table in pass.packed() {
+                assert_eq!(table.build().map(|entries| entries.len()), Some(table.entries()));
+            }
+        }
+        let one_less = Limits { bindings: 2, ..Limits::WEBGPU };
+        assert!(matches!(
+            FftPlan::of_chain(&chain, [3 * n; 2], &one_less),
+            Err(Error::Limit { resource: "buffers in one kernel", available: 2, .. })
+        ));
+    }
+    assert_eq!(most, Limits::WEBGPU.bindings, "four filters fill it");
+}
+
+#[test]
+fn a_factor_is_taken_in_steps_that_leave_nothing_too_large_or_too_small() {
+    for norm in [Normalization::Backward, Normalization::Ortho, Normalization::Forward] {
+        for n in [64, 16_384, 20_011, 1 << 20] {
+            for direction in [Direction::Forward, Direction::Inverse] {
+                let problem = FftProblem::c2c(&[1, n], -1, direction, norm);
+                let plan = FftPlan::new(&problem, &Limits::WEBGPU).unwrap();
+                let scales: Vec<f64> = plan.passes.iter().map(|pass| pass.scale.get()).collect();
+                let product: f64 = scales.iter().product();
+                let wanted = norm.scale(direction, n);
+                assert!((product / wanted - 1.0).abs() < 1e-15, "{n} {norm:?}: {scales:?}");
+                // No pass takes more than its own sum makes up for, and a power of two.
+                for (pass, scale) in plan.passes.iter().zip(&scales) {
+                    let least = 0.5 / (pass.config.n * pass.config.turns) as f64;
+                    assert!(*scale >= least, "{n} {norm:?}: {scales:?}");
+                }
+            }
+        }
+    }
+}

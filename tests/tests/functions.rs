@@ -8,7 +8,7 @@ use wavecube_testing::{Rng, devices, nan_filled, read, tensor};
 /// A function, its value, and what its error may be of that.
 type Function = (u32, &'static str, fn(f64, f64) -> f64, f64);
 
-const FUNCTIONS: [Function; 8] = [
+const FUNCTIONS: [Function; 9] = [
     (0, "exp", |x, _| x.exp(), 3e-7),
     (1, "ln", |x, _| x.ln(), 3e-7),
     (2, "tanh", |x, _| x.tanh(), 4e-7),
@@ -17,6 +17,7 @@ const FUNCTIONS: [Function; 8] = [
     (5, "cos", |x, _| x.cos(), f64::NAN),
     (6, "sin", |x, _| x.sin(), f64::NAN),
     (7, "angle", |x, y| y.atan2(x), 4e-7),
+    (8, "slope of tanh", |x, _| x.cosh().powi(-2), 8e-7),
 ];
 /// Of sine and cosine, whatever their value.
 const OF_CIRCLE: f64 = 3e-7;
@@ -31,7 +32,8 @@ fn apply(x: &[f32], y: &[f32], out: &mut [f32], #[comptime] function: u32) {
         } else if comptime!(function == 1) {
             out[i] = functions::ln(x);
         } else if comptime!(function == 2) {
-            out[i] = functions::tanh(x);
+            let (value, _slope) = functions::tanh(x);
+            out[i] = value;
         } else if comptime!(function == 3) {
             out[i] = functions::silu(x);
         } else if comptime!(function == 4) {
@@ -43,8 +45,11 @@ fn apply(x: &[f32], y: &[f32], out: &mut [f32], #[comptime] function: u32) {
         } else if comptime!(function == 6) {
             let (_cos, sin) = functions::cos_sin(x);
             out[i] = sin;
-        } else {
+        } else if comptime!(function == 7) {
             out[i] = functions::angle(x, y[i]);
+        } else {
+            let (_value, slope) = functions::tanh(x);
+            out[i] = slope;
         }
     }
 }

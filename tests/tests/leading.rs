@@ -294,3 +294,67 @@ fn what_the_leading_form_cannot_do_is_an_error() {
     let narrow = LeadingPlan::new("test", 1, 1 << 20, Dtype::F32, &tiny);
     assert!(matches!(narrow, Err(Error::Limit { .. })));
 }
+
+/// Rows and columns times powers of two, `d_k` by `2^(e_k)` and `p_k` by `2^(e_k + e_{k+1})`, move the results alike.
+#[test]
+fn every_scale_and_graded_sequences() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        let power = |e: i32| 2.0_f64.powi(e);
+        for (dtype, most) in [(Dtype::F32, 55), (Dtype::F64, 480)] {
+            if !has(device, dtype) {
+                continue;
+            }
+            // One unit a sequence, and several.
+            for shape @ [rows, n] in [[2, 9], [17, 64], [1, 1000], [3, 5000]] {
+                let plain = Batch::new(device, dtype, shape, 1.5, false, &mut rng);
+                let even = |s: i32| move |_: usize| s;
+                let graded = |from: i32, to: i32| {
+                    move |k: usize| from + ((to - from) as i64 * k as i64 / n as i64) as i32
+                };
+                let jumps: Vec<i32> = (0..n).map(|_| rng.int(0, 40) as i32 - 20).collect();
+                let cases: [(&str, Box<dyn Fn(usize) -> i32>); 6] = [
+                    ("large", Box::new(even(most))),
+                    ("small", Box::new(even(-most))),
+                    ("50", Box::new(even(50))),
+                    ("rising", Box::new(graded(-most, most))),
+                    ("falling", Box::new(graded(most, -most))),
+                    ("jumping", Box::new(move |k| jumps[k])),
+                ];
+                for (name, e) in &cases {
+                    let what = format!("{device} {dtype} {shape:?} {name} seed {}", rng.seed);
+                    let of = |values: &[Complex64], width: usize, e: &dyn Fn(usize) -> i32| {
+                        let scaled =
+                            values.iter().enumerate().map(|(i, v)| v * power(e(i % width)));
+                        let scaled: Vec<_> = scaled.collect();
+                        let complex = width == n;
+                        let shape = [rows, width];
+                        tensor(device, &scaled, dtype, complex, &shape).unwrap().0
+                    };
+                    let [d, p, g] = &plain.exact;
+                    let link = |k: usize| e(k) + e(k + 1);
+                    let scaled = Batch {
+                        n,
+                        d: of(d, n, e),
+                        p: of(p, n - 1, &link),
+                        g: of(g, n, e),
+                        exact: plain.exact.clone(),
+                    };
+                    let found = scaled.found();
+                    let back = |values: &[Complex64], width: usize, e: &dyn Fn(usize) -> i32| {
+                        let values = values.iter().enumerate();
+                        values.map(|(i, v)| v * power(e(i % width))).collect::<Vec<_>>()
+                    };
+                    let found = [
+                        back(&found[0], n, e),
+                        back(&found[1], n, e),
+                        back(&found[2], n - 1, &link),
+                    ];
+                    assert_eq!(found, plain.found(), "{what}");
+                }
+                let gates = if dtype == Dtype::F64 { DOUBLE } else { SINGLE };
+                plain.check(&format!("{device} {shape:?}"), &plain.truth(serial), gates);
+            }
+        }
+    }
+}

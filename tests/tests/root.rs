@@ -13,5 +13,6 @@ mod mixing;
 mod poison;
 mod qmatmul;
 mod tidy;
+mod transforms;
 mod tridiag;
 mod webgpu;

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use wavecube::{Attention, CacheStorage, Device, Dtype, KvCache, KvCacheConfig, Limits, Tensor};
+use wavecube::{Device, Dtype, Limits};
 use wavecube_testing::{catalogue, webgpu};
 
 static DEVICE: LazyLock<Device> = LazyLock::new(webgpu);
@@ -40,6 +40,16 @@ fn transforms_are_right() {
 }
 
 #[test]
+fn canonical_transforms_are_right() {
+    assert_right("lct");
+}
+
+#[test]
+fn convolutions_are_right() {
+    assert_right("convolution");
+}
+
+#[test]
 fn quantised_products_are_right() {
     assert_right("qmatmul");
 }
@@ -50,30 +60,12 @@ fn maps_norms_and_mixtures_are_right() {
 }
 
 #[test]
-fn attention_is_right() {
-    assert_right("attention");
+fn tridiagonal_operators_are_right() {
+    assert_right("tridiag");
+    assert_right("leading");
 }
 
-/// The catalogue's quantised caches are of a type that WebGPU does not guarantee. Values that are all alike come back.
 #[test]
-fn quantised_caches_are_right() {
-    let (heads, n, dim) = ([4, 2], 40, 64);
-    for storage in [CacheStorage::Int8, CacheStorage::Int4] {
-        let (kv_heads, dtype) = (heads[1], Dtype::F32);
-        let config =
-            KvCacheConfig { layers: 1, kv_heads, dim, pages: 8, page_size: 8, dtype, storage };
-        let mut cache = KvCache::new(&DEVICE, &config).unwrap();
-        let sequence = cache.create();
-        let step = cache.append(&[(sequence, n)]).unwrap();
-        let put = |heads: usize, of: fn(usize) -> f32| {
-            let values: Vec<f32> = (0..heads * n * dim).map(of).collect();
-            Tensor::from_slice(&DEVICE, &values, &[1, heads, n, dim]).unwrap()
-        };
-        let waves = put(heads[0], |i| (i as f32).sin());
-        let (k, v) = (put(heads[1], |i| (i as f32).cos()), put(heads[1], |_| 1.5));
-        cache.write(0, &step, &k, &v, None).unwrap();
-        let options = Attention::causal().alibi(&[0.5, 0.25, 0.125, 0.0625]);
-        let out = cache.attend(0, &step, &waves, &options).unwrap().out.read::<f32>().unwrap();
-        assert!(out.iter().all(|v| (v - 1.5).abs() < 1e-5), "{storage:?}");
-    }
+fn attention_is_right() {
+    assert_right("attention");
 }

@@ -30,6 +30,7 @@ Examples:
   cargo xtask demo --text notes.txt       the same, trained on your own file
   cargo xtask test                        every test, on every runtime this machine can have
   cargo xtask test fft                    only the tests whose name contains `fft`
+  cargo xtask test --driver swiftshader   the operations, on a second Vulkan driver
   cargo xtask bench --json out.json fft   benches whose id contains `fft`, records into a file
   cargo xtask codegen                     compile every kernel for NVIDIA GPUs, with no GPU
   cargo xtask ready                       what CI runs: do this before you push
@@ -47,7 +48,7 @@ enum Verb {
     Bench(bench::Args),
     /// Compile and assemble every kernel for NVIDIA GPUs; fails when one spills
     Codegen(codegen::Args),
-    /// What CI runs: every lint and the tests on wgpu; with --full also what links LLVM
+    /// What CI runs: every lint and the tests on wgpu; with --full also what links LLVM, and a second driver
     Ready(ready::Args),
     /// Pack stripped binaries for a GPU machine that has no Rust and no network
     GpuPack,

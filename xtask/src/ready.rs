@@ -20,7 +20,7 @@ type Step = fn() -> Result<()>;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What links LLVM too: clippy and documentation of those features, the code generation gate
-    /// and the tests on the CPU runtime
+    /// and the tests on the CPU runtime; and those of operations on a second Vulkan driver
     #[arg(long)]
     full: bool,
 }
@@ -43,6 +43,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         ("clippy", || clippy(&WITH_LLVM)),
         ("documentation", || documentation(&WITH_LLVM)),
         ("codegen", || codegen::main(&codegen::Args::default())),
+        ("tests on a second Vulkan driver", test::second_driver),
         ("tests on wgpu and the CPU runtime", test::strict),
     ];
     let mut failed = Vec::new();

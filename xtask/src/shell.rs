@@ -47,20 +47,11 @@ pub(crate) fn say(who: &str, what: &str) {
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = show(command);
     eprintln!("       $  {shown}");
-    quieten_mesa(command);
     let status = command.status().with_context(|| format!("cannot start `{}`", name(command)))?;
     if !status.success() {
         bail!("`{shown}` ended with {status}");
     }
     Ok(())
-}
-
-/// Looking for adapters, Mesa's EGL complains once for each if this variable is missing, as it is in
-/// containers.
-pub(crate) fn quieten_mesa(command: &mut Command) {
-    if cfg!(target_os = "linux") && env::var_os("XDG_RUNTIME_DIR").is_none() {
-        command.env("XDG_RUNTIME_DIR", env::temp_dir());
-    }
 }
 
 /// Runs a command quietly and returns what it printed, or `None` when it is missing or fails.

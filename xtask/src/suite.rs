@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{cargo, quieten_mesa, run, say};
+use crate::shell::{cargo, run, say};
 
 /// The groups that run at once.
 const AT_ONCE: usize = 2;
@@ -124,7 +124,6 @@ impl Group {
         let start = Instant::now();
         say("test", &format!("{name}: {} tests", self.tests.len()));
         let mut tests = Command::new(&self.binary);
-        quieten_mesa(&mut tests);
         let output = tests
             .arg("--exact")
             .args(&self.tests)

@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Only this runtime; every one that this machine can have when none is named
     #[arg(long)]
     runtime: Option<Runtime>,
+    /// The tests of operations alone, on this Vulkan driver instead of the machine's own
+    #[arg(long, conflicts_with = "runtime")]
+    driver: Option<Driver>,
     /// Handed to `cargo test`: a part of a test's name, or `-- --nocapture`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_test: Vec<String>,
@@ -32,6 +35,15 @@ enum Runtime {
     /// Cubecl's CPU runtime
     Cpu,
 }
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Driver {
+    /// Google's software driver: `f32` only, planes of 4, 256 units a cube, few buffers
+    Swiftshader,
+}
+
+/// The tests of operations, with the features of the whole workspace: they are built already.
+const OPERATIONS: [&str; 3] = ["--workspace", "--test", "root"];
 
 /// What became of one part of the suite.
 enum Outcome {
@@ -56,9 +68,14 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The tests of operations on a second driver.
+pub(crate) fn second_driver() -> Result<()> {
+    main(&Args { driver: Some(Driver::Swiftshader), ..Args::default() })
+}
+
 /// The suite on wgpu alone, where a suite that was not run is a failure too.
 pub(crate) fn wgpu() -> Result<()> {
-    main(&Args { runtime: Some(Runtime::Wgpu), cargo_test: Vec::new() })
+    main(&Args { runtime: Some(Runtime::Wgpu), ..Args::default() })
 }
 
 /// The same for CI, where a part that was not run is a failure too.
@@ -71,7 +88,7 @@ pub(crate) fn strict() -> Result<()> {
 }
 
 fn run_parts(args: &Args) -> Vec<(&'static str, Outcome)> {
-    let wanted = |runtime| args.runtime.is_none_or(|only| only == runtime);
+    let wanted = |runtime| args.driver.is_none() && args.runtime.is_none_or(|only| only == runtime);
     let mut parts = Vec::new();
     if wanted(Runtime::Wgpu) {
         let outcome = tested(setup::vulkan::provide(), &["--workspace"], &args.cargo_test);
@@ -80,6 +97,17 @@ fn run_parts(args: &Args) -> Vec<(&'static str, Outcome)> {
     if wanted(Runtime::Cpu) {
         let outcome = tested(setup::llvm::provide(), &WITH_LLVM, &args.cargo_test);
         parts.push(("the CPU runtime", outcome));
+    }
+    if args.driver == Some(Driver::Swiftshader) {
+        let outcome = match setup::swiftshader::provide() {
+            Err(why) => Outcome::NotRun(why),
+            Ok(driver) => {
+                let mut tests = cargo(&["test"]);
+                tests.args(OPERATIONS).args(&args.cargo_test);
+                outcome(run(tests.env("VK_DRIVER_FILES", driver)))
+            }
+        };
+        parts.push(("SwiftShader", outcome));
     }
     for (part, outcome) in &parts {
         match outcome {
@@ -95,11 +123,14 @@ fn tested(ready: Result<(), Missing>, selection: &[&str], rest: &[String]) -> Ou
     if let Err(why) = ready {
         return Outcome::NotRun(why);
     }
-    let result = if rest.is_empty() {
+    outcome(if rest.is_empty() {
         suite::run_all(selection)
     } else {
         run(cargo(&["test"]).args(selection).args(rest))
-    };
+    })
+}
+
+fn outcome(result: Result<()>) -> Outcome {
     match result {
         Ok(()) => Outcome::Passed,
         Err(error) => {

@@ -14,12 +14,12 @@ use cubecl::prelude::*;
 
 use super::{
     geometry::{Geometry, Part, Place, block_of, key_at, part, slot},
-    numbers::is_finite,
     problem::{FIRST, GROUP, Storage},
     rotate::{hadamard, turned},
     tile::{Rows, zero},
     tiles::TileConfig,
 };
+use crate::functions::is_finite;
 
 /// New keys or values, and what is done to them.
 #[derive(CubeType, CubeLaunch)]

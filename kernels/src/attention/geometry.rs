@@ -5,7 +5,8 @@
 
 use cubecl::prelude::*;
 
-use super::{numbers::tangent, tiles::TileConfig};
+use super::tiles::TileConfig;
+use crate::functions::tanh;
 
 /// The score of a key that is not seen: what is masked is told by this alone, never by what a product is. Finite, since
 /// not every device has infinities in arithmetic.
@@ -301,9 +302,9 @@ pub(super) fn score(
     let mut value = product;
     let mut slope = 1.0f32;
     if comptime!(config.capped) {
-        let bent = tangent(product / geometry.soft_cap);
-        value = geometry.soft_cap * bent.value;
-        slope = bent.slope;
+        let (bent, steepness) = tanh(product / geometry.soft_cap);
+        value = geometry.soft_cap * bent;
+        slope = steepness;
     }
     let place = key as i32;
     let distance = max(query.position - place, place - query.position);

@@ -16,10 +16,10 @@ use super::{
         query_at, score, seeing_rows, seen_keys,
     },
     kernel::narrowed,
-    numbers::is_nan,
     tile::{Rows, accumulate, block, products, total, widened, zero},
     tiles::TileConfig,
 };
+use crate::functions::is_nan;
 
 /// What both launches read.
 #[derive(CubeType, CubeLaunch)]
@@ -204,8 +204,9 @@ impl Row {
         if is_seen(found.value) {
             let below = found.value - self.lse;
             // Of what is no number an exponential may be infinite.
-            weight = select(is_nan(below), below, f32::exp(below));
-            weight = select(found.value <= f32::new(LEAST) && !is_nan(below), 0.0f32, weight);
+            weight = select(is_nan::<f32>(below), below, f32::exp(below));
+            weight =
+                select(found.value <= f32::new(LEAST) && !is_nan::<f32>(below), 0.0f32, weight);
             gradient = weight * (by_value - self.inner) * found.slope;
         }
         Weight { weight, gradient }

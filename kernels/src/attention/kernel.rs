@@ -15,12 +15,12 @@ use super::{
         Geometry, LEAST, Part, Queries, Query, Slots, Span, UNSEEN, block_of, is_seen, key_at,
         part, query, query_at, score, seen_keys, slot,
     },
-    numbers::is_nan,
     problem::{FIRST, GROUP, Storage},
     rotate::hadamard,
     tile::{Rows, accumulate, block, levels, products, run, total, unpack, widened, zero},
     tiles::TileConfig,
 };
+use crate::functions::{is_nan, ln};
 
 /// Keys and values as they are stored. Of a quantised cache, the steps and middles of keys, then those of values, then
 /// blocks of first keys, [`FIRST`] to a head and one row of what is subtracted from those behind.
@@ -433,7 +433,7 @@ pub(super) fn normalised(
 /// may be one.
 #[cube]
 fn log_sum(most: f32, total: f32) -> f32 {
-    select(is_nan(total), total, most + f32::ln(total))
+    select(is_nan::<f32>(total), total, most + ln(total))
 }
 
 /// The weight of a score beside the largest; 0 where the key is not seen, or the score is minus infinity. Not a number
@@ -441,7 +441,7 @@ fn log_sum(most: f32, total: f32) -> f32 {
 #[cube]
 pub(super) fn weight(score: f32, most: f32) -> f32 {
     let below = score - most;
-    let weight = select(is_nan(below), below, f32::exp(below));
+    let weight = select(is_nan::<f32>(below), below, f32::exp(below));
     select(score <= f32::new(LEAST), 0.0f32, weight)
 }
 

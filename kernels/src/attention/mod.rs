@@ -114,7 +114,6 @@ mod gradient_launch;
 mod gradient_streaming;
 mod kernel;
 mod launch;
-mod numbers;
 mod plan;
 mod problem;
 mod rotate;

@@ -77,6 +77,17 @@ impl Scale {
     pub fn get(self) -> f64 {
         f64::from_bits(self.0)
     }
+
+    /// Two factors for the two steps of a transform, whose product this one is: as much of it in the first as its
+    /// `first` points make up for, and a power of two. All of it at once could leave the normal numbers.
+    fn split(self, first: usize) -> [Self; 2] {
+        let reduced = self.get().abs().recip().min(first as f64);
+        if reduced.is_nan() || reduced < 1.0 {
+            return [Self::ONE, self];
+        }
+        let power = (-(reduced.log2().floor())).exp2();
+        [power.into(), (self.get() / power).into()]
+    }
 }
 
 impl From<f64> for Scale {
@@ -116,7 +127,8 @@ pub struct Chain {
     pub filter_hooks: Vec<Hook>,
     /// Multiplications on the way out.
     pub store_hooks: Vec<Hook>,
-    /// A factor on the result.
+    /// A factor on the result. It is taken on the way in, so that nothing in between is larger than what comes out,
+    /// give or take a root of `n`; drivers of Vulkan may take it out of the sums again.
     pub scale: Scale,
     /// Storage type.
     pub dtype: Dtype,
@@ -269,6 +281,7 @@ impl Chain {
                 .iter()
                 .map(|hook| HookConfig {
                     conjugate: hook.conjugate,
+                    bound: matches!(hook.table, Table::Bound(_)),
                     per_row: hook.strides.iter().any(|&s| s != 0),
                 })
                 .collect::<Vec<_>>()
@@ -352,6 +365,7 @@ impl Chain {
         let second = inner.radices.iter().product::<usize>();
         let low = (self.n.isqrt() + 1).next_power_of_two();
         let turn = Some(Table::Turn { n: self.n, low });
+        let [first_scale, second_scale] = self.scale.split(first);
         let space = |stride| End { offset: 0, stride, len: usize::MAX };
         let all_points =
             |end: End| if end.len < self.n { end } else { End { len: usize::MAX, ..end } };
@@ -389,7 +403,7 @@ impl Chain {
             load_hooks: hooks(&self.load_hooks),
             filter_hooks: Vec::new(),
             store_hooks: Vec::new(),
-            scale: Scale::ONE,
+            scale: first_scale,
             ..self.clone()
         }
         .single(outer, limits)?;
@@ -407,6 +421,7 @@ impl Chain {
             load: Load::Complex,
             load_hooks: Vec::new(),
             filter_hooks: hooks(&self.filter_hooks),
+            scale: second_scale,
             ..self.clone()
         };
         if !self.round_trip {
@@ -422,14 +437,9 @@ impl Chain {
             middle.steps[2] = first;
             return Ok(vec![forward.widened(), middle.widened()]);
         }
-        let mut middle = Chain {
-            target: space(1),
-            store: Store::Complex,
-            store_hooks: Vec::new(),
-            scale: Scale::ONE,
-            ..middle
-        }
-        .single(inner, limits)?;
+        let mut middle =
+            Chain { target: space(1), store: Store::Complex, store_hooks: Vec::new(), ..middle }
+                .single(inner, limits)?;
         middle.source = Operand::Workspace;
         middle.target = Operand::Workspace;
         middle.config.interleaved[1] = true;
@@ -448,6 +458,7 @@ impl Chain {
             load_hooks: Vec::new(),
             filter_hooks: Vec::new(),
             store_hooks: hooks(&self.store_hooks),
+            scale: Scale::ONE,
             ..self.clone()
         }
         .single(outer, limits)?;

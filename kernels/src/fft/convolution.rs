@@ -38,7 +38,6 @@ impl Chain {
             store: Store::Complex,
             filter_hooks: Vec::new(),
             store_hooks: self.filter_hooks.clone(),
-            scale: Scale::ONE,
             ..self.clone()
         };
         let back = Chain {
@@ -53,6 +52,7 @@ impl Chain {
             load: Load::Complex,
             load_hooks: Vec::new(),
             filter_hooks: Vec::new(),
+            scale: Scale::ONE,
             ..self.clone()
         };
         let (mut passes, mut second) = (there.passes(limits)?, back.passes(limits)?);
@@ -121,7 +121,6 @@ impl Chain {
             load_hooks: with(&self.load_hooks),
             filter_hooks: vec![self.everywhere(Table::ChirpFilter { n, padded, direction })],
             store_hooks: with(&self.store_hooks),
-            scale: (self.scale.get() / padded as f64).into(),
             ..self.clone()
         }
     }
@@ -140,7 +139,6 @@ impl Chain {
             direction: Direction::Inverse,
             round_trip: true,
             filter_hooks: vec![self.everywhere(Table::RaderFilter { n, direction })],
-            scale: (self.scale.get() / (n - 1) as f64).into(),
             ..self.clone()
         };
         let shape = convolution.shape(1, limits).ok()?;

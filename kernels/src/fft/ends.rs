@@ -1,7 +1,11 @@
 //! Device code of a pass's two ends: where the points of a transform lie, how they are read and
 //! written, and the hooks that multiply them on the way.
 
-#![allow(clippy::needless_pass_by_value, reason = "values known at compile time pass by value")]
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::needless_range_loop,
+    reason = "values known at compile time pass by value, and the macro unrolls loops over ranges alone"
+)]
 
 use cubecl::prelude::*;
 
@@ -10,6 +14,7 @@ use super::{
     chain::{Load, Store},
     pass::{HookConfig, PassConfig},
 };
+use crate::constant;
 
 /// Where the points of the transforms lie. All counts are in elements of the operand.
 #[derive(CubeType, CubeLaunch)]
@@ -19,8 +24,9 @@ pub(crate) struct Geometry {
     /// The steps of source and target along each of them.
     pub(crate) source_steps: Sequence<usize>,
     pub(crate) target_steps: Sequence<usize>,
-    /// The steps of the hooks' tables, hook by hook.
+    /// The steps of the hooks' tables, hook by hook, and where each begins.
     pub(crate) table_steps: Sequence<usize>,
+    pub(crate) table_begins: Sequence<usize>,
     /// The number of transforms.
     pub(crate) rows: usize,
     pub(crate) source_offset: usize,
@@ -37,7 +43,7 @@ pub(crate) struct Geometry {
     pub(crate) target_step: usize,
     /// The length of the whole transform.
     pub(crate) period: usize,
-    /// A factor on every stored point.
+    /// A factor on every point that is read.
     pub(crate) scale: InputScalar,
 }
 
@@ -48,16 +54,23 @@ pub(crate) type ComplexTable<F> = Box<[Vector<F, Const<2>>]>;
 #[derive(CubeType, CubeLaunch)]
 pub(crate) struct Frame<F: Float> {
     pub(crate) geometry: Geometry,
-    /// `e^{−2πi j/n}` for `j < n`, `n` the points of all turns.
-    pub(crate) twiddles: ComplexTable<F>,
-    /// The two-level twiddle of a four-step transform, or nothing.
-    pub(crate) turn: Sequence<ComplexTable<F>>,
-    /// The order in which Rader's algorithm takes its points, or nothing.
-    pub(crate) powers: Sequence<ComplexTable<F>>,
-    /// What a convolution lacks that wraps around, or nothing.
-    pub(crate) wrap: Sequence<ComplexTable<F>>,
-    /// The hooks' tables: load, filter, store.
-    pub(crate) hooks: Sequence<ComplexTable<F>>,
+    /// The plan's own tables, one after the other, as [`Pass::packed`](super::pass::Pass::packed) has them. First
+    /// `e^{−2πi j/n}` for `j < n`, `n` the points of all turns. Then what some passes have, no pass two of them: the
+    /// two-level twiddle of a four-step transform, the order in which Rader's algorithm takes its points, or what a
+    /// convolution lacks that wraps around. Then those of hooks.
+    pub(crate) tables: ComplexTable<F>,
+    /// The caller's tables: load, filter, store.
+    pub(crate) bound: Sequence<ComplexTable<F>>,
+}
+
+/// Where the table begins that follows the twiddles.
+pub(super) fn behind_twiddles(config: &PassConfig) -> usize {
+    config.n * config.turns
+}
+
+/// The place of hook `h` among the caller's tables.
+fn place_among_bound(config: &PassConfig, h: usize) -> usize {
+    config.hooks()[..h].iter().filter(|hook| hook.bound).count()
 }
 
 /// Where one transform begins in every operand.
@@ -96,7 +109,7 @@ pub(super) fn locate(geometry: &Geometry, row: usize, #[comptime] config: PassCo
     let mut tables = Sequence::<usize>::new();
     #[unroll]
     for hook in 0..comptime!(config.hooks().len()) {
-        let mut begin = 0usize;
+        let mut begin = geometry.table_begins[hook];
         if comptime!(config.hooks()[hook].per_row) {
             #[unroll]
             for d in 0..rank {
@@ -128,7 +141,8 @@ pub(super) fn bundle<F: Float>(
     if comptime!(config.root > 0) {
         #[unroll]
         for lane in 0..comptime!(config.lanes) {
-            let power = frame.powers[0usize][b + lane].extract(0usize);
+            let entry = b + comptime!(lane + behind_twiddles(&config));
+            let power = frame.tables[entry].extract(0usize);
             powers.push(usize::cast_from(i32::cast_from(power)));
         }
     }
@@ -207,12 +221,19 @@ fn apply_hooks<F: Float>(
     frame: &Frame<F>,
     #[comptime] first: usize,
     #[comptime] hooks: Vec<HookConfig>,
+    #[comptime] config: PassConfig,
 ) {
     #[unroll]
     for h in 0..comptime!(hooks.len()) {
-        let table = &frame.hooks[comptime!(first + h)];
-        let factor = table[row.tables[comptime!(first + h)] + i];
-        multiply_by::<F>(x, slot, factor, comptime!(hooks[h].conjugate));
+        let entry = row.tables[comptime!(first + h)] + i;
+        let hook = comptime!(hooks[h]);
+        let conjugate = comptime!(hook.conjugate);
+        if comptime!(hook.bound) {
+            let table = &frame.bound[comptime!(place_among_bound(&config, first + h))];
+            multiply_by::<F>(x, slot, table[entry], conjugate);
+        } else {
+            multiply_by::<F>(x, slot, frame.tables[entry], conjugate);
+        }
     }
 }
 
@@ -315,26 +336,29 @@ fn accept<E: Float, F: Float, N: Size>(
     let load = comptime!(config.load);
     let parts = comptime!(if load == Load::Real { 1usize } else { 2usize });
     let period = frame.geometry.period;
+    let zero = F::new(0.0);
+    let mut scale = frame.geometry.scale.get::<F>();
     let re = F::cast_from(value.extract(comptime!(lane * parts)));
-    let im = if comptime!(parts == 2) {
-        F::cast_from(value.extract(comptime!(lane * parts + 1)))
+    if comptime!(load == Load::Real) {
+        x.set(slot, re * scale, zero);
     } else {
-        F::new(0.0)
-    };
-    x.set(slot, re, im);
-    if comptime!(matches!(load, Load::Hermitian { .. })) {
-        x.set(slot, re, select(2 * point > period, -im, im));
-    }
-    if comptime!(matches!(load, Load::Hermitian { halved: true })) {
-        let alone = point == 0 || 2 * point == period;
-        let weight = select(alone, F::new(1.0), F::new(0.5));
-        x.set(slot, x.re[slot] * weight, x.im[slot] * weight);
+        let mut im = F::cast_from(value.extract(comptime!(lane * parts + 1)));
+        if comptime!(matches!(load, Load::Hermitian { .. })) {
+            // A bin that is its own mirror image is real: whatever its imaginary part holds, it is not a part of
+            // the spectrum of a real signal.
+            let alone = point == 0 || 2 * point == period;
+            im = select(alone, zero, select(2 * point > period, -im, im));
+            if comptime!(load == (Load::Hermitian { halved: true })) {
+                scale = select(alone, scale, scale * F::new(0.5));
+            }
+        }
+        x.set(slot, re * scale, im * scale);
     }
     if comptime!(config.padded) {
-        let zero = F::new(0.0);
         x.set(slot, select(inside, x.re[slot], zero), select(inside, x.im[slot], zero));
     }
-    apply_hooks::<F>(x, slot, point, row, frame, 0usize, comptime!(config.load_hooks.clone()));
+    let hooks = comptime!(config.load_hooks.clone());
+    apply_hooks::<F>(x, slot, point, row, frame, 0usize, hooks, config);
 }
 
 /// Runs the filter hooks on a register that holds frequency `i` of a turn.
@@ -351,12 +375,13 @@ pub(super) fn filter_point<F: Float>(
     let i = i * comptime!(config.turns) + turn;
     let point = logical::<F>(i, row, frame, 1usize, config.clone());
     let first = comptime!(config.load_hooks.len());
-    apply_hooks::<F>(x, slot, point, row, frame, first, comptime!(config.filter_hooks.clone()));
+    let hooks = comptime!(config.filter_hooks.clone());
+    apply_hooks::<F>(x, slot, point, row, frame, first, hooks, config);
 }
 
 /// Rader's algorithm convolves the points `1 … n`. Where the register holds frequency `i = 0` of them, their
-/// sum, it gives the spectrum its point 0 and takes in the signal's: a constant of the convolution
-/// is `n` times as much here, and the filter has −1 for it.
+/// sum, it gives the spectrum its point 0 and takes in the signal's: a constant of the convolution has the filter's
+/// entry −1, and no factor `1/n`.
 #[cube]
 pub(super) fn join_origin<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
     x: &mut Registers<F>,
@@ -370,18 +395,21 @@ pub(super) fn join_origin<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
 ) {
     let mut origin = Registers::<F>::new(2usize);
     load_point::<I, F, NI>(&mut origin, 0usize, 0usize, row, source, frame, config.clone());
-    let times = F::cast_from(comptime!(config.n));
+    let share = constant::<F>(comptime!(1.0 / config.n as f64));
     let (re, im) = (origin.re[0usize], origin.im[0usize]);
     if i == 0 && row.active {
-        origin.set(1usize, (x.re[slot] + re) * times, (x.im[slot] + im) * times);
+        origin.set(1usize, x.re[slot] + re, x.im[slot] + im);
         finish::<F>(&mut origin, 1usize, 0usize, 0usize, row, frame, config.clone());
         let mut value = Vector::<O, NO>::empty();
         give::<O, F, NO>(&mut value, 0usize, origin.re[1usize], origin.im[1usize], config.clone());
         target[row.target] = value;
     }
-    let zero = F::new(0.0);
-    let (re, im) = (select(i == 0, re * times, zero), select(i == 0, im * times, zero));
-    x.set(slot, x.re[slot] - re, x.im[slot] - im);
+    let (sum_re, sum_im) = (x.re[slot], x.im[slot]);
+    x.set(
+        slot,
+        select(i == 0, sum_re * share - re, sum_re),
+        select(i == 0, sum_im * share - im, sum_im),
+    );
 }
 
 /// Stores the registers `slot`, `slot + step` … as the points `offset` of a bundle's butterflies, with the
@@ -441,21 +469,25 @@ fn finish<F: Float>(
     #[comptime] config: PassConfig,
 ) {
     if comptime!(config.turn_low > 0) {
-        let table = &frame.turn[0usize];
         let low = comptime!(config.turn_low);
+        let fine = comptime!(behind_twiddles(&config));
         let turn = i * row.inner;
         let inverse = comptime!(config.stages[config.stages.len() - 1].inverse);
-        multiply_by::<F>(x, slot, table[turn % low], inverse);
-        multiply_by::<F>(x, slot, table[low + turn / low], inverse);
+        multiply_by::<F>(x, slot, frame.tables[turn % low + fine], inverse);
+        multiply_by::<F>(x, slot, frame.tables[turn / low + comptime!(fine + low)], inverse);
     }
     let first = comptime!(config.load_hooks.len() + config.filter_hooks.len());
-    apply_hooks::<F>(x, slot, point, row, frame, first, comptime!(config.store_hooks.clone()));
-    let mut scale = frame.geometry.scale.get::<F>();
-    if comptime!(matches!(config.store, Store::Half { doubled: true })) {
+    let hooks = comptime!(config.store_hooks.clone());
+    apply_hooks::<F>(x, slot, point, row, frame, first, hooks, config.clone());
+    if comptime!(matches!(config.store, Store::Half { .. })) {
+        // A bin that is its own mirror image is real, and has no effect by an imaginary part.
         let alone = point == 0 || 2 * point == frame.geometry.period;
-        scale = select(alone, scale, scale * F::new(2.0));
+        let (re, im) = (x.re[slot], x.im[slot]);
+        let times =
+            comptime!(if config.store == (Store::Half { doubled: true }) { 2.0f32 } else { 1.0 });
+        let times = F::new(times);
+        x.set(slot, select(alone, re, re * times), select(alone, F::new(0.0), im * times));
     }
-    x.set(slot, x.re[slot] * scale, x.im[slot] * scale);
 }
 
 /// Puts a point into element `lane` of what is to be written.

@@ -162,7 +162,7 @@ fn stockham_registers<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size
         }
         settle::<F>(&mut x, radix, comptime!(rounds(&config, last) * lanes));
         if comptime!(config.turns > 1) {
-            add_turn::<F>(&mut x, &mut sum, &mut wrap, unit, &frame.twiddles, turn, config.clone());
+            add_turn::<F>(&mut x, &mut sum, &mut wrap, unit, &frame.tables, turn, config.clone());
         }
     }
     if row.active {
@@ -253,14 +253,14 @@ fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                 fold::<I, F, NI>(x, radix, b, turn, row, source, frame, config.clone());
             }
             if comptime!(turn > 0) {
-                modulate::<F>(x, first, b, &frame.twiddles, s, turn, config.clone());
+                modulate::<F>(x, first, b, &frame.tables, s, turn, config.clone());
             }
         }
         #[unroll]
         for lane in 0..lanes {
             let b = b + lane;
             let first = comptime!(first + lane * radix);
-            twiddle::<F, F>(x, first, b, &frame.twiddles, config.clone(), s);
+            twiddle::<F, F>(x, first, b, &frame.tables, config.clone(), s);
             butterfly::<F>(x, first, 1usize, radix, inverse);
             if comptime!(config.filter_after == Some(s)) {
                 if comptime!(config.root > 0 && lane == 0) {
@@ -375,7 +375,7 @@ fn definition<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
             frame,
             config.clone(),
         );
-        multiply_by::<F>(&mut x, 0usize, frame.twiddles[turn], inverse);
+        multiply_by::<F>(&mut x, 0usize, frame.tables[turn], inverse);
         re += x.re[0usize];
         im += x.im[0usize];
         turn += k;

@@ -23,7 +23,7 @@ pub struct FftBindings {
     pub input: Handle,
     /// The elements that are written.
     pub output: Handle,
-    /// Tables made for [`FftPlan::tables`], in that order, complex in the compute type.
+    /// The buffers of [`FftPlan::tables`], in that order, complex in the compute type.
     pub tables: Vec<Handle>,
     /// The caller's tables, by the index in [`Table::Bound`].
     pub bound: Vec<Handle>,
@@ -31,13 +31,13 @@ pub struct FftBindings {
 
 /// Uploads the tables of a plan, in the order that [`FftBindings::tables`] wants.
 pub fn upload_tables(client: &Client, plan: &FftPlan) -> Vec<Handle> {
-    plan.tables.iter().map(|table| upload_table(client, table, plan.dtype.compute())).collect()
+    plan.tables.iter().map(|tables| upload_packed(client, tables, plan.dtype.compute())).collect()
 }
 
-/// Uploads one table in the compute type `compute`.
-pub fn upload_table(client: &Client, table: &Table, compute: Dtype) -> Handle {
-    let entries = table.build().unwrap_or_default();
-    let parts = entries.iter().flat_map(|w| [w.re, w.im]);
+/// Uploads tables in the compute type `compute`, one after the other in one buffer.
+pub fn upload_packed(client: &Client, tables: &[Table], compute: Dtype) -> Handle {
+    let entries = tables.iter().filter_map(Table::build).flatten();
+    let parts = entries.flat_map(|w| [w.re, w.im]);
     match compute {
         Dtype::F64 => client.create_from_slice(f64::as_bytes(&parts.collect::<Vec<f64>>())),
         _ => {
@@ -93,21 +93,26 @@ fn launch_pass(
     let (source, source_dtype, source_parts) = operand(plan_of_pass.source);
     let (target, target_dtype, target_parts) = operand(plan_of_pass.target);
     let (source_parts, target_parts) = (numbers(0, source_parts), numbers(1, target_parts));
-    let table = |wanted: Table| -> Result<BufferArg> {
-        let handle = match wanted {
-            Table::Bound(i) => bindings.bound.get(i),
-            _ => plan.tables.iter().position(|t| *t == wanted).and_then(|i| bindings.tables.get(i)),
-        };
-        let Some(handle) = handle else {
-            return Err(Error::Length {
-                op: "fft",
-                argument: "bound",
-                expected: "one buffer for every table that the caller binds",
-                found: bindings.bound.len(),
-            });
-        };
-        Ok(buffer(handle, compute, 2))
+    let missing = |argument, found| Error::Length {
+        op: "fft",
+        argument,
+        expected: "one buffer for every one of the plan",
+        found,
     };
+    let packed = plan_of_pass.packed();
+    let tables = plan.tables.iter().position(|tables| *tables == packed);
+    let Some(tables) = tables.and_then(|i| bindings.tables.get(i)) else {
+        return Err(missing("tables", bindings.tables.len()));
+    };
+    let mut bound = SequenceArg::new();
+    for hook in &plan_of_pass.hooks {
+        if let Table::Bound(i) = hook.table {
+            let Some(table) = bindings.bound.get(i) else {
+                return Err(missing("bound", bindings.bound.len()));
+            };
+            bound.push(buffer(table, compute, 2));
+        }
+    }
 
     let batch = &plan_of_pass.batch;
     let table_steps = plan_of_pass.hooks.iter().flat_map(|hook| hook.strides.iter().copied());
@@ -117,6 +122,7 @@ fn launch_pass(
         sequence(batch.iter().map(|axis| axis.source)),
         sequence(batch.iter().map(|axis| axis.target)),
         sequence(table_steps),
+        sequence(plan_of_pass.table_begins().into_iter()),
         plan_of_pass.rows(),
         plan_of_pass.source_end.offset,
         plan_of_pass.source_end.stride,
@@ -130,24 +136,7 @@ fn launch_pass(
         plan_of_pass.period,
         InputScalar::new(plan_of_pass.scale.get(), elem_type(compute)),
     );
-    let mut turn = SequenceArg::new();
-    if let Some(wanted) = plan_of_pass.turn {
-        turn.push(table(wanted)?);
-    }
-    let mut powers = SequenceArg::new();
-    if let Some(wanted) = plan_of_pass.powers() {
-        powers.push(table(wanted)?);
-    }
-    let mut wrap = SequenceArg::new();
-    if let Some(wanted) = plan_of_pass.wrap {
-        wrap.push(table(wanted)?);
-    }
-    let mut hooks = SequenceArg::new();
-    for hook in &plan_of_pass.hooks {
-        hooks.push(table(hook.table)?);
-    }
-    let frame =
-        FrameLaunch::new(geometry, table(plan_of_pass.twiddles)?, turn, powers, wrap, hooks);
+    let frame = FrameLaunch::new(geometry, buffer(tables, compute, 2), bound);
 
     let dim = CubeDim::new_1d((config.units * config.rows) as u32);
     let dtypes = [elem_type(source_dtype), elem_type(target_dtype), elem_type(compute)];

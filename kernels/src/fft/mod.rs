@@ -75,7 +75,7 @@ mod wrap;
 
 pub use chain::*;
 pub(crate) use ends::ComplexTable;
-pub use launch::{FftBindings, fft_launch, upload_table, upload_tables};
+pub use launch::{FftBindings, fft_launch, upload_packed, upload_tables};
 pub use pass::*;
 pub use plan::{FftPlan, FftProblem, Kind, Strategy};
 pub use table::{Hook, Table};

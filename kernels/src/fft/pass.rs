@@ -53,6 +53,8 @@ impl Exchange {
 pub struct HookConfig {
     /// Multiply by the conjugate.
     pub conjugate: bool,
+    /// The table is one of the caller's, in a buffer of its own.
+    pub bound: bool,
     /// The table moves with the batch.
     pub per_row: bool,
 }
@@ -196,7 +198,7 @@ pub struct Pass {
     pub steps: [usize; 3],
     /// The length of the whole transform, for the symmetry of real ones.
     pub period: usize,
-    /// The factor on the result.
+    /// A factor on every point that is read.
     pub scale: Scale,
     /// The twiddles of the stages.
     pub twiddles: Table,
@@ -253,8 +255,36 @@ impl Pass {
     /// Every table that the pass reads.
     pub fn tables(&self) -> impl Iterator<Item = Table> {
         let hooks = self.hooks.iter().map(|hook| hook.table);
+        // The kernel knows where these begin: no pass has two of the three.
         let others = [self.turn, self.powers(), self.wrap].into_iter().flatten();
         core::iter::once(self.twiddles).chain(others).chain(hooks)
+    }
+
+    /// The tables that are not the caller's, one after the other in one buffer, each once: a device may have no more
+    /// than eight buffers for a kernel, and the caller may bring four of them.
+    pub fn packed(&self) -> Vec<Table> {
+        let mut tables = Vec::new();
+        for table in self.tables() {
+            if !matches!(table, Table::Bound(_)) && !tables.contains(&table) {
+                tables.push(table);
+            }
+        }
+        tables
+    }
+
+    /// Where each hook's table begins in its buffer.
+    pub(super) fn table_begins(&self) -> Vec<usize> {
+        let packed = self.packed();
+        let begin = |hook: &Hook| match packed.iter().position(|table| *table == hook.table) {
+            Some(place) => packed[..place].iter().map(Table::entries).sum(),
+            None => 0,
+        };
+        self.hooks.iter().map(begin).collect()
+    }
+
+    /// The buffers that the kernel binds: both operands, the packed tables, and the caller's.
+    pub fn bindings(&self) -> usize {
+        3 + self.config.hooks().iter().filter(|hook| hook.bound).count()
     }
 }
 

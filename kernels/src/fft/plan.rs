@@ -70,8 +70,9 @@ pub struct FftProblem {
 pub struct FftPlan {
     /// The trips through memory, in order.
     pub passes: Vec<Pass>,
-    /// The tables that they need, those of the caller left out, each once.
-    pub tables: Vec<Table>,
+    /// The buffers of tables that they need, those of the caller left out: of every buffer the tables in it, one after
+    /// the other.
+    pub tables: Vec<Vec<Table>>,
     /// Complex elements of work space, in the compute type.
     pub workspace: usize,
     /// One past the last element that is read of the input, in its elements.
@@ -265,10 +266,14 @@ impl FftPlan {
             _ => chain.source.len.min(chain.n),
         };
         let points = read * parts[0] + chain.target.len.min(chain.n) * parts[1];
-        let mut tables: Vec<Table> = Vec::new();
-        for table in passes.iter().flat_map(Pass::tables) {
-            if !matches!(table, Table::Bound(_)) && !tables.contains(&table) {
-                tables.push(table);
+        let mut tables: Vec<Vec<Table>> = Vec::new();
+        for pass in &passes {
+            limits.check_bindings(chain.op, pass.bindings())?;
+            let packed = pass.packed();
+            let entries: usize = packed.iter().map(Table::entries).sum();
+            limits.check_buffer(chain.op, (entries * 2 * chain.dtype.compute().size()) as u64)?;
+            if !tables.contains(&packed) {
+                tables.push(packed);
             }
         }
         Ok(Self {

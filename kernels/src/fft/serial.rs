@@ -110,13 +110,13 @@ fn transforms<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size>(
             }
             if comptime!(joins) {
                 turn::<F, NX>(&mut x, lanes);
-                twiddle_each::<F, NX>(&mut x, b, &frame.twiddles, config.clone(), s);
+                twiddle_each::<F, NX>(&mut x, b, &frame.tables, config.clone(), s);
             } else {
                 twiddle::<Vector<F, NX>, F>(
                     &mut x,
                     0usize,
                     group,
-                    &frame.twiddles,
+                    &frame.tables,
                     config.clone(),
                     s,
                 );

@@ -83,6 +83,18 @@ pub enum Table {
 }
 
 impl Table {
+    /// The number of entries, 0 for a table that the caller binds.
+    pub fn entries(&self) -> usize {
+        match *self {
+            Self::Twiddles { n } | Self::Chirp { n, .. } => n,
+            Self::Turn { n, low } => low + n.div_ceil(low),
+            Self::RaderPowers { n } | Self::RaderFilter { n, .. } => n - 1,
+            Self::ChirpFilter { padded, .. } => padded,
+            Self::ChirpWrap { n, padded, .. } => n - padded / 2,
+            Self::Bound(_) => 0,
+        }
+    }
+
     /// The entries, or `None` for a table that the caller binds.
     pub fn build(&self) -> Option<Vec<Complex64>> {
         match *self {

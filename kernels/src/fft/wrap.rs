@@ -9,7 +9,7 @@ use cubecl::prelude::*;
 
 use super::{
     butterfly::Registers,
-    ends::{Bundle, Frame, Row, load_point, multiply_by, store_points},
+    ends::{Bundle, Frame, Row, behind_twiddles, load_point, multiply_by, store_points},
     pass::PassConfig,
 };
 
@@ -66,8 +66,9 @@ fn lacking<I: Float, F: Float, N: Size>(
     frame: &Frame<F>,
     #[comptime] config: PassConfig,
 ) {
-    let table = &frame.wrap[0usize];
-    let beyond = table.len();
+    let begin = comptime!(behind_twiddles(&config));
+    // The chirp's table, which every convolution of Bluestein's has on the way in, is the next one.
+    let beyond = frame.geometry.table_begins[0usize] - begin;
     let end = if comptime!(far) { select(b < beyond, b + 1, 0usize) } else { max(beyond, b) - b };
     let mut re = F::new(0.0);
     let mut im = F::new(0.0);
@@ -75,7 +76,7 @@ fn lacking<I: Float, F: Float, N: Size>(
         let point = if comptime!(far) { b - distance } else { b + distance + comptime!(config.n) };
         let mut x = Registers::<F>::new(1usize);
         load_point::<I, F, N>(&mut x, 0usize, point, row, source, frame, config.clone());
-        multiply_by::<F>(&mut x, 0usize, table[distance], false);
+        multiply_by::<F>(&mut x, 0usize, frame.tables[distance + begin], false);
         re += x.re[0usize];
         im += x.im[0usize];
     }

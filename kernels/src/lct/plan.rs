@@ -114,6 +114,8 @@ impl PointPlan {
         let units = units(limits);
         let cubes = flat(op, lines.rows.saturating_mul(n), units, limits)?;
         let (factor, gather) = tables;
+        let tables = [factor, gather].iter().flatten().count();
+        limits.check_bindings(op, 2 + tables)?;
         Ok(Self {
             lines,
             config: PointConfig {
@@ -351,6 +353,8 @@ impl DensePlan {
         let entry = compute.size() * if problem.complex { 2 } else { 1 };
         let bytes = rows.checked_mul(columns).and_then(|entries| entries.checked_mul(entry));
         limits.check_buffer(op, bytes.map_or(u64::MAX, |bytes| bytes as u64))?;
+        let tables = usize::from(problem.before) + usize::from(problem.after);
+        limits.check_bindings(op, 3 + tables)?;
 
         let lines = LinesOf::new(&[input, output], axis, outputs);
         let config = DenseConfig {
@@ -414,6 +418,8 @@ impl MomentPlan {
         limits: &Limits,
     ) -> Result<Self> {
         limits.check_dtype(op, "g", dtype)?;
+        // `y`, `g`, the weights and the sums.
+        limits.check_bindings(op, 4)?;
         let axis = y.axis(op, axis)?;
         check_operand(op, "g", g, y.shape(), dtype, limits)?;
         let n = y.shape()[axis];
@@ -455,6 +461,7 @@ impl CorrelationPlan {
     ) -> Result<Self> {
         check_operand(op, "g", g, x.shape(), dtype, limits)?;
         check_output(op, target)?;
+        limits.check_bindings(op, 3)?;
         let n = x.shape()[axis];
         let summed_axis = |i: usize| target.shape()[i] == 1 && x.shape()[i] != 1;
         let batch = || (0..x.rank()).filter(|&i| i != axis);
@@ -511,6 +518,8 @@ impl CombinePlan {
         check_operand(op, "spectrum", layouts[1], shape, dtype, limits)?;
         check_operand(op, "output", layouts[2], shape, dtype, limits)?;
         check_output(op, layouts[2])?;
+        // The layouts' tensors and the weights.
+        limits.check_bindings(op, 4)?;
         let lines = LinesOf::new(&layouts, axis, shape[axis]);
         let units = units(limits);
         let cubes = flat(op, lines.rows.saturating_mul(lines.n), units, limits)?;

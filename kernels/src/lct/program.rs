@@ -297,6 +297,10 @@ impl Program {
             }
         }
         host_fft(&mut spectrum, Direction::Forward);
+        // What goes there and back comes out `padded` times as large: taken here, nothing in between is.
+        for value in &mut spectrum {
+            *value /= padded as f64;
+        }
         let (input_len, output_len) = (input.len(), output.len());
         Self {
             input_len,
@@ -310,7 +314,7 @@ impl Program {
                 before: Some(0),
                 filter: Some(1),
                 after: Some(2),
-                scale: (1.0 / padded as f64).into(),
+                scale: Scale::ONE,
             })],
             tables: vec![input, spectrum, output],
             indices: Vec::new(),

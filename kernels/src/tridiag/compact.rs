@@ -7,7 +7,7 @@
 //! `G_k = ((j − k) G_i + (k − i) G_j)/(j − i)`, before the first and behind the last that of the nearest.
 //!
 //! Sequences keep different numbers of elements: all are as long as the longest, the shorter ones with
-//! `a = Re z + 1` and no link behind their last, which meets nothing and vanishes nowhere.
+//! `a = Re z + 1`, or 0 where `Re z` is not small, and no link behind their last, which meets nothing and vanishes nowhere.
 
 #![allow(
     clippy::needless_pass_by_value,
@@ -20,7 +20,7 @@ use wavecube_core::{Dtype, Error, Limits, Result};
 
 use super::{
     launch::{Enqueue, TridiagBindings, TridiagGradients, parts},
-    operands::{Apart, Operands, Pairs, Segment, SegmentLaunch, element, locate, store},
+    operands::{Apart, Geometry, Operands, Pairs, Segment, SegmentLaunch, element, locate, store},
     plan::{FILL, SEGMENT, TileConfig, TridiagPlan},
     scan::{add, complex, real, scale},
 };
@@ -28,7 +28,7 @@ use crate::{
     elem_type,
     grid::grid,
     launch::{buffer, count, holds},
-    lines::{LinesOf, line},
+    lines::line,
 };
 
 /// Which elements of sequences are kept. Immutable host data.
@@ -178,7 +178,7 @@ fn compact<F: Float, NA: Size, NB: Size>(
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
 ) {
-    let geometry = &operands.geometry;
+    let geometry = &operands.beside.geometry;
     let most = sizes.most;
     if ABSOLUTE_POS < sizes.rows * most {
         let place = placed(sizes, most);
@@ -187,7 +187,10 @@ fn compact<F: Float, NA: Size, NB: Size>(
         let [complex_a, complex_b] = comptime!(config.complex);
         let k = kept[flags + place.i];
         if k == NONE {
-            let apart = complex::<F>(row.z.re + F::new(1.0), F::new(0.0));
+            // Not the shift, to whatever it is rounded.
+            let far = row.z.re.abs() >= F::new(1.0);
+            let re = select(far, F::new(0.0), row.z.re + F::new(1.0));
+            let apart = complex::<F>(re, F::new(0.0));
             store::<F, NA>(&mut out.a, ABSOLUTE_POS, apart, complex_a);
         } else {
             let at = row.a + k as usize * geometry.lines.strides[0usize];
@@ -199,20 +202,22 @@ fn compact<F: Float, NA: Size, NB: Size>(
             if kept[flags + place.i + 1] == NONE {
                 store::<F, NB>(&mut out.b, at, real::<F>(0.0f32), complex_b);
                 if comptime!(!config.product) {
-                    store::<F, NB>(&mut out.c, at, real::<F>(0.0f32), complex_b);
+                    let at = out.lower + at;
+                    store::<F, NB>(&mut out.b, at, real::<F>(0.0f32), complex_b);
                 }
             } else {
                 let from = row.b + k as usize * geometry.lines.strides[1usize];
                 store::<F, NB>(
                     &mut out.b,
                     at,
-                    element::<F, NB>(&operands.b, from, complex_b),
+                    element::<F, NB>(&operands.beside.b, from, complex_b),
                     complex_b,
                 );
                 if comptime!(!config.product) {
                     let from = row.c + k as usize * geometry.lines.strides[2usize];
-                    let value = element::<F, NB>(&operands.c, from, complex_b);
-                    store::<F, NB>(&mut out.c, at, value, complex_b);
+                    let value = element::<F, NB>(&operands.beside.c, from, complex_b);
+                    let at = out.lower + at;
+                    store::<F, NB>(&mut out.b, at, value, complex_b);
                 }
             }
         }
@@ -221,8 +226,8 @@ fn compact<F: Float, NA: Size, NB: Size>(
 
 /// The diagonal at every element from that at the kept ones.
 #[cube(launch_unchecked)]
-fn interpolate<F: Float, NA: Size, NB: Size>(
-    operands: &Operands<F, NA, NB>,
+fn interpolate<F: Float>(
+    geometry: &Geometry,
     kept: &[u32],
     ranks: &[u32],
     diagonal: &Pairs<F>,
@@ -230,7 +235,6 @@ fn interpolate<F: Float, NA: Size, NB: Size>(
     sizes: &Sizes,
     #[define(F)] _dtype: ElemType,
 ) {
-    let geometry = &operands.geometry;
     let n = sizes.n;
     let most = sizes.most;
     if ABSOLUTE_POS < sizes.rows * n {
@@ -264,8 +268,8 @@ fn interpolate<F: Float, NA: Size, NB: Size>(
 /// The adjoint of [`interpolate`]: what every kept element has to do with the gradient at the elements
 /// around it, `segment` of them a launch.
 #[cube(launch_unchecked)]
-fn gather<F: Float, NA: Size, NB: Size>(
-    operands: &Operands<F, NA, NB>,
+fn gather<F: Float>(
+    geometry: &Geometry,
     kept: &[u32],
     g: &Pairs<F>,
     out: &mut Pairs<F>,
@@ -273,7 +277,6 @@ fn gather<F: Float, NA: Size, NB: Size>(
     sizes: &Sizes,
     #[define(F)] _dtype: ElemType,
 ) {
-    let geometry = &operands.geometry;
     let n = sizes.n;
     let most = sizes.most;
     if ABSOLUTE_POS < sizes.rows * most {
@@ -348,18 +351,20 @@ fn expand<F: Float, NA: Size, NB: Size>(
         if place.i + 1 < n {
             let at = place.row * (n - 1) + place.i;
             let linked = is_kept && i + 1 < most && kept[flags + min(i + 1, most - 1)] != NONE;
+            let below = out.lower + at;
             if linked {
                 let from = place.row * (most - 1) + i;
                 let value = element::<F, NB>(&compacted.b, from, complex_b);
                 store::<F, NB>(&mut out.b, at, value, complex_b);
                 if comptime!(!config.product) {
-                    let value = element::<F, NB>(&compacted.c, from, complex_b);
-                    store::<F, NB>(&mut out.c, at, value, complex_b);
+                    let from = compacted.lower + from;
+                    let value = element::<F, NB>(&compacted.b, from, complex_b);
+                    store::<F, NB>(&mut out.b, below, value, complex_b);
                 }
             } else {
                 store::<F, NB>(&mut out.b, at, zero, complex_b);
                 if comptime!(!config.product) {
-                    store::<F, NB>(&mut out.c, at, zero, complex_b);
+                    store::<F, NB>(&mut out.b, below, zero, complex_b);
                 }
             }
         }
@@ -416,15 +421,6 @@ impl Compact<'_> {
         holds(whole.op, "ranks", &self.kept.ranks, (Dtype::F32, 1), described * whole.lines.n)
     }
 
-    /// Compares the buffers of operands or gradients apart with lengths.
-    fn check_apart(&self, apart: &TridiagGradients, len: usize) -> Result<()> {
-        let TridiagPlan { op, lines: LinesOf { rows, .. }, dtype, .. } = self.plan.whole;
-        let [na, nb] = self.plan.whole.tile.complex.map(parts);
-        holds(op, "a, apart", &apart.a, (dtype, na), rows * len)?;
-        holds(op, "b, apart", &apart.b, (dtype, nb), rows * (len - 1))?;
-        self.whole().holds_lower("c, apart", apart.c.as_ref(), rows * (len - 1))
-    }
-
     /// Enqueues the operands of the kept elements, contiguous, `along` being what belongs to the whole
     /// problem's elements. Of `out` the part of `z` is not used.
     ///
@@ -433,7 +429,7 @@ impl Compact<'_> {
     pub fn operands(&self, along: &Handle, out: &TridiagGradients) -> Result<()> {
         self.check("diagonal", along)?;
         let CompactPlan { whole, most, cubes, .. } = self.plan;
-        self.check_apart(out, *most)?;
+        self.whole().check_apart(out, *most, 0)?;
         if whole.lines.rows == 0 {
             return Ok(());
         }
@@ -441,7 +437,7 @@ impl Compact<'_> {
         let [kept, _] = self.flags();
         let enqueue = self.whole();
         // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, `Enqueue::check` has compared
-        // them, and `check_apart` the outputs, with the buffers; kept elements are below `n` by
+        // them, and `Enqueue::check_apart` the outputs, with the buffers; kept elements are below `n` by
         // `KeptElements::new`, which puts nothing behind them but what the kernel asks for.
         unsafe {
             compact::launch_unchecked(
@@ -452,7 +448,7 @@ impl Compact<'_> {
                 nb,
                 enqueue.operands(),
                 kept,
-                enqueue.apart(out),
+                enqueue.apart(out, *most),
                 self.sizes(),
                 whole.tile,
                 elem_type(whole.dtype),
@@ -472,7 +468,6 @@ impl Compact<'_> {
         if whole.lines.rows == 0 {
             return Ok(());
         }
-        let [na, nb] = whole.tile.complex.map(parts);
         let [kept, ranks] = self.flags();
         let enqueue = self.whole();
         // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which `Enqueue::check` has
@@ -483,9 +478,7 @@ impl Compact<'_> {
                 self.client,
                 count(cubes[1]),
                 self.dim(),
-                na,
-                nb,
-                enqueue.operands(),
+                enqueue.geometry(),
                 kept,
                 ranks,
                 enqueue.numbers(diagonal, 2),
@@ -508,7 +501,6 @@ impl Compact<'_> {
         if whole.lines.rows == 0 {
             return Ok(());
         }
-        let [na, nb] = whole.tile.complex.map(parts);
         let enqueue = self.whole();
         for (first, last) in elements.segments() {
             let [kept, _] = self.flags();
@@ -518,9 +510,7 @@ impl Compact<'_> {
                     self.client,
                     count(cubes[0]),
                     self.dim(),
-                    na,
-                    nb,
-                    enqueue.operands(),
+                    enqueue.geometry(),
                     kept,
                     enqueue.numbers(g, 2),
                     enqueue.numbers(out, 2),
@@ -539,8 +529,8 @@ impl Compact<'_> {
     /// As [`Compact::operands`].
     pub fn expand(&self, compacted: &TridiagGradients, out: &TridiagGradients) -> Result<()> {
         let CompactPlan { whole, most, cubes, .. } = self.plan;
-        self.check_apart(compacted, *most)?;
-        self.check_apart(out, whole.lines.n)?;
+        self.whole().check_apart(compacted, *most, 0)?;
+        self.whole().check_apart(out, whole.lines.n, 0)?;
         if whole.lines.rows == 0 {
             return Ok(());
         }
@@ -556,10 +546,10 @@ impl Compact<'_> {
                 self.dim(),
                 na,
                 nb,
-                enqueue.apart(compacted),
+                enqueue.apart(compacted, *most),
                 kept,
                 ranks,
-                enqueue.apart(out),
+                enqueue.apart(out, whole.lines.n),
                 self.sizes(),
                 whole.tile,
                 elem_type(whole.dtype),

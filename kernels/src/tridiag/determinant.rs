@@ -1,7 +1,7 @@
 //! The logarithm of the absolute value of the determinant.
 //!
 //! The first of the four numbers that a chunk is, `A`, is its determinant up to the power of two that it
-//! was divided by. With the exponents kept, which are exact, the root of a tree is the determinant: no
+//! was divided by, those of the scaled elements among them. With the exponents kept, which are exact, the root of a tree is the determinant: no
 //! division, no sum of logarithms, and no pivot to vanish. One logarithm a sequence is left, by a series,
 //! since a device's own has no `f64` and an error of its maker's choice.
 
@@ -53,15 +53,26 @@ fn logarithm<F: Float>(x: F, #[comptime] double: bool) -> F {
     F::new(2.0) * t * sum + e * constant::<F>(LN_2)
 }
 
-/// `ln |a 2^e|`: minus infinity where `a` is 0.
+/// An exponent in two numbers, each a whole one that the type holds exactly: `far · 4096 + near`. Sequences are long, and
+/// elements of any scale.
+const FAR: f64 = 4096.0;
+
+/// Moves what `near` has of whole multiples to the other number.
 #[cube]
-fn logarithm_of_size<F: Float>(a: Complex<F>, e: F, #[comptime] double: bool) -> F {
+fn carried<F: Float>(near: F) -> F {
+    (near * constant::<F>(1.0 / FAR) + F::new(0.5)).floor()
+}
+
+/// `ln |a 2^(far · 4096 + near)|`: minus infinity where `a` is 0.
+#[cube]
+fn logarithm_of_size<F: Float>(a: Complex<F>, far: F, near: F, #[comptime] double: bool) -> F {
     let s = renormaliser::<F>(size::<F>(a));
     let re = a.re * s;
     let im = a.im * s;
     let square = re * re + im * im;
     let half = F::new(0.5) * logarithm::<F>(square, double);
-    let value = half + (e - exponent::<F>(s)) * constant::<F>(LN_2);
+    let near = half + (near - exponent::<F>(s)) * constant::<F>(LN_2);
+    let value = near + far * constant::<F>(FAR * LN_2);
     // Of 0 it is minus infinity, and a NaN stays one.
     select(square > F::new(0.0), value, F::new(-1.0) / square)
 }
@@ -87,15 +98,21 @@ fn determinant<F: Float>(
     let last = min(first + share, tiles_a_row);
     // A cube beyond the last row works on that row again, and stores nothing.
     let base = min(row, rows - 1) * tiles_a_row;
-    // A unit's numbers lie in its slot, and its exponent behind all slots of the first number.
+    // A unit's numbers lie in its slot, and its exponent behind all slots of the first two numbers.
+    let near = units + unit;
+    let far = near + comptime!(config.nodes());
     put::<F>(&mut cells, unit, neutral::<F>(false), config);
-    cells[units + unit] = F::new(0.0);
+    cells[near] = F::new(0.0);
+    cells[far] = F::new(0.0);
     for t in first..last {
         let whole =
             product::<F>(get::<F>(&mut cells, unit, config), load_four::<F>(tiles, base + t));
         let s = common_renormaliser::<F>(whole);
         put::<F>(&mut cells, unit, scaled::<F>(whole, s), config);
-        cells[units + unit] += exponents[base + t] - exponent::<F>(s);
+        let sum = cells[near] + exponents[base + t] - exponent::<F>(s);
+        let multiples = carried::<F>(sum);
+        cells[near] = sum - multiples * constant::<F>(FAR);
+        cells[far] += multiples;
     }
     for level in 0..comptime!(config.levels()) {
         let step = 1usize << level;
@@ -106,13 +123,17 @@ fn determinant<F: Float>(
             let whole = product::<F>(l, r);
             let s = common_renormaliser::<F>(whole);
             put::<F>(&mut cells, unit, scaled::<F>(whole, s), config);
-            let right = cells[units + unit + step];
-            cells[units + unit] += right - exponent::<F>(s);
+            let sum = cells[near] + cells[near + step] - exponent::<F>(s);
+            let multiples = carried::<F>(sum);
+            cells[near] = sum - multiples * constant::<F>(FAR);
+            let right = cells[far + step];
+            cells[far] += right + multiples;
         }
     }
     if unit == 0 && row < rows {
         let whole = get::<F>(&mut cells, unit, config);
-        out[row] = logarithm_of_size::<F>(whole.a, cells[units], comptime!(config.double));
+        out[row] =
+            logarithm_of_size::<F>(whole.a, cells[far], cells[near], comptime!(config.double));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Device code of the gradient: the forward recomputed, then two affine scans.
+//! Device code of the gradient: the forward recomputed, then two affine scans, a chunk of each sequence a unit.
 
 #![allow(
     clippy::needless_pass_by_value,
@@ -14,61 +14,66 @@ use cubecl::prelude::*;
 use super::{
     kernel::{composite, scanned},
     operands::{
-        Apart, Operands, Row, Segment, chunk, diagonal, element, entering_ratio, locate, lower,
-        place, product, share, store, upper, walk,
+        Apart, Beside, Operands, Row, chunk, element, locate, lower, place, share, store,
+        store_shift, upper,
     },
     plan::TileConfig,
+    scaling::power,
     scan::{
-        Complex, Values, add, choose, complex, conjugate, four, mul, real, reciprocal, scale,
-        store_four, sub, times,
+        Complex, Values, add, choose, complex, conjugate, four, mul, real, reciprocal, scale, sub,
+        times,
     },
 };
 
 /// `conj(g_k) G_k²`, the source of both recursions; for the determinant `g G_k`, which is the gradient of
 /// `d_k` itself.
 #[cube]
-fn source<F: Float, NG: Size>(
-    g: &[Vector<F, NG>],
-    at: usize,
+pub(super) fn source<F: Float>(
+    g: Complex<F>,
     diagonal: Complex<F>,
     #[comptime] determinant: bool,
 ) -> Complex<F> {
-    let value = element::<F, NG>(g, at, !determinant);
     if comptime!(determinant) {
-        scale::<F>(diagonal, value.re)
+        scale::<F>(diagonal, g.re)
     } else {
-        mul::<F>(mul::<F>(conjugate::<F>(value), diagonal), diagonal)
+        mul::<F>(mul::<F>(conjugate::<F>(g), diagonal), diagonal)
     }
 }
 
-/// Stores the gradients of element `k` of sequence `r`, of `a` and of what lies beside it, from those of
-/// `d_k` and of `p_k`, in the usual convention: the conjugate for a complex parameter, the real part for a
-/// real one.
+/// Stores the gradients of element `k` of sequence `r`, of `a` and of what lies beside it, from those of the scaled
+/// `d_k` and `p_k`, in the usual convention: the conjugate for a complex parameter, the real part for a real one. `here`
+/// and `next` are the powers of two by which the element and the next were multiplied.
 #[cube]
 fn store_element<F: Float, NA: Size, NB: Size>(
-    operands: &Operands<F, NA, NB>,
+    beside: &Beside<F, NB>,
     gradients: &mut Apart<F, NA, NB>,
     row: &Row<F>,
     r: usize,
     k: usize,
     by_d: Complex<F>,
     by_p: Complex<F>,
+    here: F,
+    next: F,
     #[comptime] config: TileConfig,
 ) {
-    let n = operands.geometry.lines.n;
+    let n = beside.geometry.lines.n;
     let [complex_a, complex_b] = comptime!(config.complex);
-    store::<F, NA>(&mut gradients.a, r * n + k, conjugate::<F>(by_d), complex_a);
+    let natural = scale::<F>(by_d, here);
+    store::<F, NA>(&mut gradients.a, r * n + k, conjugate::<F>(natural), complex_a);
     if k + 1 < n {
         let at = r * (n - 1) + k;
+        let half = scale::<F>(by_p, here);
         if comptime!(config.product) {
-            store::<F, NB>(&mut gradients.b, at, conjugate::<F>(by_p), complex_b);
+            let value = scale::<F>(half, next);
+            store::<F, NB>(&mut gradients.b, at, conjugate::<F>(value), complex_b);
         } else {
-            let above = upper::<F, NA, NB>(operands, row, k, config);
-            let below = lower::<F, NA, NB>(operands, row, k, config);
-            let by_b = times::<F>(by_p, below, complex_b);
-            let by_c = times::<F>(by_p, above, complex_b);
+            let above = scale::<F>(upper::<F, NB>(beside, row, k, config), next);
+            let below = scale::<F>(lower::<F, NB>(beside, row, k, config), next);
+            let by_b = times::<F>(half, below, complex_b);
+            let by_c = times::<F>(half, above, complex_b);
             store::<F, NB>(&mut gradients.b, at, conjugate::<F>(by_b), complex_b);
-            store::<F, NB>(&mut gradients.c, at, conjugate::<F>(by_c), complex_b);
+            let at = gradients.lower + at;
+            store::<F, NB>(&mut gradients.b, at, conjugate::<F>(by_c), complex_b);
         }
     }
 }
@@ -78,7 +83,7 @@ fn store_element<F: Float, NA: Size, NB: Size>(
 /// With `s_k = conj(g_k) G_k²`, `w_k = 1/v_{k+1}` and `h_k = 1/u_k`, `X` goes right and `Y` left:
 /// `X_{k+1} = p_k w_k² (s_k + X_k)`, `Y_{k−1} = s_k + p_k h_k² Y_k`; then `∂d_k = −(X_k + Y_{k−1})` and
 /// `∂p_k = (s_k + X_k) w_k + Y_k h_k`. The gradient of the logarithm of the determinant, from the real
-/// part of `g`, needs neither: `∂d_k = g G_k` and `∂p_k = −g G_k w_k`.
+/// part of `g`, needs neither: `∂d_k = g G_k` and `∂p_k = −g G_k w_k`. All of the scaled operator.
 #[cube(launch_unchecked)]
 pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
     operands: &Operands<F, NA, NB>,
@@ -88,9 +93,10 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
     #[define(F)] _dtype: ElemType,
 ) {
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
-    let share = share(&operands.geometry, config);
+    let geometry = &operands.beside.geometry;
+    let share = share(geometry, config);
     let row = locate::<F, NA, NB>(operands, share.row);
-    let n = operands.geometry.lines.n;
+    let n = geometry.lines.n;
     let elements = comptime!(config.elements);
     let is_complex = comptime!(config.complex[1]);
     let determinant = comptime!(config.determinant);
@@ -122,11 +128,13 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
         let r = times::<F>(right, chunk.p.get(e), is_complex);
         w.set(e, choose::<F>(inside, reciprocal::<F>(sub::<F>(d, r)), right));
         let value = reciprocal::<F>(sub::<F>(sub::<F>(d, l.get(e)), r));
-        let at = place::<F>(&row, min(k, n - 1), &operands.geometry);
-        s.set(
-            e,
-            choose::<F>(inside, source::<F, NG>(g, at, value, determinant), real::<F>(0.0f32)),
-        );
+        let at = place::<F>(&row, min(k, n - 1), geometry);
+        let given = element::<F, NG>(g, at, !determinant);
+        let exponent = chunk.e[e];
+        // The loss does not change with the scale of the operator.
+        let given =
+            if comptime!(determinant) { given } else { scale::<F>(given, power::<F>(-exponent)) };
+        s.set(e, choose::<F>(inside, source::<F>(given, value, determinant), real::<F>(0.0f32)));
     }
 
     let mut shift = Values::<F>::new(1usize);
@@ -137,20 +145,26 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
             let inside = k < n;
             let by_d = s.get(e);
             let by_p = scale::<F>(mul::<F>(by_d, w.get(comptime!(e + 1))), F::new(-1.0));
+            let exponent = chunk.e[e];
+            let exponent_next = chunk.e[comptime!(e + 1)];
+            let here = power::<F>(-exponent);
+            let next = power::<F>(-exponent_next);
             if inside && share.active {
                 let r = share.row;
                 store_element::<F, NA, NB>(
-                    operands,
+                    &operands.beside,
                     &mut gradients,
                     &row,
                     r,
                     k,
                     by_d,
                     by_p,
+                    here,
+                    next,
                     config,
                 );
             }
-            let total = sub::<F>(shift.get(0usize), by_d);
+            let total = sub::<F>(shift.get(0usize), scale::<F>(by_d, here));
             shift.set(0usize, choose::<F>(inside, total, shift.get(0usize)));
         }
     } else {
@@ -213,21 +227,27 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
             let by_d = add::<F>(x.get(0usize), y.get(e));
             let by_p =
                 add::<F>(mul::<F>(whole, right), mul::<F>(y.get(comptime!(e + 1)), h.get(e)));
+            let exponent = chunk.e[e];
+            let exponent_next = chunk.e[comptime!(e + 1)];
+            let here = power::<F>(-exponent);
+            let next = power::<F>(-exponent_next);
             if inside && share.active {
                 let minus = scale::<F>(by_d, F::new(-1.0));
                 let r = share.row;
                 store_element::<F, NA, NB>(
-                    operands,
+                    &operands.beside,
                     &mut gradients,
                     &row,
                     r,
                     k,
                     minus,
                     by_p,
+                    here,
+                    next,
                     config,
                 );
             }
-            let total = add::<F>(shift.get(0usize), by_d);
+            let total = add::<F>(shift.get(0usize), scale::<F>(by_d, here));
             shift.set(0usize, choose::<F>(inside, total, shift.get(0usize)));
             x.set(0usize, mul::<F>(times::<F>(mul::<F>(right, right), p, is_complex), whole));
         }
@@ -252,194 +272,8 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
     }
     if share.unit == 0 && share.active {
         let total = complex::<F>(cells[slot], cells[slot + pitch]);
-        store::<F, Const<2>>(&mut gradients.z, share.row, conjugate::<F>(total), true);
-    }
-}
-
-/// The gradient, one unit a sequence or a chunk; between its passes four complex numbers an element lie
-/// in `work`. Pass 0 goes right and leaves `L_k`. Pass 1 goes left and leaves `s_k`, `w_k`, `Y_{k−1}` and
-/// `Y_k h_k`, if a unit carries the sequence; else `s_k`, `w_k` and `h_k`, and in `left` what the chunk does
-/// to `X` and `Y`, and pass 2 goes left once more for `Y`. Pass 3 goes right for `X` and stores. The
-/// gradient of the determinant needs neither and is stored by pass 1.
-#[cube(launch_unchecked)]
-pub(super) fn serial_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
-    operands: &Operands<F, NA, NB>,
-    g: &[Vector<F, NG>],
-    entering: &[F],
-    left: &mut [F],
-    work: &mut [F],
-    mut gradients: Apart<F, NA, NB>,
-    segment: &Segment,
-    #[comptime] pass: usize,
-    #[comptime] config: TileConfig,
-    #[define(F)] _dtype: ElemType,
-) {
-    let walk = walk(segment, &operands.geometry, config);
-    if walk.active {
-        let row = locate::<F, NA, NB>(operands, walk.row);
-        let n = operands.geometry.lines.n;
-        let is_complex = comptime!(config.complex[1]);
-        let carried = comptime!(config.carried);
-        let determinant = comptime!(config.determinant);
-        let back = comptime!(pass == 1 || pass == 2);
-        let begins = if comptime!(back) { walk.last == n } else { walk.first == 0 };
-        let position = ABSOLUTE_POS;
-        // Ratios and maps from the left lie in the first half, from the right in the second.
-        let slot = position * 8 + comptime!(if back { 4usize } else { 0usize });
-        let affine = comptime!(carried && pass >= 2);
-        let start = if comptime!(affine) {
-            complex::<F>(entering[slot], entering[slot + 1])
-        } else {
-            entering_ratio::<F, F>(entering, slot, begins, config)
-        };
-        let kept = complex::<F>(entering[slot + 2], entering[slot + 3]);
-        let zero = real::<F>(0.0f32);
-        let second = if comptime!(carried) { zero } else { choose::<F>(begins, zero, kept) };
-        let mut re = start.re;
-        let mut im = start.im;
-        // Y where pass 1 carries it, the sum of `X + Y` in pass 3, the maps' constants in pass 1.
-        let mut other_re = second.re;
-        let mut other_im = second.im;
-        let mut xa_re = F::new(1.0);
-        let mut xa_im = F::new(0.0);
-        let mut xb_re = F::new(0.0);
-        let mut xb_im = F::new(0.0);
-        let mut ya_re = F::new(1.0);
-        let mut ya_im = F::new(0.0);
-        for i in walk.first..walk.last {
-            let k = if comptime!(back) { walk.last - 1 - (i - walk.first) } else { i };
-            let at = (walk.row * n + k) * 8;
-            let x_re = re;
-            let x_im = im;
-            let y_re = other_re;
-            let y_im = other_im;
-            let x = complex::<F>(x_re, x_im);
-            let y = complex::<F>(y_re, y_im);
-            let p = product::<F, NA, NB>(operands, &row, k, config);
-            if comptime!(pass == 0) {
-                work[at] = x.re;
-                work[at + 1] = x.im;
-                let u = sub::<F>(diagonal::<F, NA, NB>(operands, &row, k, config), x);
-                let next = times::<F>(reciprocal::<F>(u), p, is_complex);
-                re = next.re;
-                im = next.im;
-            } else if comptime!(pass == 1) {
-                let l = complex::<F>(work[at], work[at + 1]);
-                let d = diagonal::<F, NA, NB>(operands, &row, k, config);
-                let u = sub::<F>(d, l);
-                let r = times::<F>(x, p, is_complex);
-                let value = reciprocal::<F>(sub::<F>(u, r));
-                let at_g = place::<F>(&row, k, &operands.geometry);
-                let s = source::<F, NG>(g, at_g, value, determinant);
-                if comptime!(determinant) {
-                    let by_p = scale::<F>(mul::<F>(s, x), F::new(-1.0));
-                    let r = walk.row;
-                    store_element::<F, NA, NB>(
-                        operands,
-                        &mut gradients,
-                        &row,
-                        r,
-                        k,
-                        s,
-                        by_p,
-                        config,
-                    );
-                    other_re = y_re - s.re;
-                    other_im = y_im - s.im;
-                } else {
-                    let h = reciprocal::<F>(u);
-                    let factor = times::<F>(mul::<F>(h, h), p, is_complex);
-                    let next_y = add::<F>(s, mul::<F>(factor, y));
-                    work[at] = s.re;
-                    work[at + 1] = s.im;
-                    work[at + 2] = x.re;
-                    work[at + 3] = x.im;
-                    if comptime!(carried) {
-                        work[at + 4] = h.re;
-                        work[at + 5] = h.im;
-                        let moved = mul::<F>(factor, complex::<F>(ya_re, ya_im));
-                        ya_re = moved.re;
-                        ya_im = moved.im;
-                        // An element to the left of those that the map of X has: it comes first.
-                        let first = times::<F>(mul::<F>(x, x), p, is_complex);
-                        let whole = mul::<F>(complex::<F>(xa_re, xa_im), first);
-                        let constant = add::<F>(mul::<F>(whole, s), complex::<F>(xb_re, xb_im));
-                        xa_re = whole.re;
-                        xa_im = whole.im;
-                        xb_re = constant.re;
-                        xb_im = constant.im;
-                    } else {
-                        let half = mul::<F>(y, h);
-                        work[at + 4] = next_y.re;
-                        work[at + 5] = next_y.im;
-                        work[at + 6] = half.re;
-                        work[at + 7] = half.im;
-                    }
-                    other_re = next_y.re;
-                    other_im = next_y.im;
-                }
-                let next = reciprocal::<F>(sub::<F>(d, r));
-                re = next.re;
-                im = next.im;
-            } else if comptime!(pass == 2) {
-                let s = complex::<F>(work[at], work[at + 1]);
-                let h = complex::<F>(work[at + 4], work[at + 5]);
-                let factor = times::<F>(mul::<F>(h, h), p, is_complex);
-                let next = add::<F>(s, mul::<F>(factor, x));
-                let half = mul::<F>(x, h);
-                work[at + 4] = next.re;
-                work[at + 5] = next.im;
-                work[at + 6] = half.re;
-                work[at + 7] = half.im;
-                re = next.re;
-                im = next.im;
-            } else {
-                let s = complex::<F>(work[at], work[at + 1]);
-                let w = complex::<F>(work[at + 2], work[at + 3]);
-                let from_right = complex::<F>(work[at + 4], work[at + 5]);
-                let half = complex::<F>(work[at + 6], work[at + 7]);
-                let whole = add::<F>(s, x);
-                let by_d = add::<F>(x, from_right);
-                let by_p = add::<F>(mul::<F>(whole, w), half);
-                let minus = scale::<F>(by_d, F::new(-1.0));
-                let r = walk.row;
-                store_element::<F, NA, NB>(
-                    operands,
-                    &mut gradients,
-                    &row,
-                    r,
-                    k,
-                    minus,
-                    by_p,
-                    config,
-                );
-                other_re = y_re + by_d.re;
-                other_im = y_im + by_d.im;
-                let next = mul::<F>(times::<F>(mul::<F>(w, w), p, is_complex), whole);
-                re = next.re;
-                im = next.im;
-            }
-        }
-        if comptime!(!carried) {
-            left[slot] = re;
-            left[slot + 1] = im;
-            left[slot + 2] = other_re;
-            left[slot + 3] = other_im;
-        } else if comptime!(pass == 1 && !determinant) {
-            let map = four::<F>(
-                complex::<F>(xa_re, xa_im),
-                complex::<F>(xb_re, xb_im),
-                complex::<F>(ya_re, ya_im),
-                complex::<F>(other_re, other_im),
-            );
-            store_four::<F>(left, position, map);
-        }
-        if comptime!(pass == 3 || (pass == 1 && determinant)) {
-            let ends = if comptime!(back) { walk.first == 0 } else { walk.last == n };
-            if comptime!(carried) || ends {
-                let total = complex::<F>(other_re, -other_im);
-                store::<F, Const<2>>(&mut gradients.z, position, total, true);
-            }
-        }
+        let complex_a = comptime!(config.complex[0]);
+        let total = conjugate::<F>(total);
+        store_shift::<F, NA, NB>(&mut gradients, share.row, total, complex_a);
     }
 }

@@ -4,9 +4,10 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 use wavecube_core::{Dtype, Error, Result};
 
 use super::{
-    gradient::{chunked_vjp, serial_vjp},
+    gradient::chunked_vjp,
+    gradient_walks::{determinant_left, vjp_left, vjp_right, vjp_sources, vjp_store},
     kernel::{chunked, reduce, serial},
-    operands::{ApartLaunch, GeometryLaunch, OperandsLaunch, SegmentLaunch},
+    operands::{ApartLaunch, BesideLaunch, GeometryLaunch, OperandsLaunch, SegmentLaunch},
     plan::{Algorithm, SCAN_PARTS, Task, TridiagPlan},
     scan::carry,
 };
@@ -29,26 +30,19 @@ pub struct TridiagBindings {
     pub z: Handle,
 }
 
-/// Where gradients go: contiguous, of every sequence on its own, in the convention `∂ℓ/∂Re + i ∂ℓ/∂Im`
-/// for complex operands.
+/// Where gradients go, of every sequence on its own, in the convention `∂ℓ/∂Re + i ∂ℓ/∂Im` for complex operands. Two share
+/// a buffer, each contiguous: kernels bind few.
 #[derive(Debug, Clone)]
 pub struct TridiagGradients {
-    /// Of `a`: `rows · n`.
-    pub a: Handle,
-    /// Of `b`, or of the products: `rows · (n − 1)`.
-    pub b: Handle,
-    /// Of `c`, where it is bound.
-    pub c: Option<Handle>,
-    /// Of `z`: `rows · tiles` complex parts, whose sums over the tiles are the gradients.
-    pub z: Handle,
+    /// Of `a`, `rows · n`, and from the first of [`TridiagPlan::gradient_places`] on, counted in complex numbers, of `z`:
+    /// `rows · tiles` complex parts, whose sums over the tiles are the gradients.
+    pub diagonal: Handle,
+    /// Of `b`, or of the products, `rows · (n − 1)`, and from the second of these places on of `c`, where it is bound.
+    pub beside: Handle,
 }
 
 pub(super) fn parts(complex: bool) -> usize {
     if complex { 2 } else { 1 }
-}
-
-fn geometry(plan: &TridiagPlan) -> GeometryLaunch {
-    GeometryLaunch::new(lines_arg(&plan.lines), plan.tiles)
 }
 
 /// A launch's surroundings.
@@ -59,7 +53,7 @@ pub(super) struct Enqueue<'a> {
 }
 
 impl Enqueue<'_> {
-    /// A buffer that a kernel names and does not touch, or of which it reads one element in vain.
+    /// A buffer of which a kernel reads one element in vain, or none.
     fn spare(&self, parts: usize) -> BufferArg {
         let bytes = parts * self.plan.dtype.size();
         buffer(&self.client.empty(bytes), self.plan.dtype, parts)
@@ -69,35 +63,37 @@ impl Enqueue<'_> {
         buffer(handle, self.plan.dtype, parts)
     }
 
-    pub(super) fn operands<F: Float, NA: Size, NB: Size>(&self) -> OperandsLaunch<F, NA, NB> {
+    pub(super) fn geometry(&self) -> GeometryLaunch {
+        GeometryLaunch::new(lines_arg(&self.plan.lines), self.plan.tiles)
+    }
+
+    pub(super) fn beside<F: Float, NB: Size>(&self) -> BesideLaunch<F, NB> {
         let Self { bindings, plan, .. } = self;
-        let [na, nb] = plan.tile.complex.map(parts);
+        let nb = parts(plan.tile.complex[1]);
         let beside = |handle: Option<&Handle>| match handle {
             Some(handle) if plan.lines.n > 1 => self.numbers(handle, nb),
             _ => self.spare(nb),
         };
         let c = if plan.tile.product { None } else { bindings.c.as_ref() };
-        OperandsLaunch::new(
-            self.numbers(&bindings.a, na),
-            beside(Some(&bindings.b)),
-            beside(c),
-            self.numbers(&bindings.z, 2),
-            geometry(plan),
-        )
+        BesideLaunch::new(beside(Some(&bindings.b)), beside(c), self.geometry())
     }
 
+    pub(super) fn operands<F: Float, NA: Size, NB: Size>(&self) -> OperandsLaunch<F, NA, NB> {
+        let na = parts(self.plan.tile.complex[0]);
+        let (a, z) = (&self.bindings.a, &self.bindings.z);
+        OperandsLaunch::new(self.numbers(a, na), self.numbers(z, 2), self.beside())
+    }
+
+    /// Gradients, or operands, of sequences of `len` elements.
     pub(super) fn apart<F: Float, NA: Size, NB: Size>(
         &self,
         apart: &TridiagGradients,
+        len: usize,
     ) -> ApartLaunch<F, NA, NB> {
         let [na, nb] = self.plan.tile.complex.map(parts);
-        let c = apart.c.as_ref().map_or_else(|| self.spare(nb), |c| self.numbers(c, nb));
-        ApartLaunch::new(
-            self.numbers(&apart.a, na),
-            self.numbers(&apart.b, nb),
-            c,
-            self.numbers(&apart.z, 2),
-        )
+        let [shifts, lower] = self.plan.gradient_places(len);
+        let (a, b) = (self.numbers(&apart.diagonal, na), self.numbers(&apart.beside, nb));
+        ApartLaunch::new(a, b, shifts, lower)
     }
 
     pub(super) fn dim(&self) -> CubeDim {
@@ -147,25 +143,32 @@ impl Enqueue<'_> {
         [chunks, exponents]
     }
 
-    /// What enters each chunk of the recursions of `L` and `R`.
+    /// What enters each chunk of the recursions of `L` and `R`, scaled.
     pub(super) fn entering(&self) -> Handle {
         let [chunks, _] = self.reduced();
         self.carried(&chunks, false)
     }
 
     /// What enters each chunk, from what all of them do.
-    pub(super) fn carried(&self, chunks: &Handle, affine: bool) -> Handle {
-        let plan = self.plan;
+    fn carried(&self, chunks: &Handle, affine: bool) -> Handle {
         let entering = self.tiles();
+        self.carry_into(chunks, &entering, 0, affine);
+        entering
+    }
+
+    /// The same into a buffer, from place `begin` on.
+    pub(super) fn carry_into(&self, chunks: &Handle, into: &Handle, begin: usize, affine: bool) {
+        let plan = self.plan;
         // SAFETY: `TridiagPlan::new` makes one cube a sequence at least, and the kernel keeps chunks
-        // below `rows · tiles`, for each of which there are eight numbers.
+        // below `rows · tiles`, for each of which there are eight numbers behind `begin`.
         unsafe {
             carry::launch_unchecked(
                 self.client,
                 count(plan.carry_cubes),
                 CubeDim::new_1d(plan.carry.units as u32),
                 self.scanned_numbers(chunks),
-                self.scanned_numbers(&entering),
+                self.scanned_numbers(into),
+                begin,
                 plan.lines.rows,
                 plan.tiles,
                 affine,
@@ -173,7 +176,6 @@ impl Enqueue<'_> {
                 elem_type(self.scanned()),
             );
         }
-        entering
     }
 
     /// A pass of the diagonal by one unit a sequence or a chunk.
@@ -181,14 +183,14 @@ impl Enqueue<'_> {
         &self,
         pass: usize,
         (first, last): (usize, usize),
-        [entering, left]: [&Handle; 2],
+        state: &Handle,
         [diagonal, pivots]: [&Handle; 2],
     ) {
         let plan = self.plan;
         let [na, nb] = plan.tile.complex.map(parts);
         // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, which `Enqueue::check` has
         // compared with the buffers; the kernel keeps walks below `rows · tiles`, for each of which there
-        // are eight numbers of state and a pivot, and elements below `n`.
+        // are eight numbers of state and two pivots, and elements below `n`.
         unsafe {
             serial::launch_unchecked(
                 self.client,
@@ -197,8 +199,7 @@ impl Enqueue<'_> {
                 na,
                 nb,
                 self.operands(),
-                self.scanned_numbers(entering),
-                self.scanned_numbers(left),
+                self.scanned_numbers(state),
                 self.numbers(diagonal, 2),
                 buffer(pivots, Dtype::F32, 1),
                 SegmentLaunch::new(first, last),
@@ -213,54 +214,75 @@ impl Enqueue<'_> {
     /// A pass of the gradient by one unit a sequence or a chunk.
     fn walk_vjp(
         &self,
-        pass: usize,
+        pass: Pass,
         (first, last): (usize, usize),
-        [g, entering, left, work]: [&Handle; 4],
+        [g, state, work]: [&Handle; 3],
         gradients: &TridiagGradients,
     ) {
-        let plan = self.plan;
+        let Self { client, plan, .. } = self;
         let [na, nb] = plan.tile.complex.map(parts);
-        let ng = along_parts(plan.task);
+        let (cubes, dim, dtype) = (count(plan.cubes), self.dim(), elem_type(plan.dtype));
+        let segment = SegmentLaunch::new(first, last);
+        let [state, work] = [state, work].map(|handle| self.numbers(handle, 1));
+        let n = plan.lines.n;
         // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, and `tridiag_vjp_launch`
-        // has compared them and the gradients' lengths with the buffers; the kernel keeps walks below
+        // has compared them and the gradients' lengths with the buffers; the kernels keep walks below
         // `rows · tiles`, for each of which there are eight numbers of state, and elements below `n`, for
-        // each of which there are eight of work space.
+        // each of which there are eight of work space. `g` is real where the plan is of the determinant, alone.
         unsafe {
-            serial_vjp::launch_unchecked(
-                self.client,
-                count(plan.cubes),
-                self.dim(),
-                na,
-                nb,
-                ng,
-                self.operands(),
-                self.numbers(g, ng),
-                self.numbers(entering, 1),
-                self.numbers(left, 1),
-                self.numbers(work, 1),
-                self.apart(gradients),
-                SegmentLaunch::new(first, last),
-                pass,
-                plan.tile,
-                elem_type(plan.dtype),
-            );
+            match pass {
+                Pass::Right => {
+                    let g = self.numbers(g, 1);
+                    let operands = self.operands();
+                    vjp_right::launch_unchecked(
+                        client, cubes, dim, na, nb, operands, g, state, work, segment, plan.tile,
+                        dtype,
+                    );
+                }
+                Pass::Left => {
+                    let g = self.numbers(g, 2);
+                    let operands = self.operands();
+                    // SAFETY: the same, by `TridiagPlan::new`.
+                    vjp_left::launch_unchecked(
+                        client, cubes, dim, na, nb, operands, g, state, work, segment, plan.tile,
+                        dtype,
+                    );
+                }
+                Pass::Determinant => {
+                    let a = self.numbers(&self.bindings.a, na);
+                    let (beside, apart) = (self.beside(), self.apart(gradients, n));
+                    determinant_left::launch_unchecked(
+                        client, cubes, dim, na, nb, a, beside, state, work, apart, segment,
+                        plan.tile, dtype,
+                    );
+                }
+                Pass::Sources => {
+                    let beside = self.beside();
+                    vjp_sources::launch_unchecked(
+                        client, cubes, dim, nb, beside, state, work, segment, plan.tile, dtype,
+                    );
+                }
+                Pass::Store => {
+                    let (beside, apart) = (self.beside(), self.apart(gradients, n));
+                    // SAFETY: the same, by `TridiagPlan::new`.
+                    vjp_store::launch_unchecked(
+                        client, cubes, dim, na, nb, beside, state, work, apart, segment, plan.tile,
+                        dtype,
+                    );
+                }
+            }
         }
     }
 
-    /// Compares a buffer of the elements below the diagonal, which a plan of products does without.
-    pub(super) fn holds_lower(
-        &self,
-        argument: &'static str,
-        c: Option<&Handle>,
-        end: usize,
-    ) -> Result<()> {
+    /// Compares the buffer of the elements below the diagonal, which a plan of products does without.
+    fn holds_lower(&self, c: Option<&Handle>, end: usize) -> Result<()> {
         let TridiagPlan { op, dtype, tile, .. } = *self.plan;
         match c {
-            Some(c) => holds(op, argument, c, (dtype, parts(tile.complex[1])), end),
+            Some(c) => holds(op, "c", c, (dtype, parts(tile.complex[1])), end),
             None if tile.product => Ok(()),
             None => {
                 let expected = "bound, where the plan is not of products";
-                Err(Error::Length { op, argument, expected, found: 0 })
+                Err(Error::Length { op, argument: "c", expected, found: 0 })
             }
         }
     }
@@ -277,21 +299,34 @@ impl Enqueue<'_> {
         let [na, nb] = plan.tile.complex.map(parts);
         holds(op, "a", &bindings.a, (dtype, na), plan.ends[0])?;
         holds(op, "b", &bindings.b, (dtype, nb), plan.ends[1])?;
-        self.holds_lower("c", bindings.c.as_ref(), plan.ends[2])?;
+        self.holds_lower(bindings.c.as_ref(), plan.ends[2])?;
         holds(op, "z", &bindings.z, (dtype, 2), plan.ends[3])?;
         let Some((name, handle)) = along else { return Ok(()) };
         holds(op, name, handle, (dtype, along_parts(task)), plan.ends[4])
     }
 
-    /// Compares the buffers of gradients with the plan.
-    pub(super) fn check_gradients(&self, gradients: &TridiagGradients) -> Result<()> {
-        let TridiagPlan { op, lines: LinesOf { rows, n, .. }, tiles, dtype, .. } = *self.plan;
-        let [na, nb] = self.plan.tile.complex.map(parts);
-        holds(op, "gradient of a", &gradients.a, (dtype, na), rows * n)?;
-        holds(op, "gradient of b", &gradients.b, (dtype, nb), rows * (n - 1))?;
-        self.holds_lower("gradient of c", gradients.c.as_ref(), rows * (n - 1))?;
-        holds(op, "gradient of z", &gradients.z, (dtype, 2), rows * tiles)
+    /// Compares the buffers of gradients, or of operands without shifts, of sequences of `len` elements with the plan.
+    pub(super) fn check_apart(
+        &self,
+        apart: &TridiagGradients,
+        len: usize,
+        tiles: usize,
+    ) -> Result<()> {
+        let TridiagPlan { op, dtype, .. } = *self.plan;
+        let [diagonal, beside] = self.plan.gradient_numbers(len, tiles);
+        holds(op, "gradients of a and z", &apart.diagonal, (dtype, 1), diagonal)?;
+        holds(op, "gradients of b and c", &apart.beside, (dtype, 1), beside)
     }
+}
+
+/// The passes of a gradient by walks, in their order; of the determinant the first and the third.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Right,
+    Left,
+    Determinant,
+    Sources,
+    Store,
 }
 
 /// The parts of what belongs to every element.
@@ -300,7 +335,8 @@ fn along_parts(task: Task) -> usize {
 }
 
 /// Enqueues the diagonal of the inverse, into `diagonal`. `pivots` takes [`TridiagPlan::pivots`] numbers of
-/// 32 bits: for every tile of every sequence the first element at which a pivot vanishes, or `u32::MAX`.
+/// 32 bits, two for every tile of every sequence: the first element at which a pivot vanishes, and the first of which the
+/// result is not finite, or `u32::MAX`.
 /// `Ok` means enqueued: a fault of the device shows on the next read.
 ///
 /// # Errors
@@ -322,20 +358,17 @@ pub fn tridiag_launch(
     }
     match plan.algorithm {
         Algorithm::Serial => {
-            // What a segment leaves behind enters the next: two buffers take turns.
-            let mut state = [enqueue.tiles(), enqueue.tiles()];
+            let state = enqueue.tiles();
             let there = plan.segments().map(|segment| (0, segment));
             let back = plan.segments().rev().map(|segment| (1, segment));
             for (pass, segment) in there.chain(back) {
-                enqueue.walk(pass, segment, [&state[0], &state[1]], [diagonal, pivots]);
-                state.swap(0, 1);
+                enqueue.walk(pass, segment, &state, [diagonal, pivots]);
             }
         }
         Algorithm::Streamed => {
             let entering = enqueue.entering();
-            let left = client.empty(plan.dtype.size());
             for pass in [0, 1] {
-                enqueue.walk(pass, (0, plan.lines.n), [&entering, &left], [diagonal, pivots]);
+                enqueue.walk(pass, (0, plan.lines.n), &entering, [diagonal, pivots]);
             }
         }
         Algorithm::Chunked => {
@@ -379,7 +412,7 @@ pub fn tridiag_vjp_launch(
     let determinant = plan.task == Task::DeterminantVjp;
     let task = if determinant { plan.task } else { Task::Vjp };
     enqueue.check(task, Some(("g", g)))?;
-    enqueue.check_gradients(gradients)?;
+    enqueue.check_apart(gradients, plan.lines.n, plan.tiles)?;
     let TridiagPlan { lines: LinesOf { rows, n, .. }, dtype, .. } = *plan;
     if rows == 0 {
         return Ok(());
@@ -387,26 +420,25 @@ pub fn tridiag_vjp_launch(
     let work = || client.empty(rows * n * SCAN_PARTS * dtype.size());
     match plan.algorithm {
         Algorithm::Serial => {
-            let work = work();
-            let mut state = [enqueue.tiles(), enqueue.tiles()];
+            let (work, state) = (work(), enqueue.tiles());
+            let left = if determinant { Pass::Determinant } else { Pass::Left };
             let there = |pass| plan.segments().map(move |segment| (pass, segment));
-            let last = there(3).filter(|_| !determinant);
-            for (pass, segment) in there(0).chain(there(1).rev()).chain(last) {
-                enqueue.walk_vjp(pass, segment, [g, &state[0], &state[1], &work], gradients);
-                state.swap(0, 1);
+            let last = there(Pass::Store).filter(|_| !determinant);
+            for (pass, segment) in there(Pass::Right).chain(there(left).rev()).chain(last) {
+                enqueue.walk_vjp(pass, segment, [g, &state, &work], gradients);
             }
         }
         Algorithm::Streamed => {
-            let (work, maps) = (work(), enqueue.tiles());
-            let entering = enqueue.entering();
-            for pass in [0, 1] {
-                enqueue.walk_vjp(pass, (0, n), [g, &entering, &maps, &work], gradients);
-            }
-            if !determinant {
-                let entering = enqueue.carried(&maps, true);
-                for pass in [2, 3] {
-                    enqueue.walk_vjp(pass, (0, n), [g, &entering, &maps, &work], gradients);
-                }
+            let (work, state) = (work(), enqueue.entering());
+            let run = |pass, state| enqueue.walk_vjp(pass, (0, n), [g, state, &work], gradients);
+            run(Pass::Right, &state);
+            if determinant {
+                run(Pass::Determinant, &state);
+            } else {
+                run(Pass::Left, &state);
+                let entering = enqueue.carried(&state, true);
+                run(Pass::Sources, &entering);
+                run(Pass::Store, &entering);
             }
         }
         Algorithm::Chunked => {
@@ -425,7 +457,7 @@ pub fn tridiag_vjp_launch(
                     ng,
                     enqueue.operands(),
                     enqueue.numbers(g, ng),
-                    enqueue.apart(gradients),
+                    enqueue.apart(gradients, n),
                     plan.tile,
                     elem_type(dtype),
                 );

@@ -6,13 +6,16 @@
 //! `y_k = 1/(d_k − p_{k−1} y_{k−1})`. It depends on the elements `0..=k` only, where the diagonal of the whole
 //! inverse depends on all; at the last element the two agree.
 //!
-//! The gradient, from `h_k = conj(g_k)`: `E_k = h_k + p_k y_{k+1}² E_{k+1}` goes left, and `∂d_k = −y_k² E_k`,
-//! `∂p_k = y_k y_{k+1}² E_{k+1}`; conjugated for `d`, the real part for `p`.
+//! The gradient, from `h_k = conj(g_k)`: `E_k = y_k h_k + p_k y_k y_{k+1} E_{k+1}` goes left, and `∂d_k = −y_k E_k`,
+//! `∂p_k = y_k y_{k+1} E_{k+1}`; conjugated for `d`, the real part for `p`. The factors of `E` are those of one link, whatever
+//! the scale of the elements.
 //!
 //! # Operands
 //! `d`: `[rows, n]`, complex; `p`: `[rows, n − 1]`, real; `y`: as `d`. Contiguous, one type of number, `f32` or
 //! `f64`. Nothing is regularised: where `Im d < 0` and `p ≥ 0` all pivots have at least the size `|Im d|`;
-//! elsewhere one may vanish, and what follows it in the sequence is then not finite.
+//! elsewhere one may vanish, and what follows it in the sequence is then not finite. A NaN or an infinity in `d` or `p` makes
+//! what follows it in its sequence NaN, and nothing else. Elements of every scale, graded along the sequence too, as long
+//! as the products `p` and the results are normal numbers.
 //!
 //! # Supported, rejected
 //! 1 to 2²² elements, in `f64` 2²¹, empty batches; rejected are longer sequences, 16 bits, and what the device has no room
@@ -45,9 +48,10 @@ use wavecube_core::{Dtype, Error, Limits, Result};
 use super::{
     operands::Pairs,
     plan::TileConfig,
+    scaling::{Wide, exponent_of, node_exponent, power, raised, settled, where_wide, wide},
     scan::{
         Complex, add, choose, complex, fall, four, get, joined, mul, neutral, nothing, put, real,
-        reciprocal, rise, scale, sub,
+        reciprocal, rise, scale, size, sub,
     },
 };
 use crate::{
@@ -69,6 +73,8 @@ const SERIAL_UNITS: usize = 32;
 const EMULATED_ROWS: usize = 16;
 /// The elements that one unit walks over: lavapipe ends a unit's loops after 65535 turns in all.
 const STRETCH: usize = 1 << 14;
+/// The buffers that the gradient binds.
+const BINDINGS: usize = 5;
 
 /// How a batch of sequences is dealt to units. Pure host data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -94,7 +100,8 @@ impl LeadingPlan {
     ///
     /// # Errors
     /// [`Error::Length`] for sequences of no elements or of more than 2²², [`Error::Dtype`] for 16 bits and
-    /// for a type that the device lacks, [`Error::Limit`] if a buffer or the grid exceeds it.
+    /// for a type that the device lacks, [`Error::Limit`] if a buffer, the grid or what a kernel binds
+    /// exceeds it.
     ///
     /// ```
     /// use wavecube_core::{Dtype, Limits};
@@ -111,6 +118,7 @@ impl LeadingPlan {
         dtype: Dtype,
         limits: &Limits,
     ) -> Result<Self> {
+        limits.check_bindings(op, BINDINGS)?;
         limits.check_dtype(op, "d", dtype)?;
         if dtype != dtype.compute() {
             let expected = "f32 or f64: in 16 bits the diagonal alone would cost 2.7e-4 or more";
@@ -209,6 +217,19 @@ fn stretch(rows: usize, n: usize, stretch: usize, #[comptime] config: TileConfig
     }
 }
 
+/// `p_k` with its exponent apart.
+#[cube]
+fn link<F: Float>(p: &[F], row: usize, k: usize, n: usize, exists: bool) -> Wide<F> {
+    let value = complex::<F>(beside::<F>(p, row, k, n), F::new(0.0));
+    where_wide::<F>(exists && k + 1 < n, wide::<F>(value))
+}
+
+/// The exponent of `d_k`, or of the last.
+#[cube]
+fn own<F: Float>(d: &Pairs<F>, row: usize, k: usize, n: usize) -> i32 {
+    exponent_of::<F>(size::<F>(load::<F>(d, row * n + min(k, n - 1))))
+}
+
 /// `p_{k−1} y_{k−1}` where the unit's stretch begins.
 #[cube]
 fn entering<F: Float>(
@@ -221,9 +242,38 @@ fn entering<F: Float>(
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
     let leaf = mine.nodes + comptime!(config.units) + mine.unit;
     put::<F>(&mut cells, leaf, neutral::<F>(false), config);
+    // Scaled as in the two-sided recursions.
+    let row = mine.row;
+    let before = max(min(mine.first, n - 1), 1usize) - 1;
+    let link_before = link::<F>(p, row, before, n, mine.first > 0);
+    let link_first = link::<F>(p, row, mine.first, n, true);
+    let own_first = own::<F>(d, row, mine.first, n);
+    let own_next = own::<F>(d, row, mine.first + 1, n);
+    let enters_at = node_exponent::<F>(
+        link_before.exponent,
+        link_first.exponent,
+        own::<F>(d, row, before, n),
+        own_first,
+        own_next,
+    );
+    let mut e = enters_at;
+    let mut own_e = own_first;
+    let mut next_e = own_next;
+    let mut number = link_first.number.re;
+    let mut link_e = link_first.exponent;
     for k in mine.first..mine.last {
-        let off = complex::<F>(beside::<F>(p, mine.row, k, n), F::new(0.0));
-        let diagonal = load::<F>(d, mine.row * n + k);
+        let here = e;
+        let link_next = link::<F>(p, row, k + 1, n, true);
+        let own_last = own::<F>(d, row, k + 2, n);
+        let next = node_exponent::<F>(link_e, link_next.exponent, own_e, next_e, own_last);
+        let product = Wide::<F> { number: complex::<F>(number, F::new(0.0)), exponent: link_e };
+        let off = settled::<F>(product, here + next);
+        let diagonal = scale::<F>(load::<F>(d, row * n + k), power::<F>(-here));
+        e = next;
+        own_e = next_e;
+        next_e = own_last;
+        number = link_next.number.re;
+        link_e = link_next.exponent;
         let element = four::<F>(diagonal, real::<F>(1.0f32), off, real::<F>(0.0f32));
         let before = get::<F>(&mut cells, leaf, config);
         put::<F>(&mut cells, leaf, joined::<F>(before, element, false), config);
@@ -231,7 +281,7 @@ fn entering<F: Float>(
     rise::<F>(&mut cells, mine.nodes, mine.unit, false, config);
     let root = nothing::<F>();
     let enters = fall::<F>(&mut cells, mine.nodes, mine.unit, root, false, config);
-    mul::<F>(enters.a, reciprocal::<F>(enters.b))
+    raised::<F>(mul::<F>(enters.a, reciprocal::<F>(enters.b)), enters_at)
 }
 
 #[cube(launch_unchecked)]
@@ -267,11 +317,11 @@ fn forward<F: Float>(
     }
 }
 
-/// `y_{k+1}²`, and 0 behind the last.
+/// `y_{k+1}`, and 0 behind the last.
 #[cube]
-fn square_behind<F: Float>(y: &Pairs<F>, row: usize, k: usize, n: usize) -> Complex<F> {
+fn behind<F: Float>(y: &Pairs<F>, row: usize, k: usize, n: usize) -> Complex<F> {
     let next = load::<F>(y, row * n + min(k + 1, n - 1));
-    choose::<F>(k + 1 < n, mul::<F>(next, next), real::<F>(0.0f32))
+    choose::<F>(k + 1 < n, next, real::<F>(0.0f32))
 }
 
 #[cube]
@@ -295,8 +345,9 @@ fn entering_gradient<F: Float>(
     for i in mine.first..mine.last {
         let k = mine.last - 1 - (i - mine.first);
         let off = beside::<F>(p, mine.row, k, n);
-        let m = scale::<F>(square_behind::<F>(y, mine.row, k, n), off);
-        let h = conjugate::<F>(load::<F>(g, mine.row * n + k));
+        let here = load::<F>(y, mine.row * n + k);
+        let m = mul::<F>(scale::<F>(here, off), behind::<F>(y, mine.row, k, n));
+        let h = mul::<F>(here, conjugate::<F>(load::<F>(g, mine.row * n + k)));
         let element = four::<F>(real::<F>(1.0f32), real::<F>(0.0f32), m, h);
         let behind = get::<F>(&mut cells, leaf, config);
         put::<F>(&mut cells, leaf, joined::<F>(element, behind, true), config);
@@ -334,16 +385,17 @@ fn backward<F: Float>(
             let at = mine.row * n + k;
             let e_re = re;
             let e_im = im;
-            // E_{k+1} y_{k+1}².
-            let square = square_behind::<F>(y, mine.row, k, n);
-            let from_right = mul::<F>(square, complex::<F>(e_re, e_im));
+            // y_{k+1} E_{k+1}.
+            let from_right = mul::<F>(behind::<F>(y, mine.row, k, n), complex::<F>(e_re, e_im));
             let here = load::<F>(y, at);
             if k + 1 < n {
                 p_gradient[mine.row * (n - 1) + k] = mul::<F>(from_right, here).re;
             }
-            let passed = scale::<F>(from_right, beside::<F>(p, mine.row, k, n));
-            let e = add::<F>(passed, conjugate::<F>(load::<F>(g, at)));
-            let by_d = mul::<F>(mul::<F>(here, here), e);
+            let off = beside::<F>(p, mine.row, k, n);
+            let m = scale::<F>(here, off);
+            let given = conjugate::<F>(load::<F>(g, at));
+            let e = add::<F>(mul::<F>(m, from_right), mul::<F>(here, given));
+            let by_d = mul::<F>(here, e);
             d_gradient[at] = pair::<F>(complex::<F>(-by_d.re, by_d.im));
             re = e.re;
             im = e.im;

@@ -24,13 +24,27 @@
 //! `a`: `[…, n]`, `b` and `c`, or `p`: `[…, n − 1]`, each real or complex (two adjacent reals, real part
 //! first); `z`: `[…]`, complex; `G`, `r`: `[…, n]`, complex; of `ln |det T|` the gradient, real: `[…]`. Any
 //! strides; batch axes of length 1 are shared by the sequences. Solutions, logarithms and gradients are
-//! contiguous. One type of number, `f32` or `f64`. Nothing is regularised, nothing clamped and nothing
-//! pivoted: for
+//! contiguous. One type of number, `f32` or `f64`. Nothing is regularised and nothing clamped, and the recursions exchange
+//! no rows: for
 //! `a` real, `p ≥ 0` and `Im z = η > 0` all pivots have at least the size `η`. Elsewhere one may vanish,
 //! which is reported as data, the first place of every sequence or, of a long one, of every chunk: where
 //! `d − L`, `d − R` or `d − L − R` is not larger than `ε` times its terms, or an operand is not finite.
-//! Results of that sequence are then what the divisions gave. Determinants have no pivots: of a singular
-//! operator the logarithm is minus infinity.
+//! Results of that sequence are then what the divisions gave. Beside it the first place is kept of which the result is not
+//! finite, for results beyond the largest number and right sides that are not finite. Determinants have no pivots: of a
+//! singular operator the logarithm is minus infinity. Elimination with row interchanges, [`factor_launch`], solves where
+//! the recursions break down.
+//!
+//! A NaN or an infinity in `a`, `b`, `c` or `p` makes results of its own sequence NaN and no others', and is reported where
+//! it lies; in `z`, at the first element. In `r` or `g` it makes NaN of what depends on it, in its own sequence alone.
+//!
+//! # Scales
+//! Operators of every scale whose operands and results are normal numbers: elements between `2^±100` in `f32` and
+//! `2^±900` in `f64`, `b` and `c` as unlike as they like, graded along the chain too. Where products are given they are to
+//! be normal numbers themselves. Rows and columns may be multiplied by powers of two, which rounds nothing: exponents that
+//! make all elements alike follow from an element and its neighbours (`scaling.rs`), the maps of chunks are of elements so
+//! scaled, and errors are those of an operator of scale 1. Solutions of sequences beyond 4096 elements have maps in the
+//! right side's own units: what neighbouring chunks multiply them by, `c_k/u_k` for element after element, is to stay
+//! within range.
 //!
 //! # Skipped elements
 //! [`Compact`] leaves out elements. A kept one keeps its `a_k` and its link to the right, `b_k` and `c_k`, which
@@ -42,15 +56,14 @@
 //! [`TridiagProblem::mixed`] scans chunks in `f16` and walks through each in `f32`, from half a chunk, 32
 //! elements, before it. A step of either recursion multiplies an error by `p/u²`, in the mean at most
 //! `e^(−η)` for operators of the model's size, so that little of what `f16` rounded off reaches the chunk.
-//! Elements between `2^±7` in size, for the maps' sake. The gradient is that of the diagonal in `f32`.
+//! The maps are of scaled elements, so that scales do not matter to `f16`. The gradient is that of the diagonal in `f32`.
 //!
 //! # Supported
-//! Every length from 1 below 2³², empty batches, sequences that share operands. Elements between
-//! `2^±60` in size: renormalisation takes two steps at a time.
+//! Every length from 1 below 2³², empty batches, sequences that share operands, devices that bind 7 buffers to a kernel.
 //!
 //! # Rejected
 //! Sequences of no elements, shapes that do not belong together, outputs that write one place twice,
-//! operands in 16 bits, solutions from products, a mixed mode of `f64` or without `f16`, types that the device
+//! operands in 16 bits, solutions and factors from products, a mixed mode of `f64` or without `f16`, types that the device
 //! lacks, buffers and grids beyond it: all in [`TridiagPlan::new`].
 //!
 //! # Work mapping
@@ -73,7 +86,8 @@
 //! launches more than the diagonal of those that are kept, and three more for gradients.
 //!
 //! # Cost
-//! About 100 flop an element, 160 for the gradient and for solutions, 40 for determinants. Bytes an element
+//! About 100 flop an element, 160 for the gradient and for solutions, 40 for determinants, and as many operations on whole
+//! numbers, for exponents, as one of these recursions has flop. Bytes an element
 //! in `f32`, real operands: 20, or 12
 //! where sequences share `p`; for the gradient 32 and 20; for solutions 28, for determinants 12. Long sequences
 //! are read three times, and their gradient goes through 32 bytes of work space an element, their solution
@@ -95,17 +109,22 @@
 
 mod compact;
 mod determinant;
+mod factor;
 mod gradient;
+mod gradient_walks;
 mod kernel;
 mod launch;
 mod leading;
 mod operands;
 mod plan;
+mod scaling;
 mod scan;
 mod solve;
+mod solve_walks;
 
 pub use compact::{Compact, CompactPlan, KeptBindings, KeptElements};
 pub use determinant::determinant_launch;
+pub use factor::{FactorBindings, FactorPlan, factor_launch, factored_launch};
 pub use launch::{TridiagBindings, TridiagGradients, tridiag_launch, tridiag_vjp_launch};
 pub use leading::{LeadingPlan, leading_launch, leading_vjp_launch};
 pub use plan::{Algorithm, OffDiagonals, Strategy, Task, TileConfig, TridiagPlan, TridiagProblem};

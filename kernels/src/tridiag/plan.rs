@@ -21,13 +21,18 @@ const CARRY_UNITS: usize = 256;
 /// Units that a cube has at least, where there are sequences for them.
 pub(super) const FILL: usize = 64;
 /// Units of a cube where one unit carries a sequence.
-const SERIAL_UNITS: usize = 32;
+pub(super) const SERIAL_UNITS: usize = 32;
 /// The sequences from which one unit each is quicker where units are emulated: a level of a tree costs such
 /// a device all units, whether they have work or not (lavapipe: 16 sequences of 4096, 4.5 against 16.5 ms).
 const EMULATED_ROWS: usize = 16;
 /// The elements that one launch of a serial recursion takes: lavapipe (Mesa 22.3) ends a unit's loops after
 /// 65535 turns in all, without a word, and other drivers end launches that take seconds.
 pub(super) const SEGMENT: usize = 1 << 14;
+/// Numbers at whose multiples a part of a buffer may be bound as a buffer of its own: 256 bytes is the most that devices
+/// ask for.
+const ALIGNED: usize = 64;
+/// The most buffers that a kernel of the family binds: those of the operators, and three more.
+const BINDINGS: usize = 7;
 /// The real numbers of what a tile does, and of what enters it.
 pub(super) const SCAN_PARTS: usize = 8;
 
@@ -74,6 +79,8 @@ pub enum Task {
     },
     /// The gradient of every operand from the solution and the gradient of the right side.
     SolveVjp,
+    /// Factors by elimination with row interchanges.
+    Factor,
 }
 
 impl Task {
@@ -209,6 +216,11 @@ fn product(lengths: &[usize]) -> usize {
     lengths.iter().try_fold(1usize, |total, &len| total.checked_mul(len)).unwrap_or(usize::MAX)
 }
 
+/// The segments of a sequence of `n` elements that one unit carries, first to last.
+pub(super) fn segments(n: usize) -> impl DoubleEndedIterator<Item = (usize, usize)> {
+    (0..n.div_ceil(SEGMENT)).map(move |i| (i * SEGMENT, n.min((i + 1) * SEGMENT)))
+}
+
 impl TridiagProblem {
     fn shape_error(&self, argument: &'static str, expected: Vec<usize>, found: &Layout) -> Error {
         Error::Shape { op: self.op, argument, expected, found: found.shape().to_vec() }
@@ -284,6 +296,7 @@ impl TridiagPlan {
     /// ```
     pub fn new(problem: &TridiagProblem, limits: &Limits) -> Result<Self> {
         let op = problem.op;
+        limits.check_bindings(op, BINDINGS)?;
         limits.check_dtype(op, "a", problem.dtype)?;
         if problem.dtype != problem.dtype.compute() {
             let expected = "f32 or f64: in 16 bits the diagonal alone would cost 2.7e-4 or more";
@@ -313,12 +326,13 @@ impl TridiagPlan {
         let c_steps =
             if is_product { vec![0; rank] } else { problem.steps("c", c, Some(n - 1), limits)? };
         let z_steps = problem.steps("z", &problem.z, None, limits)?;
-        if is_product && matches!(problem.task, Task::Solve { .. } | Task::SolveVjp) {
+        if is_product && matches!(problem.task, Task::Solve { .. } | Task::SolveVjp | Task::Factor)
+        {
             let reason = "a solution depends on the elements above and below the diagonal apart";
             return Err(Error::Unsupported { op, argument: "p", reason });
         }
         let name = match problem.task {
-            Task::Diagonal | Task::Determinant => "diagonal",
+            Task::Diagonal | Task::Determinant | Task::Factor => "diagonal",
             Task::Vjp | Task::DeterminantVjp => "g",
             Task::Solve { .. } => "r",
             Task::SolveVjp => "x",
@@ -339,7 +353,7 @@ impl TridiagPlan {
         // A sequence of one element has nothing beside it: the kernels read a place of a spare buffer.
         let alone = n == 1;
         let layouts = [&problem.a, b, c, &problem.z, &problem.diagonal];
-        let forward = problem.task == Task::Determinant;
+        let forward = matches!(problem.task, Task::Determinant | Task::Factor);
         let spare = [false, alone, alone || is_product, false, forward];
         let steps = [a_steps, b_steps, c_steps, z_steps, g_steps];
         let read = |operand: usize, value: usize| if spare[operand] { 0 } else { value };
@@ -365,6 +379,7 @@ impl TridiagPlan {
         let tree = 2 * SCAN_PARTS * size;
         let serial = limits.serial
             || problem.strategy == Strategy::Serial
+            || problem.task == Task::Factor
             || (limits.emulated && rows >= EMULATED_ROWS)
             || limits.shared_bytes < tree;
         let config = TileConfig {
@@ -436,10 +451,12 @@ impl TridiagPlan {
         if problem.task != Task::Diagonal && in_memory {
             all(n, SCAN_PARTS)?;
         }
-        if problem.task.is_gradient() {
-            all(n, if problem.complex[0] || problem.complex[1] { 2 } else { 1 })?;
-        }
         let parts = |complex: bool| if complex { 2 } else { 1 };
+        if problem.task.is_gradient() {
+            // Two gradients share a buffer.
+            all(n, parts(problem.complex[0]) + 2)?;
+            all(n, 2 * parts(problem.complex[1]))?;
+        }
         let a_len = problem.a.len().saturating_mul(parts(problem.complex[0]));
         let c_len = if is_product { 0 } else { c.len() };
         let b_len = b.len().saturating_add(c_len).saturating_mul(parts(problem.complex[1]));
@@ -449,6 +466,7 @@ impl TridiagPlan {
             Task::Diagonal | Task::Vjp => 2,
             Task::Solve { .. } | Task::SolveVjp => 4,
             Task::Determinant | Task::DeterminantVjp => 0,
+            Task::Factor => SCAN_PARTS,
         };
         let numbers = operands
             .saturating_mul(trips)
@@ -472,14 +490,39 @@ impl TridiagPlan {
 
     /// The segments of a sequence that one unit carries, first to last.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = (usize, usize)> + use<> {
-        let n = self.lines.n;
-        (0..n.div_ceil(SEGMENT)).map(move |i| (i * SEGMENT, n.min((i + 1) * SEGMENT)))
+        segments(self.lines.n)
     }
 
-    /// How many places the first vanishing pivots take: one a chunk of long sequences, and one of each short
-    /// one.
+    /// How many places the first vanishing pivots and the first lost results take: two a chunk of long sequences, and
+    /// two of each short one.
     pub fn pivots(&self) -> usize {
-        self.lines.rows * self.tiles
+        2 * self.lines.rows * self.tiles
+    }
+
+    /// Where in the buffers of gradients of sequences of `len` elements the second gradient begins: of the shifts, in
+    /// complex numbers, and of the elements below the diagonal, in elements.
+    pub fn gradient_places(&self, len: usize) -> [usize; 2] {
+        let [a, b] = self.gradient_firsts(len);
+        [a / 2, if self.tile.complex[1] { b / 2 } else { b }]
+    }
+
+    /// The numbers of the first gradients, with what lies behind them.
+    fn gradient_firsts(&self, len: usize) -> [usize; 2] {
+        let [a, b] = self.tile.complex.map(|complex| if complex { 2 } else { 1 });
+        let rows = self.lines.rows;
+        [rows * len * a, rows * (len - 1) * b].map(|numbers| numbers.next_multiple_of(ALIGNED))
+    }
+
+    /// How many numbers the two buffers of gradients hold, of sequences of `len` elements and of shifts in `tiles` parts.
+    pub fn gradient_numbers(&self, len: usize, tiles: usize) -> [usize; 2] {
+        let [a, b] = self.gradient_firsts(len);
+        let [complex_a, complex_b] = self.tile.complex.map(|complex| if complex { 2 } else { 1 });
+        let rows = self.lines.rows;
+        let beside = rows * (len - 1) * complex_b;
+        [
+            if tiles == 0 { rows * len * complex_a } else { a + 2 * rows * tiles },
+            if self.tile.product { beside } else { b + beside },
+        ]
     }
 
     /// The plan in words.
@@ -523,7 +566,7 @@ impl TridiagPlan {
                     self.units,
                     self.carry.units,
                     match self.task {
-                        Task::SolveVjp => "1 launch",
+                        Task::SolveVjp | Task::Factor => "1 launch",
                         Task::Determinant => "2 launches",
                         Task::Diagonal | Task::DeterminantVjp => "4 launches",
                         Task::Vjp | Task::Solve { .. } => "7 launches",

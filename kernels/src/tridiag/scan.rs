@@ -9,7 +9,10 @@
 
 use cubecl::prelude::*;
 
-use super::plan::{SCAN_PARTS, TileConfig};
+use super::{
+    plan::{SCAN_PARTS, TileConfig},
+    scaling::{exponent_of, is_double, power},
+};
 
 /// A complex number in two registers.
 #[derive(CubeType, Clone, Copy)]
@@ -81,21 +84,25 @@ pub(super) fn taxicab<F: Float>(a: Complex<F>) -> F {
     a.re.abs() + a.im.abs()
 }
 
-/// The power of two that brings `x > 0` to between 1 and 2, where `x` is within `2^±100`; beyond, it
+/// The power of two that brings `x > 0` to between 1 and 2, where `x` is within `2^±100`, in `f64` anywhere; beyond, it
 /// brings it closer by that much. Multiplying by it rounds nothing.
 #[cube]
 pub(super) fn renormaliser<F: Float>(x: F) -> F {
-    let narrow = f32::cast_from(x);
-    let bounded = min(max(narrow, f32::new(7.888_609e-31)), f32::new(1.267_650_6e30));
-    let exponent = u32::reinterpret(bounded) & 0x7f80_0000u32;
-    F::cast_from(f32::reinterpret(0x7f00_0000u32 - exponent))
+    let double = is_double::<F>();
+    if comptime!(double) {
+        power::<F>(-exponent_of::<F>(x))
+    } else {
+        let narrow = f32::cast_from(x);
+        let bounded = min(max(narrow, f32::new(7.888_609e-31)), f32::new(1.267_650_6e30));
+        let exponent = u32::reinterpret(bounded) & 0x7f80_0000u32;
+        F::cast_from(f32::reinterpret(0x7f00_0000u32 - exponent))
+    }
 }
 
 /// The binary logarithm of what [`renormaliser`] gives.
 #[cube]
 pub(super) fn exponent<F: Float>(s: F) -> F {
-    let biased = u32::reinterpret(f32::cast_from(s)) >> 23u32;
-    F::cast_from(biased) - F::new(127.0)
+    F::cast_from(exponent_of::<F>(s))
 }
 
 /// `1/a`, scaled so that the square of the absolute value stays within range.
@@ -391,11 +398,14 @@ pub(super) fn store_four<F: Float>(target: &mut [F], i: usize, x: Four<F>) {
 }
 
 /// What enters each tile of a sequence, from what the tiles do to it: one cube a sequence, `tiles`
-/// dealt to its units in order. A unit's leaf keeps its state between two tiles.
+/// dealt to its units in order. A unit's leaf keeps its state between two tiles. What enters is written from place
+/// `begin` on: for ratios both numbers of either side, for affine recursions the second of each alone, since their ratio
+/// has its place in the first.
 #[cube(launch_unchecked)]
 pub(super) fn carry<F: Float>(
     tiles: &[F],
     entering: &mut [F],
+    begin: usize,
     rows: usize,
     count: usize,
     #[comptime] affine: bool,
@@ -422,11 +432,16 @@ pub(super) fn carry<F: Float>(
     for t in first..last {
         let state = get::<F>(&mut cells, leaf, config);
         if row < rows {
-            let at = (base + t) * comptime!(SCAN_PARTS);
-            entering[at] = state.a.re;
-            entering[at + 1] = state.a.im;
-            entering[at + 2] = state.b.re;
-            entering[at + 3] = state.b.im;
+            let at = begin + (base + t) * comptime!(SCAN_PARTS);
+            if comptime!(affine) {
+                entering[at + 2] = state.a.re;
+                entering[at + 3] = state.a.im;
+            } else {
+                entering[at] = state.a.re;
+                entering[at + 1] = state.a.im;
+                entering[at + 2] = state.b.re;
+                entering[at + 3] = state.b.im;
+            }
         }
         let next = load_four::<F>(tiles, base + t);
         put::<F>(&mut cells, leaf, behind::<F>(next, state, affine), config);
@@ -436,11 +451,16 @@ pub(super) fn carry<F: Float>(
         let t = last - 1 - (i - first);
         let state = get::<F>(&mut cells, leaf, config);
         if row < rows {
-            let at = (base + t) * comptime!(SCAN_PARTS);
-            entering[at + 4] = state.p.re;
-            entering[at + 5] = state.p.im;
-            entering[at + 6] = state.q.re;
-            entering[at + 7] = state.q.im;
+            let at = begin + (base + t) * comptime!(SCAN_PARTS);
+            if comptime!(affine) {
+                entering[at + 6] = state.p.re;
+                entering[at + 7] = state.p.im;
+            } else {
+                entering[at + 4] = state.p.re;
+                entering[at + 5] = state.p.im;
+                entering[at + 6] = state.q.re;
+                entering[at + 7] = state.q.im;
+            }
         }
         let next = load_four::<F>(tiles, base + t);
         put::<F>(&mut cells, leaf, before::<F>(next, state, affine), config);

@@ -17,17 +17,19 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 use wavecube_core::{Dtype, Result};
 
 use super::{
-    kernel::{breaks_down, composite, no_pivot, scanned, store_pivot},
+    kernel::{breaks_down, composite, flagged, is_lost, no_pivot, scanned, store_pivot},
     launch::{Enqueue, TridiagBindings, TridiagGradients, parts},
     operands::{
-        Apart, Operands, Pairs, Row, Segment, SegmentLaunch, chunk, diagonal, element,
-        entering_ratio, locate, lower, pair, place, product, share, store, upper, walk,
+        Apart, Beside, Geometry, Operands, Pairs, Row, Segment, SegmentLaunch, chunk, element,
+        locate, lower, only, place, share, store, store_shift, upper, walk,
     },
     plan::{Algorithm, SCAN_PARTS, Task, TileConfig, TridiagPlan},
+    scaling::power,
     scan::{
         Complex, Values, add, choose, complex, conjugate, four, mul, real, reciprocal, scale, sub,
         times,
     },
+    solve_walks::{solve_left, solve_map, solve_right},
 };
 use crate::{
     elem_type,
@@ -37,39 +39,43 @@ use crate::{
 
 /// `r_k`.
 #[cube]
-fn right_side<F: Float>(r: &Pairs<F>, at: usize, #[comptime] is_conjugate: bool) -> Complex<F> {
+pub(super) fn right_side<F: Float>(
+    r: &Pairs<F>,
+    at: usize,
+    #[comptime] is_conjugate: bool,
+) -> Complex<F> {
     let value = element::<F, Const<2>>(r, at, true);
     if comptime!(is_conjugate) { conjugate::<F>(value) } else { value }
 }
 
 /// `−c_k/u_k`, from `h = 1/u_k`: what takes `r_k + X_k` to `X_{k+1}`.
 #[cube]
-fn factor_right<F: Float, NA: Size, NB: Size>(
-    operands: &Operands<F, NA, NB>,
+pub(super) fn factor_right<F: Float, NB: Size>(
+    beside: &Beside<F, NB>,
     row: &Row<F>,
     k: usize,
     h: Complex<F>,
     #[comptime] config: TileConfig,
 ) -> Complex<F> {
-    let below = lower::<F, NA, NB>(operands, row, k, config);
+    let below = lower::<F, NB>(beside, row, k, config);
     scale::<F>(times::<F>(h, below, comptime!(config.complex[1])), F::new(-1.0))
 }
 
 /// `−b_{k−1}/v_k`, from `w = 1/v_k`: what takes `r_k + Y_k` to `Y_{k−1}`. Behind the first nothing asks.
 #[cube]
-fn factor_left<F: Float, NA: Size, NB: Size>(
-    operands: &Operands<F, NA, NB>,
+pub(super) fn factor_left<F: Float, NB: Size>(
+    beside: &Beside<F, NB>,
     row: &Row<F>,
     k: usize,
     w: Complex<F>,
     #[comptime] config: TileConfig,
 ) -> Complex<F> {
-    let above = upper::<F, NA, NB>(operands, row, max(k, 1usize) - 1, config);
+    let above = upper::<F, NB>(beside, row, max(k, 1usize) - 1, config);
     scale::<F>(times::<F>(w, above, comptime!(config.complex[1])), F::new(-1.0))
 }
 
 #[cube]
-fn store_solution<F: Float>(
+pub(super) fn store_solution<F: Float>(
     x: &mut Pairs<F>,
     at: usize,
     value: Complex<F>,
@@ -91,9 +97,11 @@ fn chunked_solve<F: Float, NA: Size, NB: Size>(
     #[define(F)] _dtype: ElemType,
 ) {
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.cells()));
-    let share = share(&operands.geometry, config);
+    let beside = &operands.beside;
+    let geometry = &beside.geometry;
+    let share = share(geometry, config);
     let row = locate::<F, NA, NB>(operands, share.row);
-    let n = operands.geometry.lines.n;
+    let n = geometry.lines.n;
     let elements = comptime!(config.elements);
     let is_complex = comptime!(config.complex[1]);
 
@@ -110,7 +118,10 @@ fn chunked_solve<F: Float, NA: Size, NB: Size>(
         let k = min(share.first + e, n - 1);
         let h = reciprocal::<F>(sub::<F>(chunk.d.get(e), l.get(e)));
         l.set(comptime!(e + 1), times::<F>(h, chunk.p.get(e), is_complex));
-        right.set(e, factor_right::<F, NA, NB>(operands, &row, k, h, config));
+        // The ratios are scaled; right sides and what moves along them are not.
+        let exponent = chunk.e[e];
+        let h = scale::<F>(h, power::<F>(-exponent));
+        right.set(e, factor_right::<F, NB>(beside, &row, k, h, config));
     }
     // R, the factors of Y, and the diagonal of the inverse.
     let mut left = Values::<F>::new(elements);
@@ -128,12 +139,16 @@ fn chunked_solve<F: Float, NA: Size, NB: Size>(
         let entering = times::<F>(w.get(0usize), chunk.p.get(e), is_complex);
         let inverse = reciprocal::<F>(sub::<F>(d, entering));
         w.set(0usize, choose::<F>(inside, inverse, w.get(0usize)));
-        left.set(e, factor_left::<F, NA, NB>(operands, &row, k, inverse, config));
-        g.set(e, reciprocal::<F>(sub::<F>(sub::<F>(d, l.get(e)), entering)));
-        let bad = breaks_down::<F>(d, chunk.p.get(e), l.get(e), entering, config);
-        let at = F::cast_from((share.unit * elements + e) as u32);
+        let exponent = chunk.e[e];
+        let natural = power::<F>(-exponent);
+        let inverse = scale::<F>(inverse, natural);
+        left.set(e, factor_left::<F, NB>(beside, &row, k, inverse, config));
+        let value = reciprocal::<F>(sub::<F>(sub::<F>(d, l.get(e)), entering));
+        g.set(e, scale::<F>(value, natural));
+        let bad = breaks_down::<F>(d, only::<F>(chunk.p.get(e)), l.get(e), entering, config);
+        let at = share.unit * elements + e;
         let last = flag[0usize];
-        flag.insert(0usize, select(bad && inside, at, last));
+        flag.insert(0usize, flagged::<F>(at, bad && inside, false, last, config));
     }
 
     // The chunk as an affine map of X, and of Y.
@@ -147,7 +162,7 @@ fn chunked_solve<F: Float, NA: Size, NB: Size>(
     #[unroll]
     for e in 0..elements {
         let inside = share.first + e < n;
-        let at = place::<F>(&row, min(share.first + e, n - 1), &operands.geometry);
+        let at = place::<F>(&row, min(share.first + e, n - 1), geometry);
         s.set(e, right_side::<F>(r, at, is_conjugate));
         let moved = mul::<F>(right.get(e), xa.get(0usize));
         let added = mul::<F>(right.get(e), add::<F>(s.get(e), xb.get(0usize)));
@@ -188,6 +203,10 @@ fn chunked_solve<F: Float, NA: Size, NB: Size>(
         if inside && share.active {
             store_solution::<F>(x, share.row * n + k, value, is_conjugate);
         }
+        let lost = is_lost::<F>(value, config) && inside;
+        let last = flag[0usize];
+        let at = share.unit * elements + e;
+        flag.insert(0usize, flagged::<F>(at, false, lost, last, config));
         let next = mul::<F>(left.get(e), add::<F>(s.get(e), y));
         moving.set(0usize, choose::<F>(inside, next, y));
     }
@@ -195,129 +214,11 @@ fn chunked_solve<F: Float, NA: Size, NB: Size>(
     store_pivot::<F>(&mut cells, pivots, &share, flag[0usize], config);
 }
 
-/// The solution, one unit a sequence or a chunk. Passes 0 and 2 go right with `L` and `X`, passes 1 and 3
-/// left with `R` and `Y`. Where a chunk is one of many, passes 0 and 1 leave in `left` what it does to `X`
-/// and `Y`, and passes 2 and 3 find in `added` what enters it; where a unit carries a sequence there are
-/// these two alone. Pass 2 leaves `r_k + X_k` and `L_k` in `work`, and pass 3 stores.
-#[cube(launch_unchecked)]
-fn serial_solve<F: Float, NA: Size, NB: Size>(
-    operands: &Operands<F, NA, NB>,
-    r: &Pairs<F>,
-    entering: &[F],
-    added: &[F],
-    left: &mut [F],
-    work: &mut [F],
-    x: &mut Pairs<F>,
-    pivots: &mut [u32],
-    segment: &Segment,
-    #[comptime] pass: usize,
-    #[comptime] is_conjugate: bool,
-    #[comptime] config: TileConfig,
-    #[define(F)] _dtype: ElemType,
-) {
-    let walk = walk(segment, &operands.geometry, config);
-    if walk.active {
-        let row = locate::<F, NA, NB>(operands, walk.row);
-        let n = operands.geometry.lines.n;
-        let is_complex = comptime!(config.complex[1]);
-        let carried = comptime!(config.carried);
-        let back = comptime!(pass % 2 == 1);
-        let maps = comptime!(pass < 2);
-        let begins = if comptime!(back) { walk.last == n } else { walk.first == 0 };
-        let position = ABSOLUTE_POS;
-        // What goes right lies in the first half, what goes left in the second.
-        let slot = position * 8 + comptime!(if back { 4usize } else { 0usize });
-        let ratio = entering_ratio::<F, F>(entering, slot, begins, config);
-        let zero = real::<F>(0.0f32);
-        let sum = if comptime!(maps) {
-            zero
-        } else if comptime!(carried) {
-            pair::<F, F>(added, slot)
-        } else {
-            choose::<F>(begins, zero, pair::<F, F>(entering, slot + 2))
-        };
-        let mut re = ratio.re;
-        let mut im = ratio.im;
-        let mut sum_re = sum.re;
-        let mut sum_im = sum.im;
-        let mut all_re = F::new(1.0);
-        let mut all_im = F::new(0.0);
-        let fresh = begins || comptime!(carried);
-        let mut flag = 0xffff_ffffu32;
-        if comptime!(pass == 3) {
-            flag = select(fresh, flag, pivots[position]);
-        }
-        for i in walk.first..walk.last {
-            let k = if comptime!(back) { walk.last - 1 - (i - walk.first) } else { i };
-            let old_re = re;
-            let old_im = im;
-            let old_sum_re = sum_re;
-            let old_sum_im = sum_im;
-            let ratio = complex::<F>(old_re, old_im);
-            let sum = complex::<F>(old_sum_re, old_sum_im);
-            let d = diagonal::<F, NA, NB>(operands, &row, k, config);
-            let p = product::<F, NA, NB>(operands, &row, k, config);
-            let s = right_side::<F>(r, place::<F>(&row, k, &operands.geometry), is_conjugate);
-            let whole = add::<F>(s, sum);
-            let at = (walk.row * n + k) * 4;
-            let (next, factor) = if comptime!(back) {
-                let entering = times::<F>(ratio, p, is_complex);
-                let inverse = reciprocal::<F>(sub::<F>(d, entering));
-                if comptime!(!maps) {
-                    let kept = complex::<F>(work[at], work[at + 1]);
-                    let l = complex::<F>(work[at + 2], work[at + 3]);
-                    let g = reciprocal::<F>(sub::<F>(sub::<F>(d, l), entering));
-                    let value = mul::<F>(g, add::<F>(kept, sum));
-                    store_solution::<F>(x, walk.row * n + k, value, is_conjugate);
-                    if breaks_down::<F>(d, p, l, entering, config) {
-                        flag = k as u32;
-                    }
-                }
-                (inverse, factor_left::<F, NA, NB>(operands, &row, k, inverse, config))
-            } else {
-                let h = reciprocal::<F>(sub::<F>(d, ratio));
-                if comptime!(!maps) {
-                    work[at] = whole.re;
-                    work[at + 1] = whole.im;
-                    work[at + 2] = ratio.re;
-                    work[at + 3] = ratio.im;
-                }
-                let factor = factor_right::<F, NA, NB>(operands, &row, k, h, config);
-                (times::<F>(h, p, is_complex), factor)
-            };
-            re = next.re;
-            im = next.im;
-            let moved = mul::<F>(factor, whole);
-            sum_re = moved.re;
-            sum_im = moved.im;
-            if comptime!(maps) {
-                let all = mul::<F>(factor, complex::<F>(all_re, all_im));
-                all_re = all.re;
-                all_im = all.im;
-            }
-        }
-        if comptime!(maps) {
-            left[slot] = all_re;
-            left[slot + 1] = all_im;
-            left[slot + 2] = sum_re;
-            left[slot + 3] = sum_im;
-        } else if comptime!(!carried) {
-            left[slot] = re;
-            left[slot + 1] = im;
-            left[slot + 2] = sum_re;
-            left[slot + 3] = sum_im;
-        }
-        if comptime!(pass == 3) {
-            pivots[position] = flag;
-        }
-    }
-}
-
 /// The gradients of the operands from the solution `x` and `λ`, the gradient of the right side: of `d_k` it
 /// is `−λ_k conj(x_k)`, of `b_k` `−λ_k conj(x_{k+1})`, of `c_k` `−λ_{k+1} conj(x_k)`. A chunk a unit.
 #[cube(launch_unchecked)]
 fn solve_gradient<F: Float, NA: Size, NB: Size>(
-    operands: &Operands<F, NA, NB>,
+    geometry: &Geometry,
     x: &Pairs<F>,
     lambda: &Pairs<F>,
     mut gradients: Apart<F, NA, NB>,
@@ -325,12 +226,12 @@ fn solve_gradient<F: Float, NA: Size, NB: Size>(
     #[comptime] config: TileConfig,
     #[define(F)] _dtype: ElemType,
 ) {
-    let walk = walk(segment, &operands.geometry, config);
+    let walk = walk(segment, geometry, config);
     if walk.active {
-        let n = operands.geometry.lines.n;
+        let n = geometry.lines.n;
         let [complex_a, complex_b] = comptime!(config.complex);
-        let first = line(&operands.geometry.lines, walk.row, 4usize);
-        let step = operands.geometry.lines.strides[4usize];
+        let first = line(&geometry.lines, walk.row, 4usize);
+        let step = geometry.lines.strides[4usize];
         let mut z_re = F::new(0.0);
         let mut z_im = F::new(0.0);
         for k in walk.first..walk.last {
@@ -346,48 +247,104 @@ fn solve_gradient<F: Float, NA: Size, NB: Size>(
             if k + 1 < n {
                 let at = walk.row * (n - 1) + k;
                 store::<F, NB>(&mut gradients.b, at, mul::<F>(here, x_next), complex_b);
-                store::<F, NB>(&mut gradients.c, at, mul::<F>(after, x_here), complex_b);
+                let at = gradients.lower + at;
+                store::<F, NB>(&mut gradients.b, at, mul::<F>(after, x_here), complex_b);
             }
             z_re -= by_d.re;
             z_im -= by_d.im;
         }
         let total = complex::<F>(z_re, z_im);
-        store::<F, Const<2>>(&mut gradients.z, ABSOLUTE_POS, total, true);
+        store_shift::<F, NA, NB>(&mut gradients, ABSOLUTE_POS, total, complex_a);
     }
 }
 
 impl Enqueue<'_> {
-    /// A pass of the solution by one unit a sequence or a chunk.
-    fn walk_solve(
-        &self,
-        pass: usize,
-        (first, last): (usize, usize),
-        [entering, added, left, work]: [&Handle; 4],
-        solution: &TridiagSolution,
-    ) {
+    /// Where in the work space of solutions the state of walks begins, in numbers.
+    fn solve_state(&self) -> usize {
+        let TridiagPlan { lines: LinesOf { rows, n, .. }, .. } = self.plan;
+        rows * n * SCAN_PARTS / 2
+    }
+
+    /// The work space of solutions: four numbers an element, and eight a sequence or a chunk.
+    fn solve_work(&self) -> Handle {
+        let TridiagPlan { lines: LinesOf { rows, .. }, tiles, dtype, .. } = self.plan;
+        self.client.empty((self.solve_state() + rows * tiles * SCAN_PARTS) * dtype.size())
+    }
+
+    /// What every chunk does to `X` and to `Y`.
+    fn solve_maps(&self, work: &Handle, r: &Handle) -> Handle {
+        let plan = self.plan;
+        let maps = self.tiles();
+        let [na, nb] = plan.tile.complex.map(parts);
+        for back in [false, true] {
+            // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, and `solve_launch` has compared them
+            // with the buffers; the kernel keeps walks below `rows · tiles`, for each of which there are eight numbers of
+            // state and of a map, and elements below `n`.
+            unsafe {
+                solve_map::launch_unchecked(
+                    self.client,
+                    count(plan.cubes),
+                    self.dim(),
+                    na,
+                    nb,
+                    self.operands(),
+                    self.numbers(r, 2),
+                    self.numbers(work, 1),
+                    self.numbers(&maps, 1),
+                    SegmentLaunch::new(0, plan.lines.n),
+                    back,
+                    plan.task == Task::Solve { conjugate: true },
+                    plan.tile,
+                    elem_type(plan.dtype),
+                );
+            }
+        }
+        maps
+    }
+
+    /// The walk to the right, which leaves `r + X` and `L`.
+    fn solve_there(&self, (first, last): (usize, usize), work: &Handle, r: &Handle) {
         let plan = self.plan;
         let [na, nb] = plan.tile.complex.map(parts);
-        // SAFETY: `TridiagPlan::new` bounds every element by the layouts' ends, and `solve_launch` has
-        // compared them and the solution's length with the buffers; the kernel keeps walks below
-        // `rows · tiles`, for each of which there are eight numbers of state and a pivot, and elements
-        // below `n`, for each of which there are four of work space.
+        // SAFETY: as of `solve_maps`; there are four numbers of work space for every element.
         unsafe {
-            serial_solve::launch_unchecked(
+            solve_right::launch_unchecked(
                 self.client,
                 count(plan.cubes),
                 self.dim(),
                 na,
                 nb,
                 self.operands(),
+                self.numbers(r, 2),
+                self.numbers(work, 1),
+                SegmentLaunch::new(first, last),
+                plan.task == Task::Solve { conjugate: true },
+                plan.tile,
+                elem_type(plan.dtype),
+            );
+        }
+    }
+
+    /// The walk to the left, which stores.
+    fn solve_back(&self, (first, last): (usize, usize), work: &Handle, solution: &TridiagSolution) {
+        let plan = self.plan;
+        let [na, nb] = plan.tile.complex.map(parts);
+        // SAFETY: as of `solve_there`; there are two pivots for every walk, and `solve_launch` has compared the solution's
+        // length with its buffer.
+        unsafe {
+            solve_left::launch_unchecked(
+                self.client,
+                count(plan.cubes),
+                self.dim(),
+                na,
+                nb,
+                self.numbers(&self.bindings.a, na),
+                self.beside(),
                 self.numbers(&solution.r, 2),
-                self.numbers(entering, 1),
-                self.numbers(added, 1),
-                self.numbers(left, 1),
                 self.numbers(work, 1),
                 self.numbers(&solution.x, 2),
                 buffer(&solution.pivots, Dtype::F32, 1),
                 SegmentLaunch::new(first, last),
-                pass,
                 plan.task == Task::Solve { conjugate: true },
                 plan.tile,
                 elem_type(plan.dtype),
@@ -427,29 +384,25 @@ pub fn solve_launch(
     if rows == 0 {
         return Ok(());
     }
-    let work = || client.empty(rows * n * SCAN_PARTS / 2 * dtype.size());
+    let r = &solution.r;
     match plan.algorithm {
         Algorithm::Serial => {
-            let (work, spare) = (work(), client.empty(dtype.size()));
-            let mut state = [enqueue.tiles(), enqueue.tiles()];
-            let there = plan.segments().map(|segment| (2, segment));
-            let back = plan.segments().rev().map(|segment| (3, segment));
-            for (pass, segment) in there.chain(back) {
-                let buffers = [&state[0], &spare, &state[1], &work];
-                enqueue.walk_solve(pass, segment, buffers, solution);
-                state.swap(0, 1);
+            let work = enqueue.solve_work();
+            for segment in plan.segments() {
+                enqueue.solve_there(segment, &work, r);
+            }
+            for segment in plan.segments().rev() {
+                enqueue.solve_back(segment, &work, solution);
             }
         }
         Algorithm::Streamed => {
-            let (work, maps, spare) = (work(), enqueue.tiles(), client.empty(dtype.size()));
-            let entering = enqueue.entering();
-            for pass in [0, 1] {
-                enqueue.walk_solve(pass, (0, n), [&entering, &spare, &maps, &work], solution);
-            }
-            let added = enqueue.carried(&maps, true);
-            for pass in [2, 3] {
-                enqueue.walk_solve(pass, (0, n), [&entering, &added, &spare, &work], solution);
-            }
+            let (work, begin) = (enqueue.solve_work(), enqueue.solve_state());
+            let [chunks, _] = enqueue.reduced();
+            enqueue.carry_into(&chunks, &work, begin, false);
+            let maps = enqueue.solve_maps(&work, r);
+            enqueue.carry_into(&maps, &work, begin, true);
+            enqueue.solve_there((0, n), &work, r);
+            enqueue.solve_back((0, n), &work, solution);
         }
         Algorithm::Chunked => {
             let [na, nb] = plan.tile.complex.map(parts);
@@ -491,7 +444,7 @@ pub fn solve_vjp_launch(
 ) -> Result<()> {
     let enqueue = Enqueue { client, bindings, plan };
     enqueue.check(Task::SolveVjp, Some(("x", x)))?;
-    enqueue.check_gradients(gradients)?;
+    enqueue.check_apart(gradients, plan.lines.n, plan.tiles)?;
     holds(plan.op, "gradient of r", lambda, (plan.dtype, 2), plan.lines.rows * plan.lines.n)?;
     if plan.lines.rows == 0 {
         return Ok(());
@@ -507,10 +460,10 @@ pub fn solve_vjp_launch(
             enqueue.dim(),
             na,
             nb,
-            enqueue.operands(),
+            enqueue.geometry(),
             enqueue.numbers(x, 2),
             enqueue.numbers(lambda, 2),
-            enqueue.apart(gradients),
+            enqueue.apart(gradients, plan.lines.n),
             SegmentLaunch::new(0, plan.lines.n),
             plan.tile,
             elem_type(plan.dtype),

@@ -20,7 +20,10 @@ use super::{
     },
     shear::fourier,
 };
-use crate::Tensor;
+use crate::{
+    Tensor,
+    call::{GRADIENT, SIGNAL, of_call},
+};
 
 /// The Weil representation of an integer matrix along `axis`, on the residues `0 … N − 1` in the DFT's own
 /// order (not the centred grid).
@@ -51,7 +54,7 @@ pub fn lct_weil(x: &Tensor, m: &WeilMatrix, axis: isize) -> Result<Tensor> {
 /// # Errors
 /// As [`lct_weil`].
 pub fn lct_weil_vjp(g: &Tensor, m: &WeilMatrix, axis: isize) -> Result<Tensor> {
-    weil("lct_weil_vjp", g, m, axis, true)
+    weil("lct_weil_vjp", g, m, axis, true).map_err(of_call("lct_weil_vjp", GRADIENT))
 }
 
 fn weil(op: &'static str, x: &Tensor, m: &WeilMatrix, axis: isize, back: bool) -> Result<Tensor> {
@@ -91,7 +94,7 @@ fn weil(op: &'static str, x: &Tensor, m: &WeilMatrix, axis: isize, back: bool) -
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn frft_weighted(x: &Tensor, angle: f64, axis: isize) -> Result<Tensor> {
-    combined(x, weighted_coefficients(angle)?, axis)
+    combined(x, weighted_coefficients(angle)?, axis).map_err(of_call("frft_weighted", SIGNAL))
 }
 
 fn combined(x: &Tensor, weights: [Complex64; 4], axis: isize) -> Result<Tensor> {
@@ -114,7 +117,7 @@ fn combined(x: &Tensor, weights: [Complex64; 4], axis: isize) -> Result<Tensor> 
 /// # Errors
 /// As [`frft_weighted`].
 pub fn frft_weighted_vjp(g: &Tensor, angle: f64, axis: isize) -> Result<Tensor> {
-    frft_weighted(g, -angle, axis)
+    frft_weighted(g, -angle, axis).map_err(of_call("frft_weighted_vjp", GRADIENT))
 }
 
 /// The gradient of [`frft_weighted`] with respect to `angle`, a real tensor of one element.
@@ -124,7 +127,8 @@ pub fn frft_weighted_vjp(g: &Tensor, angle: f64, axis: isize) -> Result<Tensor> 
 pub fn frft_weighted_angle_vjp(x: &Tensor, g: &Tensor, angle: f64, axis: isize) -> Result<Tensor> {
     const OP: &str = "frft_weighted_angle_vjp";
     let n = check_pair(OP, x, g, axis)?;
-    let slope = combined(x, weighted_coefficient_derivatives(angle)?, axis)?;
+    let call = || combined(x, weighted_coefficient_derivatives(angle)?, axis);
+    let slope = call().map_err(of_call(OP, SIGNAL))?;
     let weights = vec![Complex64::ONE; n];
     gradient(OP, axis, &[Sum { y: &slope, g, weights }], &[vec![1.0]])
 }
@@ -159,7 +163,7 @@ pub fn lct_complex(x: &Tensor, m: &ComplexAbcd, axis: isize) -> Result<Tensor> {
 /// # Errors
 /// As [`lct_complex`].
 pub fn lct_complex_vjp(g: &Tensor, m: &ComplexAbcd, axis: isize) -> Result<Tensor> {
-    complex("lct_complex_vjp", g, m, axis, true)
+    complex("lct_complex_vjp", g, m, axis, true).map_err(of_call("lct_complex_vjp", GRADIENT))
 }
 
 /// The bilateral Laplace transform at `s = 2πu`, up to the constant `1/i`: [`lct_complex`] of
@@ -178,7 +182,7 @@ pub fn lct_complex_vjp(g: &Tensor, m: &ComplexAbcd, axis: isize) -> Result<Tenso
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn laplace(x: &Tensor, axis: isize) -> Result<Tensor> {
-    lct_complex(x, &ComplexAbcd::laplace(), axis)
+    lct_complex(x, &ComplexAbcd::laplace(), axis).map_err(of_call("laplace", SIGNAL))
 }
 
 /// The gradient of [`laplace`] with respect to the signal: its adjoint.
@@ -186,7 +190,7 @@ pub fn laplace(x: &Tensor, axis: isize) -> Result<Tensor> {
 /// # Errors
 /// As [`lct_complex`].
 pub fn laplace_vjp(g: &Tensor, axis: isize) -> Result<Tensor> {
-    lct_complex_vjp(g, &ComplexAbcd::laplace(), axis)
+    lct_complex_vjp(g, &ComplexAbcd::laplace(), axis).map_err(of_call("laplace_vjp", GRADIENT))
 }
 
 /// The gradient of [`lct_complex`] with respect to `(a, b, c, d)`: a real tensor of eight elements, real
@@ -203,7 +207,7 @@ pub fn lct_complex_param_vjp(
 ) -> Result<Tensor> {
     const OP: &str = "lct_complex_param_vjp";
     let n = check_pair(OP, x, g, axis)?;
-    let y = lct_complex(x, m, axis)?;
+    let y = lct_complex(x, m, axis).map_err(of_call(OP, SIGNAL))?;
     let [a, b, _, d] = m.entries();
     let squares: Vec<Complex64> =
         centred_grid(n).iter().map(|p| Complex64::from(PI * p * p / n as f64)).collect();
@@ -220,7 +224,7 @@ pub fn lct_complex_param_vjp(
     } else {
         // ∂K/∂b = −K/(2b) − iπ(a x² − 2xu + d u²)K/b²: the mixed term by one more product.
         let over = b.inv();
-        let gx = lct_complex_vjp(g, m, axis)?;
+        let gx = lct_complex_vjp(g, m, axis).map_err(of_call(OP, &[]))?;
         let points: Vec<Complex64> =
             centred_grid(n).iter().map(|p| Complex64::from(p / (n as f64).sqrt())).collect();
         let how = Applied { before: Some(&points), ..Applied::default() };
@@ -289,7 +293,7 @@ fn complex(
 fn kernel(op: &'static str, x: &Tensor, m: &ComplexAbcd, n: usize) -> Result<Matrix> {
     let values: Vec<f64> = m.entries().iter().flat_map(|entry| [entry.re, entry.im]).collect();
     if n > 1 << 14 {
-        return Err(Error::Length { op, argument: "input", expected: "at most 16384", found: n });
+        return Err(Error::Length { op, argument: "x", expected: "at most 16384", found: n });
     }
     kept_matrix(op, x, ("complex kernel", &values), n, true, |client, compute| {
         let step = (n as f64).sqrt().recip();

@@ -12,13 +12,17 @@ use super::run::{
     Applied, Matrix, Sum, check_output, check_pair, complex_axis, dense, dense_into, gradient,
     gradient_from, kept_matrix, rate_weights, run, run_into,
 };
-use crate::Tensor;
+use crate::{
+    Tensor,
+    call::{GRADIENT, SIGNAL, of_call},
+};
 
 /// The basis `V` on the tensor's device, kept there.
 fn basis(op: &'static str, x: &Tensor, n: usize) -> Result<Matrix> {
     kept_matrix(op, x, ("eigenbasis", &[]), n, false, |client, compute| {
         Ok(upload_real(client, &Eigenbasis::shared(n)?.matrix(), compute))
     })
+    .map_err(of_call(op, SIGNAL))
 }
 
 /// `diag(after) Vᵀ x`.
@@ -94,13 +98,13 @@ pub fn frft(x: &Tensor, angle: f64, axis: isize) -> Result<Tensor> {
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn frft_into(x: &Tensor, output: &mut Tensor, angle: f64, axis: isize) -> Result<()> {
-    const OP: &str = "frft";
+    const OP: &str = "frft_into";
     check_output(OP, x, output)?;
     if angle == 0.0 {
         return run_into(OP, x, output, axis, &[], |n| Ok(Program::of_factors(n, &[])));
     }
     let (_, n) = complex_axis(OP, x, axis)?;
-    let phases = rotation_phases(n, angle, ZeroPoint::Without)?;
+    let phases = rotation_phases(n, angle, ZeroPoint::Without).map_err(of_call(OP, SIGNAL))?;
     let coefficients = analyse(OP, x, axis, Some(&phases))?;
     dense_into(OP, &coefficients, output, axis, &basis(OP, x, n)?, Applied::default())
 }
@@ -110,7 +114,7 @@ pub fn frft_into(x: &Tensor, output: &mut Tensor, angle: f64, axis: isize) -> Re
 /// # Errors
 /// As [`frft`].
 pub fn frft_vjp(g: &Tensor, angle: f64, axis: isize) -> Result<Tensor> {
-    frft(g, -angle, axis)
+    frft(g, -angle, axis).map_err(of_call("frft_vjp", GRADIENT))
 }
 
 /// The gradient of [`frft`] with respect to `angle`, a real tensor of one element.
@@ -120,7 +124,7 @@ pub fn frft_vjp(g: &Tensor, angle: f64, axis: isize) -> Result<Tensor> {
 pub fn frft_angle_vjp(x: &Tensor, g: &Tensor, angle: f64, axis: isize) -> Result<Tensor> {
     const OP: &str = "frft_angle_vjp";
     let n = check_pair(OP, x, g, axis)?;
-    let phases = rotation_phases(n, angle, ZeroPoint::Without)?;
+    let phases = rotation_phases(n, angle, ZeroPoint::Without).map_err(of_call(OP, SIGNAL))?;
     let y = analyse(OP, x, axis, Some(&phases))?;
     let g = analyse(OP, g, axis, None)?;
     gradient(OP, axis, &[Sum { y: &y, g: &g, weights: order_weights(n, 0.0) }], &[vec![1.0]])
@@ -375,9 +379,12 @@ pub fn lct_framed(x: &Tensor, m: &Abcd, axis: isize) -> Result<FramedSignal> {
 /// As [`lct_framed`].
 pub fn lct_framed_vjp(g: &Tensor, m: &Abcd, axis: isize) -> Result<Tensor> {
     const OP: &str = "lct_framed_vjp";
-    let (_, n) = complex_axis(OP, g, axis)?;
-    let (_, angle) = Frame::IDENTITY.apply(m)?;
-    let phases = rotation_phases(n, -angle, ZeroPoint::default())?;
-    let how = Applied { before: Some(&phases), ..Applied::default() };
-    dense(OP, g, axis, &basis(OP, g, n)?, how)
+    let call = || {
+        let (_, n) = complex_axis(OP, g, axis)?;
+        let (_, angle) = Frame::IDENTITY.apply(m)?;
+        let phases = rotation_phases(n, -angle, ZeroPoint::default())?;
+        let how = Applied { before: Some(&phases), ..Applied::default() };
+        dense(OP, g, axis, &basis(OP, g, n)?, how)
+    };
+    call().map_err(of_call(OP, GRADIENT))
 }

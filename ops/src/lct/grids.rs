@@ -3,7 +3,7 @@
 use core::f64::consts::{PI, TAU};
 
 use wavecube_core::{
-    Complex64, Result,
+    Complex64, Error, Result,
     lct::{Abcd, CausalGrid, CausalTables, CztTables, OutputGrid, ScaledTables, centred_grid},
 };
 use wavecube_kernels::lct::{Program, adjoint, scaled_factors};
@@ -11,7 +11,10 @@ use wavecube_kernels::lct::{Program, adjoint, scaled_factors};
 use super::run::{
     Sum, check_fits, check_gradient, check_line, check_pair, complex_axis, gradient, length_of, run,
 };
-use crate::Tensor;
+use crate::{
+    Tensor,
+    call::{GRADIENT, SIGNAL, of_call},
+};
 
 /// The transform of `m` onto the grid that comes for free: `n` samples at distance `spacing`, result at
 /// `|b|/(n·spacing)`, both centred. Returns the result and its spacing.
@@ -21,7 +24,7 @@ use crate::Tensor;
 /// enough. Cannot: keep the grid; two results compose only on equal grids.
 ///
 /// # Errors
-/// As [`fourier`](crate::fourier); [`crate::Error::Value`] if `b` is zero, an entry is not finite or `spacing` not
+/// As [`fourier`](crate::fourier); [`Error::Value`] if `b` is zero, an entry is not finite or `spacing` not
 /// positive.
 ///
 /// ```
@@ -51,6 +54,7 @@ pub fn lct_scaled_vjp(g: &Tensor, m: &Abcd, spacing: f64, axis: isize) -> Result
         let tables = ScaledTables::new(m, n, spacing)?;
         Ok(Program::of_factors(n, &adjoint(n, &scaled_factors(n, &tables))))
     })
+    .map_err(of_call("lct_scaled_vjp", GRADIENT))
 }
 
 /// The gradient of the array that [`lct_scaled`] returns with respect to `(a, b, c, d, spacing)`, a real
@@ -59,7 +63,7 @@ pub fn lct_scaled_vjp(g: &Tensor, m: &Abcd, spacing: f64, axis: isize) -> Result
 /// that is `|b|/(n·spacing)`, a number on the host.
 ///
 /// # Errors
-/// As [`lct_scaled`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the signal's kind.
+/// As [`lct_scaled`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
 pub fn lct_scaled_param_vjp(
     x: &Tensor,
     g: &Tensor,
@@ -69,8 +73,8 @@ pub fn lct_scaled_param_vjp(
 ) -> Result<Tensor> {
     const OP: &str = "lct_scaled_param_vjp";
     let n = check_pair(OP, x, g, axis)?;
-    let (y, _) = lct_scaled(x, m, spacing, axis)?;
-    let gx = lct_scaled_vjp(g, m, spacing, axis)?;
+    let (y, _) = lct_scaled(x, m, spacing, axis).map_err(of_call(OP, SIGNAL))?;
+    let gx = lct_scaled_vjp(g, m, spacing, axis).map_err(of_call(OP, &[]))?;
     // Phases: π (a/b) spacing² n_j² on the input, π b d n_k²/(N spacing)² on the output.
     let squares = |scale: f64| -> Vec<Complex64> {
         centred_grid(n)
@@ -106,7 +110,7 @@ pub fn lct_scaled_param_vjp(
 /// `start = −(n−1)/2`, `spacing = 1/√n`. Beyond `spacing²(2n−1)/(2|b|) = ½` turns the kernel is aliased.
 ///
 /// # Errors
-/// As [`fourier`](crate::fourier); [`crate::Error::Value`] if `b` is zero, an entry or `start` is not finite,
+/// As [`fourier`](crate::fourier); [`Error::Value`] if `b` is zero, an entry or `start` is not finite,
 /// `spacing` is not positive, or a phase overflows.
 ///
 /// ```
@@ -143,6 +147,7 @@ pub fn lct_causal_vjp(
     run("lct_causal_vjp", g, axis, &with_entries(m, &[start, spacing]), |n| {
         Ok(causal(CausalTables::new(m, &CausalGrid { n, start, spacing })?).adjoint_convolution())
     })
+    .map_err(of_call("lct_causal_vjp", GRADIENT))
 }
 
 fn causal(CausalTables { input, filter, output }: CausalTables) -> Program {
@@ -153,7 +158,7 @@ fn causal(CausalTables { input, filter, output }: CausalTables) -> Program {
 /// elements; the kernel does not contain `c`.
 ///
 /// # Errors
-/// As [`lct_causal`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the signal's kind.
+/// As [`lct_causal`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
 pub fn lct_causal_param_vjp(
     x: &Tensor,
     g: &Tensor,
@@ -165,8 +170,8 @@ pub fn lct_causal_param_vjp(
     const OP: &str = "lct_causal_param_vjp";
     let n = check_pair(OP, x, g, axis)?;
     let [a, b, _, d] = m.entries();
-    let y = lct_causal(x, m, start, spacing, axis)?;
-    let gx = lct_causal_vjp(g, m, start, spacing, axis)?;
+    let y = lct_causal(x, m, start, spacing, axis).map_err(of_call(OP, SIGNAL))?;
+    let gx = lct_causal_vjp(g, m, start, spacing, axis).map_err(of_call(OP, &[]))?;
     // The filter's phase is π spacing² t²/b and its amplitude |b|^(−1/2).
     let by_filter = run(OP, x, axis, &with_entries(m, &[start, spacing]), |n| {
         let mut tables = CausalTables::new(m, &CausalGrid { n, start, spacing })?;
@@ -214,7 +219,7 @@ pub fn lct_causal_param_vjp(
 /// Promises: the sum itself, for any real `start` and `step`, in one padded round trip. Cannot: be unitary.
 ///
 /// # Errors
-/// As [`fourier`](crate::fourier); [`crate::Error::Length`] if `outputs` is 0, [`crate::Error::Value`] if `start` or
+/// As [`fourier`](crate::fourier); [`Error::Length`] if `outputs` is 0, [`Error::Value`] if `start` or
 /// `step` is not finite.
 ///
 /// ```
@@ -226,7 +231,7 @@ pub fn lct_causal_param_vjp(
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn czt(x: &Tensor, outputs: usize, start: f64, step: f64, axis: isize) -> Result<Tensor> {
-    zoom("czt", x, axis, outputs, &[start, step], |n| {
+    zoom("czt", x, axis, outputs, &[start, step], "start, step", |n| {
         CztTables::unit_circle(n, outputs, start, step)
     })
 }
@@ -236,7 +241,7 @@ pub fn czt(x: &Tensor, outputs: usize, start: f64, step: f64, axis: isize) -> Re
 /// # Errors
 /// As [`czt`].
 pub fn czt_vjp(g: &Tensor, n: usize, start: f64, step: f64, axis: isize) -> Result<Tensor> {
-    zoom_back("czt_vjp", g, axis, n, &[start, step], |outputs| {
+    zoom_back("czt_vjp", g, axis, n, &[start, step], "start, step", |outputs| {
         CztTables::unit_circle(n, outputs, start, step)
     })
 }
@@ -244,15 +249,15 @@ pub fn czt_vjp(g: &Tensor, n: usize, start: f64, step: f64, axis: isize) -> Resu
 /// The gradient of [`czt`] with respect to `(start, step)`, a real tensor of two elements.
 ///
 /// # Errors
-/// As [`czt`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the result's kind.
+/// As [`czt`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the result's kind.
 pub fn czt_param_vjp(x: &Tensor, g: &Tensor, start: f64, step: f64, axis: isize) -> Result<Tensor> {
     const OP: &str = "czt_param_vjp";
     let (_, n) = complex_axis(OP, x, axis)?;
     let (_, outputs) = complex_axis(OP, g, axis)?;
     check_gradient(OP, x, g, axis, outputs)?;
-    let gx = czt_vjp(g, n, start, step, axis)?;
+    let gx = czt_vjp(g, n, start, step, axis).map_err(of_call(OP, &[]))?;
     // ∂/∂step = −2πi k·(transform of n·x).
-    let moved = zoom(OP, x, axis, outputs, &[start, step], |n| {
+    let moved = zoom(OP, x, axis, outputs, &[start, step], "start, step", |n| {
         Ok(weighted(CztTables::unit_circle(n, outputs, start, step)?, |j| j as f64))
     })?;
     let slopes = |len: usize| (0..len).map(|j| Complex64::new(0.0, -TAU * j as f64)).collect();
@@ -261,17 +266,20 @@ pub fn czt_param_vjp(x: &Tensor, g: &Tensor, start: f64, step: f64, axis: isize)
     gradient(OP, axis, &sums, &[vec![1.0, 0.0], vec![0.0, 1.0]])
 }
 
-/// The chirp-z transform to `outputs` points; `tables` is given the length of the lines.
+/// The chirp-z transform to `outputs` points, whose factors come from `made_from`, arguments of the call; `tables`
+/// is given the length of the lines.
 fn zoom(
     op: &'static str,
     x: &Tensor,
     axis: isize,
     outputs: usize,
     values: &[f64],
+    made_from: &'static str,
     tables: impl FnOnce(usize) -> Result<CztTables>,
 ) -> Result<Tensor> {
     check_line(op, x, outputs)?;
-    run(op, x, axis, &[&[outputs as f64], values].concat(), |n| zoomed(op, x, tables(n)?))
+    let values = [&[outputs as f64], values].concat();
+    run(op, x, axis, &values, |n| zoomed(op, x, made_from, tables(n)?))
 }
 
 /// The adjoint of [`zoom`] of lines of length `n`; `tables` is given the number of outputs.
@@ -281,20 +289,31 @@ fn zoom_back(
     axis: isize,
     n: usize,
     values: &[f64],
+    made_from: &'static str,
     tables: impl FnOnce(usize) -> Result<CztTables>,
 ) -> Result<Tensor> {
+    if n == 0 || n > 1 << 31 {
+        let expected = "from 1 to 2^31";
+        return Err(Error::Length { op, argument: "n", expected, found: n });
+    }
     check_line(op, g, n)?;
     run(op, g, axis, &[&[n as f64], values].concat(), |outputs| {
-        Ok(zoomed(op, g, tables(outputs)?)?.adjoint_convolution())
+        Ok(zoomed(op, g, made_from, tables(outputs)?)?.adjoint_convolution())
     })
+    .map_err(of_call(op, GRADIENT))
 }
 
-fn zoomed(op: &'static str, x: &Tensor, tables: CztTables) -> Result<Program> {
+fn zoomed(
+    op: &'static str,
+    x: &Tensor,
+    made_from: &'static str,
+    tables: CztTables,
+) -> Result<Program> {
     let CztTables { input, filter, output } = tables;
     let first_lag = 1 - input.len() as isize;
     let program = Program::convolution(input, &filter, output, first_lag);
     // Powers of `a` and `w`, or the amplitude of a matrix.
-    check_fits(op, "a, w, m", x, program.tables.iter().flatten())?;
+    check_fits(op, made_from, x, program.tables.iter().flatten())?;
     Ok(program)
 }
 
@@ -309,7 +328,7 @@ fn weighted(mut tables: CztTables, weight: impl Fn(usize) -> f64) -> CztTables {
 /// The z-transform at `a·w^(−k)`, `k < outputs`, for any complex `a` and `w` but zero: [`czt`] on a spiral.
 ///
 /// # Errors
-/// As [`czt`]; [`crate::Error::Value`] if `a` or `w` is zero or not finite, or their powers leave `2^±500` (or
+/// As [`czt`]; [`Error::Value`] if `a` or `w` is zero or not finite, or their powers leave `2^±500` (or
 /// what the compute type holds).
 ///
 /// ```
@@ -329,7 +348,7 @@ pub fn czt_spiral(
     w: Complex64,
     axis: isize,
 ) -> Result<Tensor> {
-    zoom("czt_spiral", x, axis, outputs, &[a.re, a.im, w.re, w.im], |n| {
+    zoom("czt_spiral", x, axis, outputs, &[a.re, a.im, w.re, w.im], "a, w", |n| {
         CztTables::spiral(n, outputs, a, w)
     })
 }
@@ -345,7 +364,7 @@ pub fn czt_spiral_vjp(
     w: Complex64,
     axis: isize,
 ) -> Result<Tensor> {
-    zoom_back("czt_spiral_vjp", g, axis, n, &[a.re, a.im, w.re, w.im], |outputs| {
+    zoom_back("czt_spiral_vjp", g, axis, n, &[a.re, a.im, w.re, w.im], "a, w", |outputs| {
         CztTables::spiral(n, outputs, a, w)
     })
 }
@@ -354,7 +373,7 @@ pub fn czt_spiral_vjp(
 /// imaginary part of the complex gradients `∂ℓ/∂Re + i ∂ℓ/∂Im`.
 ///
 /// # Errors
-/// As [`czt_spiral`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the result's kind.
+/// As [`czt_spiral`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the result's kind.
 pub fn czt_spiral_param_vjp(
     x: &Tensor,
     g: &Tensor,
@@ -366,7 +385,7 @@ pub fn czt_spiral_param_vjp(
     let (_, outputs) = complex_axis(OP, g, axis)?;
     check_gradient(OP, x, g, axis, outputs)?;
     // X_k = Σ a^(−n) w^(nk) x_n: ∂/∂a = −1/a and ∂/∂w = k/w times the transform of n·x.
-    let moved = zoom(OP, x, axis, outputs, &[a.re, a.im, w.re, w.im], |n| {
+    let moved = zoom(OP, x, axis, outputs, &[a.re, a.im, w.re, w.im], "a, w", |n| {
         Ok(weighted(CztTables::spiral(n, outputs, a, w)?, |j| j as f64))
     })?;
     // The derivatives are holomorphic: dℓ = Re(s·dp), and the gradient conj(s) has the parts Re s and
@@ -393,7 +412,7 @@ pub fn czt_spiral_param_vjp(
 /// Promises: that sum, on any grid. Cannot: be unitary.
 ///
 /// # Errors
-/// As [`czt`]; [`crate::Error::Value`] if `b` is zero, an argument is not finite, or a phase overflows.
+/// As [`czt`]; [`Error::Value`] if `b` is zero, an argument is not finite, or a phase overflows.
 ///
 /// ```
 /// use wavecube::{Abcd, Complex32, Device, OutputGrid, Tensor, lct_czt};
@@ -415,7 +434,7 @@ pub fn lct_czt(
     output: &OutputGrid,
     axis: isize,
 ) -> Result<Tensor> {
-    zoom("lct_czt", x, axis, output.outputs, &output_entries(m, spacing, output), |n| {
+    zoom("lct_czt", x, axis, output.outputs, &output_entries(m, spacing, output), "m", |n| {
         CztTables::lct(m, n, spacing, output)
     })
 }
@@ -434,7 +453,7 @@ pub fn lct_czt_vjp(
 ) -> Result<Tensor> {
     const OP: &str = "lct_czt_vjp";
     check_line(OP, g, output.outputs)?;
-    zoom_back(OP, g, axis, n, &output_entries(m, spacing, output), |_| {
+    zoom_back(OP, g, axis, n, &output_entries(m, spacing, output), "m", |_| {
         CztTables::lct(m, n, spacing, output)
     })
 }
@@ -443,7 +462,7 @@ pub fn lct_czt_vjp(
 /// inputs and outputs lie. A real tensor of seven elements; the kernel does not contain `c`.
 ///
 /// # Errors
-/// As [`lct_czt`]; [`crate::Error::Shape`] or [`crate::Error::Dtype`] if `g` is not of the result's kind.
+/// As [`lct_czt`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the result's kind.
 pub fn lct_czt_param_vjp(
     x: &Tensor,
     g: &Tensor,
@@ -455,10 +474,10 @@ pub fn lct_czt_param_vjp(
     const OP: &str = "lct_czt_param_vjp";
     let (_, n) = complex_axis(OP, x, axis)?;
     check_gradient(OP, x, g, axis, output.outputs)?;
-    let y = lct_czt(x, m, spacing, output, axis)?;
-    let gx = lct_czt_vjp(g, n, m, spacing, output, axis)?;
+    let y = lct_czt(x, m, spacing, output, axis).map_err(of_call(OP, SIGNAL))?;
+    let gx = lct_czt_vjp(g, n, m, spacing, output, axis).map_err(of_call(OP, &[]))?;
     let points: Vec<f64> = centred_grid(n).iter().map(|p| p * spacing).collect();
-    let moved = zoom(OP, x, axis, output.outputs, &output_entries(m, spacing, output), |n| {
+    let moved = zoom(OP, x, axis, output.outputs, &output_entries(m, spacing, output), "m", |n| {
         Ok(weighted(CztTables::lct(m, n, spacing, output)?, |j| points[j]))
     })?;
     // The phase is π (a x² − 2xu + d u²)/b and the amplitude spacing·|b|^(−1/2).

@@ -14,12 +14,15 @@ use wavecube_kernels::{
 };
 
 use super::cache::{Key, Loaded};
-use crate::{Device, Tensor};
+use crate::{
+    Device, Tensor,
+    call::{SIGNAL, of_call},
+};
 
 /// The axis and its length, which must not be 0, of a complex tensor.
 pub(super) fn complex_axis(op: &'static str, x: &Tensor, axis: isize) -> Result<(usize, usize)> {
-    x.check_complex(op, "input", true)?;
-    x.device().limits().check_dtype(op, "input", x.dtype())?;
+    x.check_complex(op, "x", true)?;
+    x.device().limits().check_dtype(op, "x", x.dtype())?;
     length_of(op, x, axis)
 }
 
@@ -27,7 +30,7 @@ pub(crate) fn length_of(op: &'static str, x: &Tensor, axis: isize) -> Result<(us
     let along = x.layout().axis(op, axis)?;
     let n = x.shape()[along];
     if n == 0 {
-        return Err(Error::Length { op, argument: "input", expected: "at least 1", found: 0 });
+        return Err(Error::Length { op, argument: "x", expected: "at least 1", found: 0 });
     }
     check_line(op, x, n)?;
     Ok((along, n))
@@ -59,7 +62,7 @@ pub(super) fn run(
     values: &[f64],
     build: impl FnOnce(usize) -> Result<Program>,
 ) -> Result<Tensor> {
-    let (plan, loaded) = prepared(op, x, None, axis, values, build)?;
+    let (plan, loaded) = prepared(op, x, None, axis, values, build).map_err(of_call(op, SIGNAL))?;
     let mut shape = x.shape().to_vec();
     shape[x.layout().axis(op, axis)?] = loaded.output_len;
     let y = Tensor::empty(x.device(), x.dtype(), true, &shape)?;
@@ -76,13 +79,14 @@ pub(super) fn run_into(
     values: &[f64],
     build: impl FnOnce(usize) -> Result<Program>,
 ) -> Result<()> {
-    let (plan, loaded) = prepared(op, x, Some(output), axis, values, build)?;
+    let (plan, loaded) =
+        prepared(op, x, Some(output), axis, values, build).map_err(of_call(op, SIGNAL))?;
     launch(&plan, x, output, loaded.resident.clone())
 }
 
 /// Accepts an output of the input's shape, type and device, apart from it, with a place for every element.
 pub(super) fn check_output(op: &'static str, x: &Tensor, output: &Tensor) -> Result<()> {
-    x.check_complex(op, "input", true)?;
+    x.check_complex(op, "x", true)?;
     output.check_complex(op, "output", true)?;
     x.check_same(op, "output", output)?;
     if x.shape() != output.shape() {
@@ -102,7 +106,7 @@ pub(super) fn check_output(op: &'static str, x: &Tensor, output: &Tensor) -> Res
         });
     }
     if x.overlaps(output) {
-        return Err(Error::Overlap { op, first: "input", second: "output" });
+        return Err(Error::Overlap { op, first: "x", second: "output" });
     }
     Ok(())
 }
@@ -258,7 +262,7 @@ fn dense_plan(
         input: x.layout().clone(),
         output: output.clone(),
     };
-    DensePlan::new(&problem, x.device().limits())
+    DensePlan::new(&problem, x.device().limits()).map_err(of_call(op, SIGNAL))
 }
 
 fn launch_dense(

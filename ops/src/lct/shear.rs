@@ -11,7 +11,10 @@ use wavecube_kernels::lct::{
 use super::run::{
     Sum, check_output, check_pair, complex_axis, gradient, rate_weights, run, run_into,
 };
-use crate::Tensor;
+use crate::{
+    Tensor,
+    call::{GRADIENT, SIGNAL, of_call},
+};
 
 /// The chirp `L(q)`: multiplies by `exp(iπ q n²/N)` on the centred grid along `axis`.
 ///
@@ -36,6 +39,7 @@ pub fn chirp_multiply(x: &Tensor, q: f64, axis: isize) -> Result<Tensor> {
         let factors = if q == 0.0 { vec![] } else { vec![Factor::Diagonal(chirp_table(n, q)?)] };
         Ok(Program::of_factors(n, &factors))
     })
+    .map_err(of_call("chirp_multiply", &[("rate", "q")]))
 }
 
 /// The gradient of [`chirp_multiply`] with respect to the signal: its adjoint, `L(−q)`.
@@ -43,7 +47,7 @@ pub fn chirp_multiply(x: &Tensor, q: f64, axis: isize) -> Result<Tensor> {
 /// # Errors
 /// As [`chirp_multiply`].
 pub fn chirp_multiply_vjp(g: &Tensor, q: f64, axis: isize) -> Result<Tensor> {
-    chirp_multiply(g, -q, axis)
+    chirp_multiply(g, -q, axis).map_err(of_call("chirp_multiply_vjp", GRADIENT))
 }
 
 /// The gradient of [`chirp_multiply`] with respect to `q`, a real tensor of one element.
@@ -53,7 +57,7 @@ pub fn chirp_multiply_vjp(g: &Tensor, q: f64, axis: isize) -> Result<Tensor> {
 pub fn chirp_multiply_rate_vjp(x: &Tensor, g: &Tensor, q: f64, axis: isize) -> Result<Tensor> {
     const OP: &str = "chirp_multiply_rate_vjp";
     let n = check_pair(OP, x, g, axis)?;
-    let y = chirp_multiply(x, q, axis)?;
+    let y = chirp_multiply(x, q, axis).map_err(of_call(OP, SIGNAL))?;
     gradient(OP, axis, &[Sum { y: &y, g, weights: rate_weights(n) }], &[vec![1.0]])
 }
 
@@ -83,7 +87,7 @@ pub fn fourier(x: &Tensor, inverse: bool, axis: isize) -> Result<Tensor> {
 /// # Errors
 /// As [`fourier`].
 pub fn fourier_vjp(g: &Tensor, inverse: bool, axis: isize) -> Result<Tensor> {
-    fourier(g, !inverse, axis)
+    fourier(g, !inverse, axis).map_err(of_call("fourier_vjp", GRADIENT))
 }
 
 /// The transform of `m` along `axis` as three shears: chirp, DFT, chirp, inverse DFT, chirp, in one trip
@@ -111,7 +115,8 @@ pub fn fourier_vjp(g: &Tensor, inverse: bool, axis: isize) -> Result<Tensor> {
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn lct_shear(x: &Tensor, m: &Abcd, axis: isize) -> Result<Tensor> {
-    lct_shear_factored(x, &ShearFactors::new(m)?, axis)
+    let call = || lct_shear_factored(x, &ShearFactors::new(m)?, axis);
+    call().map_err(of_call("lct_shear", OF_MATRIX))
 }
 
 /// [`lct_shear`] into a tensor that exists: of the input's shape, any strides, apart from the input.
@@ -131,16 +136,22 @@ pub fn lct_shear(x: &Tensor, m: &Abcd, axis: isize) -> Result<Tensor> {
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn lct_shear_into(x: &Tensor, output: &mut Tensor, m: &Abcd, axis: isize) -> Result<()> {
-    const OP: &str = "lct_shear";
-    check_output(OP, x, output)?;
-    let factors = ShearFactors::new(m)?;
-    let (passes, phase) = (factors.passes(), factors.phase());
-    run_into(OP, x, output, axis, &values(&passes, phase), |n| {
-        Ok(Program::of_factors(n, &shear_factors(n, &passes, phase)?))
-    })?;
-    count(x, &factors);
-    Ok(())
+    const OP: &str = "lct_shear_into";
+    let call = || {
+        check_output(OP, x, output)?;
+        let factors = ShearFactors::new(m)?;
+        let (passes, phase) = (factors.passes(), factors.phase());
+        run_into(OP, x, output, axis, &values(&passes, phase), |n| {
+            Ok(Program::of_factors(n, &shear_factors(n, &passes, phase)?))
+        })?;
+        count(x, &factors);
+        Ok(())
+    };
+    call().map_err(of_call(OP, OF_MATRIX))
 }
+
+/// Names in transforms of a matrix `m`.
+const OF_MATRIX: &[(&str, &str)] = &[("rate", "m"), ("factors", "m")];
 
 fn count(x: &Tensor, factors: &ShearFactors) {
     if factors.degenerate() {
@@ -153,7 +164,8 @@ fn count(x: &Tensor, factors: &ShearFactors) {
 /// # Errors
 /// As [`lct_shear`].
 pub fn lct_shear_vjp(g: &Tensor, m: &Abcd, axis: isize) -> Result<Tensor> {
-    lct_shear_factored_vjp(g, &ShearFactors::new(m)?, axis)
+    let call = || lct_shear_factored_vjp(g, &ShearFactors::new(m)?, axis);
+    call().map_err(of_call("lct_shear_vjp", OF_MATRIX))
 }
 
 /// The gradient with respect to the entries `(a, b, c, d)`, a real tensor of four elements, of
@@ -166,7 +178,8 @@ pub fn lct_shear_vjp(g: &Tensor, m: &Abcd, axis: isize) -> Result<Tensor> {
 /// # Errors
 /// As [`lct_shear`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
 pub fn lct_shear_param_vjp(x: &Tensor, g: &Tensor, m: &Abcd, axis: isize) -> Result<Tensor> {
-    lct_shear_factored_param_vjp(x, g, &ShearFactors::smooth(m)?, axis)
+    let call = || lct_shear_factored_param_vjp(x, g, &ShearFactors::smooth(m)?, axis);
+    call().map_err(of_call("lct_shear_param_vjp", OF_MATRIX))
 }
 
 /// [`lct_shear`] in a factorisation of the caller's choice: [`ShearFactors::smooth`] where the matrix is
@@ -191,7 +204,9 @@ pub fn lct_shear_param_vjp(x: &Tensor, g: &Tensor, m: &Abcd, axis: isize) -> Res
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn lct_shear_factored(x: &Tensor, factors: &ShearFactors, axis: isize) -> Result<Tensor> {
-    let y = lct_shear_passes(x, &factors.passes(), factors.phase(), axis)?;
+    let names = &[("rate", "factors")];
+    let y = lct_shear_passes(x, &factors.passes(), factors.phase(), axis)
+        .map_err(of_call("lct_shear_factored", names))?;
     count(x, factors);
     Ok(y)
 }
@@ -202,6 +217,7 @@ pub fn lct_shear_factored(x: &Tensor, factors: &ShearFactors, axis: isize) -> Re
 /// As [`lct_shear`].
 pub fn lct_shear_factored_vjp(g: &Tensor, factors: &ShearFactors, axis: isize) -> Result<Tensor> {
     lct_shear_passes_vjp(g, &factors.passes(), factors.phase(), axis)
+        .map_err(of_call("lct_shear_factored_vjp", &[("rate", "factors")]))
 }
 
 /// The gradient of [`lct_shear_factored`] with respect to `(a, b, c, d)`, as [`lct_shear_param_vjp`].
@@ -215,8 +231,11 @@ pub fn lct_shear_factored_param_vjp(
     factors: &ShearFactors,
     axis: isize,
 ) -> Result<Tensor> {
-    let jacobian = entry_jacobian(factors)?;
-    lct_shear_rate_vjp(x, g, &factors.passes(), factors.phase(), &jacobian, axis)
+    let call = || {
+        let jacobian = entry_jacobian(factors)?;
+        lct_shear_rate_vjp(x, g, &factors.passes(), factors.phase(), &jacobian, axis)
+    };
+    call().map_err(of_call("lct_shear_factored_param_vjp", &[("rate", "factors")]))
 }
 
 /// The derivatives of the passes' rates, a row for each entry `(a, b, c, d)`.
@@ -262,10 +281,14 @@ pub fn lct_shear_passes(
     phase: Complex64,
     axis: isize,
 ) -> Result<Tensor> {
-    run("lct_shear", x, axis, &values(passes, phase), |n| {
+    run("lct_shear_passes", x, axis, &values(passes, phase), |n| {
         Ok(Program::of_factors(n, &shear_factors(n, passes, phase)?))
     })
+    .map_err(of_call("lct_shear_passes", OF_PASSES))
 }
+
+/// Names in transforms of `passes`.
+const OF_PASSES: &[(&str, &str)] = &[("rate", "passes")];
 
 /// The gradient of [`lct_shear_passes`] with respect to the signal: the same factors' inverse.
 ///
@@ -277,10 +300,13 @@ pub fn lct_shear_passes_vjp(
     phase: Complex64,
     axis: isize,
 ) -> Result<Tensor> {
-    run("lct_shear_vjp", g, axis, &values(passes, phase), |n| {
+    const OP: &str = "lct_shear_passes_vjp";
+    run(OP, g, axis, &values(passes, phase), |n| {
         let there = shear_factors(n, passes, phase)?;
         Ok(Program::of_factors(n, &adjoint(n, &there)))
     })
+    .map_err(of_call(OP, GRADIENT))
+    .map_err(of_call(OP, OF_PASSES))
 }
 
 /// The gradient of [`lct_shear_passes`] with respect to the rates `(first, middle, last)`, multiplied by
@@ -309,8 +335,8 @@ pub fn lct_shear_rate_vjp(
             found: row.len(),
         });
     }
-    let y = lct_shear_passes(x, passes, phase, axis)?;
-    let gx = lct_shear_passes_vjp(g, passes, phase, axis)?;
+    let y = lct_shear_passes(x, passes, phase, axis).map_err(of_call(OP, SIGNAL))?;
+    let gx = lct_shear_passes_vjp(g, passes, phase, axis).map_err(of_call(OP, &[]))?;
     let turned = |x: &Tensor, power: u8| match power % 4 {
         1 => fourier(x, false, axis),
         3 => fourier(x, true, axis),
@@ -364,6 +390,7 @@ fn values(passes: &ShearPasses, phase: Complex64) -> [f64; 6] {
 pub fn fresnel(x: &Tensor, b: f64, axis: isize) -> Result<Tensor> {
     // F, chirp, F⁻¹ for every b: the group law holds on every vector.
     lct_shear_passes(x, &fresnel_passes(b), Complex64::ONE, axis)
+        .map_err(of_call("fresnel", &[("passes", "b")]))
 }
 
 /// The gradient of [`fresnel`] with respect to the signal, `U(−b)`.
@@ -371,7 +398,7 @@ pub fn fresnel(x: &Tensor, b: f64, axis: isize) -> Result<Tensor> {
 /// # Errors
 /// As [`lct_shear`].
 pub fn fresnel_vjp(g: &Tensor, b: f64, axis: isize) -> Result<Tensor> {
-    fresnel(g, -b, axis)
+    fresnel(g, -b, axis).map_err(of_call("fresnel_vjp", GRADIENT))
 }
 
 /// The gradient of [`fresnel`] with respect to `b`, a real tensor of one element.
@@ -381,6 +408,7 @@ pub fn fresnel_vjp(g: &Tensor, b: f64, axis: isize) -> Result<Tensor> {
 pub fn fresnel_param_vjp(x: &Tensor, g: &Tensor, b: f64, axis: isize) -> Result<Tensor> {
     let jacobian = [vec![0.0, -1.0, 0.0]];
     lct_shear_rate_vjp(x, g, &fresnel_passes(b), Complex64::ONE, &jacobian, axis)
+        .map_err(of_call("fresnel_param_vjp", &[("passes", "b")]))
 }
 
 const fn fresnel_passes(b: f64) -> ShearPasses {
@@ -408,7 +436,8 @@ const fn fresnel_passes(b: f64) -> ShearPasses {
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn scaling(x: &Tensor, m: f64, axis: isize) -> Result<Tensor> {
-    lct_shear(x, &Abcd::scaling(m)?, axis)
+    let call = || lct_shear(x, &Abcd::scaling(m)?, axis);
+    call().map_err(of_call("scaling", SIGNAL))
 }
 
 /// The gradient of [`scaling`] with respect to the signal: its adjoint, which is its inverse.
@@ -416,7 +445,8 @@ pub fn scaling(x: &Tensor, m: f64, axis: isize) -> Result<Tensor> {
 /// # Errors
 /// As [`scaling`].
 pub fn scaling_vjp(g: &Tensor, m: f64, axis: isize) -> Result<Tensor> {
-    lct_shear_vjp(g, &Abcd::scaling(m)?, axis)
+    let call = || lct_shear_vjp(g, &Abcd::scaling(m)?, axis);
+    call().map_err(of_call("scaling_vjp", GRADIENT))
 }
 
 /// The gradient of [`scaling`] with respect to `m`, a real tensor of one element.
@@ -424,11 +454,14 @@ pub fn scaling_vjp(g: &Tensor, m: f64, axis: isize) -> Result<Tensor> {
 /// # Errors
 /// As [`scaling`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
 pub fn scaling_param_vjp(x: &Tensor, g: &Tensor, m: f64, axis: isize) -> Result<Tensor> {
-    let factors = ShearFactors::smooth(&Abcd::scaling(m)?)?;
-    let [by_a, _, _, by_d] = entry_jacobian(&factors)?;
-    // The matrix is diag(m, 1/m).
-    let by_m = by_a.iter().zip(&by_d).map(|(a, d)| a - d / (m * m)).collect();
-    lct_shear_rate_vjp(x, g, &factors.passes(), factors.phase(), &[by_m], axis)
+    let call = || {
+        let factors = ShearFactors::smooth(&Abcd::scaling(m)?)?;
+        let [by_a, _, _, by_d] = entry_jacobian(&factors)?;
+        // The matrix is diag(m, 1/m).
+        let by_m = by_a.iter().zip(&by_d).map(|(a, d)| a - d / (m * m)).collect();
+        lct_shear_rate_vjp(x, g, &factors.passes(), factors.phase(), &[by_m], axis)
+    };
+    call().map_err(of_call("scaling_param_vjp", &[("passes", "m")]))
 }
 
 /// The separable transform of a plane: [`lct_shear`] of `m[0]` along `axes[0]` and of `m[1]` along
@@ -448,9 +481,12 @@ pub fn scaling_param_vjp(x: &Tensor, g: &Tensor, m: f64, axis: isize) -> Result<
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn lct2(x: &Tensor, m: [&Abcd; 2], axes: [isize; 2]) -> Result<Tensor> {
-    check_plane(x, axes)?;
-    let [first, second] = [ShearFactors::new(m[0])?, ShearFactors::new(m[1])?];
-    lct_shear_factored(&lct_shear_factored(x, &first, axes[0])?, &second, axes[1])
+    let call = || {
+        check_plane(x, axes)?;
+        let [first, second] = [ShearFactors::new(m[0])?, ShearFactors::new(m[1])?];
+        lct_shear_factored(&lct_shear_factored(x, &first, axes[0])?, &second, axes[1])
+    };
+    call().map_err(of_call("lct2", OF_MATRIX))
 }
 
 /// The gradient of [`lct2`] with respect to the signal.
@@ -458,9 +494,12 @@ pub fn lct2(x: &Tensor, m: [&Abcd; 2], axes: [isize; 2]) -> Result<Tensor> {
 /// # Errors
 /// As [`lct2`].
 pub fn lct2_vjp(g: &Tensor, m: [&Abcd; 2], axes: [isize; 2]) -> Result<Tensor> {
-    check_plane(g, axes)?;
-    let [first, second] = [ShearFactors::new(m[0])?, ShearFactors::new(m[1])?];
-    lct_shear_factored_vjp(&lct_shear_factored_vjp(g, &second, axes[1])?, &first, axes[0])
+    let call = || {
+        check_plane(g, axes).map_err(of_call("lct2_vjp", GRADIENT))?;
+        let [first, second] = [ShearFactors::new(m[0])?, ShearFactors::new(m[1])?];
+        lct_shear_factored_vjp(&lct_shear_factored_vjp(g, &second, axes[1])?, &first, axes[0])
+    };
+    call().map_err(of_call("lct2_vjp", OF_MATRIX))
 }
 
 /// The gradients with respect to the entries of both matrices, each as that of [`lct_shear_param_vjp`]: of
@@ -474,15 +513,19 @@ pub fn lct2_param_vjp(
     m: [&Abcd; 2],
     axes: [isize; 2],
 ) -> Result<[Tensor; 2]> {
-    check_plane(x, axes)?;
-    check_pair("lct2_param_vjp", x, g, axes[0])?;
-    let [first, second] = [ShearFactors::smooth(m[0])?, ShearFactors::smooth(m[1])?];
-    // Each matrix sees the signal before it and the gradient behind it.
-    let between = lct_shear_factored_vjp(g, &second, axes[1])?;
-    let by_first = lct_shear_factored_param_vjp(x, &between, &first, axes[0])?;
-    let between = lct_shear_factored(x, &first, axes[0])?;
-    let by_second = lct_shear_factored_param_vjp(&between, g, &second, axes[1])?;
-    Ok([by_first, by_second])
+    const OP: &str = "lct2_param_vjp";
+    let call = || {
+        check_plane(x, axes)?;
+        check_pair(OP, x, g, axes[0])?;
+        let [first, second] = [ShearFactors::smooth(m[0])?, ShearFactors::smooth(m[1])?];
+        // Each matrix sees the signal before it and the gradient behind it.
+        let between = lct_shear_factored_vjp(g, &second, axes[1])?;
+        let by_first = lct_shear_factored_param_vjp(x, &between, &first, axes[0])?;
+        let between = lct_shear_factored(x, &first, axes[0])?;
+        let by_second = lct_shear_factored_param_vjp(&between, g, &second, axes[1])?;
+        Ok([by_first, by_second])
+    };
+    call().map_err(of_call(OP, OF_MATRIX))
 }
 
 fn check_plane(x: &Tensor, axes: [isize; 2]) -> Result<()> {

@@ -72,7 +72,7 @@ impl Tridiagonal {
         let plan = self.plan(VJP, Task::DeterminantVjp, &along)?;
         let apart = Apart::new(self, &shape, &plan)?;
         let client = self.a.device().client();
-        tridiag_vjp_launch(client, &self.bindings(), g.handle(), &apart.handles(), &plan)?;
+        tridiag_vjp_launch(client, &self.bindings(), g.handle(), apart.buffers(), &plan)?;
         apart.summed(self)
     }
 }

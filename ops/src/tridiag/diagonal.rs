@@ -113,12 +113,17 @@ impl Tridiagonal {
     /// # Errors
     /// As [`resolvent_diagonal_vjp`].
     pub fn resolvent_diagonal_vjp(&self, g: &Tensor) -> Result<TridiagonalGradients> {
+        self.diagonal_vjp_apart(g)?.summed(self)
+    }
+
+    /// The same of every sequence on its own.
+    pub(super) fn diagonal_vjp_apart(&self, g: &Tensor) -> Result<Apart> {
         let shape = self.check_along(VJP, "g", g)?;
         let plan = self.plan(VJP, Task::Vjp, g.layout())?;
         let apart = Apart::new(self, &shape, &plan)?;
         let client = self.a.device().client();
-        tridiag_vjp_launch(client, &self.bindings(), g.handle(), &apart.handles(), &plan)?;
-        apart.summed(self)
+        tridiag_vjp_launch(client, &self.bindings(), g.handle(), apart.buffers(), &plan)?;
+        Ok(apart)
     }
 
     fn run(&self, plan: &TridiagPlan, diagonal: &Tensor) -> Result<Pivots> {

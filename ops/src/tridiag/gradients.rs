@@ -1,6 +1,7 @@
 //! Gradients of the operators' operands.
 
-use wavecube_core::Result;
+use cubecl::server::Handle;
+use wavecube_core::{Layout, Result};
 use wavecube_kernels::{
     sum::SumPlan,
     tridiag::{TridiagGradients, TridiagPlan},
@@ -25,9 +26,10 @@ pub struct TridiagonalGradients {
     pub z: Tensor,
 }
 
-/// The gradients of every sequence on its own, and the sums over what shares an operand, planned before
+/// The gradients of every sequence on its own, two to a buffer, and the sums over what shares an operand, planned before
 /// anything is enqueued.
 pub(super) struct Apart {
+    buffers: TridiagGradients,
     a: Tensor,
     b: Tensor,
     c: Option<Tensor>,
@@ -38,16 +40,32 @@ pub(super) struct Apart {
 impl Apart {
     /// Room for the gradients of `of`, whose diagonal has the shape `shape`.
     pub(super) fn new(of: &Tridiagonal, shape: &[usize], plan: &TridiagPlan) -> Result<Self> {
-        let batch = &shape[..shape.len() - 1];
-        let full = |operand: &Tensor, len: usize| {
-            let shape: Vec<usize> = batch.iter().copied().chain([len]).collect();
-            Tensor::empty(of.a.device(), of.a.dtype(), operand.is_complex(), &shape)
+        let (batch, n, op) = (&shape[..shape.len() - 1], plan.lines.n, plan.op);
+        let device = of.a.device();
+        let size = of.a.dtype().size();
+        let room = |numbers: usize| {
+            // A buffer of no bytes is not one everywhere.
+            let bytes = numbers.max(2) * size;
+            device.limits().check_buffer(op, bytes as u64)?;
+            Ok(device.client().empty(bytes))
         };
-        let a = full(&of.a, plan.lines.n)?;
-        let b = full(&of.b, plan.lines.n - 1)?;
-        let c = of.c.as_ref().map(|c| full(c, plan.lines.n - 1)).transpose()?;
-        let z = full(&of.z, plan.tiles)?;
-        let op = plan.op;
+        let [diagonal, beside] = plan.gradient_numbers(n, plan.tiles);
+        let buffers = TridiagGradients { diagonal: room(diagonal)?, beside: room(beside)? };
+        let [a, beside_a] = [&buffers.diagonal, &buffers.beside];
+        let [shifts, lower] = plan.gradient_places(n);
+        let part = |handle: &Handle, from: usize, operand: &Tensor, len: usize| {
+            let shape: Vec<usize> = batch.iter().copied().chain([len]).collect();
+            let layout = Layout::contiguous(&shape);
+            let (dtype, complex) = (operand.dtype(), operand.is_complex());
+            let element = size * if complex { 2 } else { 1 };
+            // Where there is no second part there is nothing behind the first.
+            let begin = if layout.is_empty() { 0 } else { (from * element) as u64 };
+            let handle = handle.clone().offset_start(begin);
+            Tensor::from_handle(device, handle, dtype, complex, layout)
+        };
+        let (a, z) = (part(a, 0, &of.a, n)?, part(a, shifts, &of.z, plan.tiles)?);
+        let b = part(beside_a, 0, &of.b, n - 1)?;
+        let c = of.c.as_ref().map(|c| part(beside_a, lower, c, n - 1)).transpose()?;
         let sums = [
             sum_plan(op, &a, of.a.shape())?,
             sum_plan(op, &b, of.b.shape())?,
@@ -56,12 +74,12 @@ impl Apart {
                 .map_or(Ok(None), |(c, of)| sum_plan(op, c, of.shape()))?,
             sum_plan(op, &z, &[of.z.shape(), &[1]].concat())?,
         ];
-        Ok(Self { a, b, c, z, sums })
+        Ok(Self { buffers, a, b, c, z, sums })
     }
 
     /// Where a launch puts them.
-    pub(super) fn handles(&self) -> TridiagGradients {
-        handles([&self.a, &self.b, &self.z], self.c.as_ref())
+    pub(super) fn buffers(&self) -> &TridiagGradients {
+        &self.buffers
     }
 
     /// The gradients of the operands of `of`.
@@ -76,15 +94,5 @@ impl Apart {
             },
             z: summed(&self.z, sum_z, of.z.shape())?,
         })
-    }
-}
-
-/// The buffers of contiguous tensors: `a`, `b` and `z`, and `c`.
-pub(super) fn handles([a, b, z]: [&Tensor; 3], c: Option<&Tensor>) -> TridiagGradients {
-    TridiagGradients {
-        a: a.handle().clone(),
-        b: b.handle().clone(),
-        c: c.map(|c| c.handle().clone()),
-        z: z.handle().clone(),
     }
 }

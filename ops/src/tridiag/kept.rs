@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
+use cubecl::server::Handle;
 use wavecube_core::{DeviceFault, Error, Layout, Result};
 use wavecube_kernels::tridiag::{
     Compact, CompactPlan, KeptBindings, KeptElements, Task, TridiagGradients,
 };
 
-use super::{
-    Resolvent, Tridiagonal, TridiagonalGradients,
-    gradients::{Apart, handles},
-};
+use super::{Resolvent, Tridiagonal, TridiagonalGradients, gradients::Apart};
 use crate::{Device, Tensor};
 
 const OP: &str = "resolvent_diagonal_kept";
@@ -91,13 +89,13 @@ impl Tridiagonal {
         let layout = Layout::contiguous(&self.shape(OP)?);
         let plan = self.compact_plan(OP, Task::Diagonal, &layout, kept)?;
         let diagonal = Tensor::empty(self.a.device(), self.a.dtype(), true, layout.shape())?;
-        let shorter = self.shorter(layout.shape(), kept.most())?;
+        let (shorter, room) = self.shorter(&plan, layout.shape())?;
         let inner = Layout::contiguous(shorter.a.shape());
         shorter.plan(OP, Task::Diagonal, &inner)?;
         let bindings = self.bindings();
         let client = self.a.device().client();
         let compact = Compact { client, plan: &plan, bindings: &bindings, kept: &kept.bindings };
-        compact.operands(diagonal.handle(), &shorter.handles())?;
+        compact.operands(diagonal.handle(), &room)?;
         let found = shorter.resolvent_diagonal()?;
         compact.interpolate(found.diagonal.handle(), diagonal.handle())?;
         Ok(Resolvent { diagonal, pivots: found.pivots.among(&kept.elements) })
@@ -131,16 +129,17 @@ impl Tridiagonal {
         let shape = self.check_along(VJP, "g", g)?;
         let plan = self.compact_plan(VJP, Task::Vjp, g.layout(), kept)?;
         let full = Apart::new(self, &shape, &plan.whole)?;
-        let shorter = self.shorter(&shape, kept.most())?;
+        let (shorter, room) = self.shorter(&plan, &shape)?;
         let inner = Tensor::empty(self.a.device(), self.a.dtype(), true, shorter.a.shape())?;
         shorter.plan(VJP, Task::Vjp, inner.layout())?;
         let bindings = self.bindings();
         let client = self.a.device().client();
         let compact = Compact { client, plan: &plan, bindings: &bindings, kept: &kept.bindings };
-        compact.operands(g.handle(), &shorter.handles())?;
+        compact.operands(g.handle(), &room)?;
         compact.gather(g.handle(), inner.handle(), &kept.elements)?;
-        let TridiagonalGradients { a, b, c, z } = shorter.resolvent_diagonal_vjp(&inner)?;
-        compact.expand(&handles([&a, &b, &z], c.as_ref()), &full.handles())?;
+        let apart = shorter.diagonal_vjp_apart(&inner)?;
+        compact.expand(apart.buffers(), full.buffers())?;
+        let TridiagonalGradients { z, .. } = apart.summed(&shorter)?;
         // Shifts are those of the shorter operators, and so are their gradients.
         Ok(TridiagonalGradients { z, ..full.summed(self)? })
     }
@@ -160,21 +159,32 @@ impl Tridiagonal {
         CompactPlan::new(exact.plan(op, task, diagonal)?, &kept.elements, device.limits())
     }
 
-    /// Room for operators of `most` elements each, with the same shifts.
-    fn shorter(&self, shape: &[usize], most: usize) -> Result<Self> {
-        let room = |operand: &Tensor, len: usize| {
-            let shape = [&shape[..shape.len() - 1], &[len]].concat();
-            Tensor::empty(operand.device(), operand.dtype(), operand.is_complex(), &shape)
+    /// Room for operators of as many elements as are kept at most, with the same shifts, and its buffers.
+    fn shorter(&self, plan: &CompactPlan, shape: &[usize]) -> Result<(Self, TridiagGradients)> {
+        let most = plan.most;
+        let device = self.a.device();
+        let size = self.a.dtype().size();
+        let [diagonal, beside] = plan.whole.gradient_numbers(most, 0).map(|numbers| {
+            let bytes = numbers.max(2) * size;
+            device.limits().check_buffer(plan.whole.op, bytes as u64)?;
+            Ok(device.client().empty(bytes))
+        });
+        let room = TridiagGradients { diagonal: diagonal?, beside: beside? };
+        let [_, lower] = plan.whole.gradient_places(most);
+        let part = |handle: &Handle, from: usize, operand: &Tensor, len: usize| {
+            let layout = Layout::contiguous(&[&shape[..shape.len() - 1], &[len]].concat());
+            let complex = operand.is_complex();
+            let element = size * if complex { 2 } else { 1 };
+            let begin = if layout.is_empty() { 0 } else { (from * element) as u64 };
+            let handle = handle.clone().offset_start(begin);
+            Tensor::from_handle(device, handle, operand.dtype(), complex, layout)
         };
-        Ok(Self {
-            a: room(&self.a, most)?,
-            b: room(&self.b, most - 1)?,
-            c: self.c.as_ref().map(|c| room(c, most - 1)).transpose()?,
+        let shorter = Self {
+            a: part(&room.diagonal, 0, &self.a, most)?,
+            b: part(&room.beside, 0, &self.b, most - 1)?,
+            c: self.c.as_ref().map(|c| part(&room.beside, lower, c, most - 1)).transpose()?,
             ..self.clone()
-        })
-    }
-
-    fn handles(&self) -> TridiagGradients {
-        handles([&self.a, &self.b, &self.z], self.c.as_ref())
+        };
+        Ok((shorter, room))
     }
 }

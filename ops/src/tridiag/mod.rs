@@ -5,15 +5,21 @@
 //! `G_k = (T⁻¹)_kk`, and its determinant depend on the products `p_k = b_k c_k` alone, which may be given
 //! in their place. Gradients of complex tensors are `∂ℓ/∂Re + i ∂ℓ/∂Im`. The recursions, their order of
 //! work and their error are described in [`wavecube_kernels::tridiag`].
+//!
+//! Operators may have any scale whose operands and results are normal numbers, `2^±100` in `f32` and `2^±900` in `f64`, and
+//! be graded from one end to the other: errors are those of scale 1. A result that is not finite has an index in
+//! [`Pivots`]; what a NaN or an infinity makes of results stays in its own sequence.
 
 mod determinant;
 mod diagonal;
+mod factors;
 mod gradients;
 mod kept;
 mod pivots;
 mod solve;
 
 pub use diagonal::{Resolvent, resolvent_diagonal, resolvent_diagonal_vjp};
+pub use factors::{Pivoting, TridiagonalFactors};
 pub use gradients::TridiagonalGradients;
 pub use kept::Kept;
 pub use pivots::Pivots;
@@ -52,19 +58,20 @@ pub struct Tridiagonal {
     z: Tensor,
     strategy: Strategy,
     mixed: bool,
+    pivoting: Pivoting,
 }
 
 impl Tridiagonal {
     /// Operands as above. Nothing is checked before they are used.
     pub fn new(a: &Tensor, b: &Tensor, c: &Tensor, z: &Tensor) -> Self {
-        let [a, b, c, z] = [a, b, c, z].map(Tensor::clone);
-        Self { a, b, c: Some(c), z, strategy: Strategy::Auto, mixed: false }
+        Self { c: Some(c.clone()), ..Self::of_products(a, b, z) }
     }
 
     /// With `p_k = b_k c_k` in place of `b` and `c`.
     pub fn of_products(a: &Tensor, p: &Tensor, z: &Tensor) -> Self {
         let [a, b, z] = [a, p, z].map(Tensor::clone);
-        Self { a, b, c: None, z, strategy: Strategy::Auto, mixed: false }
+        let (strategy, pivoting) = (Strategy::Auto, Pivoting::None);
+        Self { a, b, c: None, z, strategy, mixed: false, pivoting }
     }
 
     /// The same operators by the serial recursion, one unit a sequence: a baseline for benchmarks and a

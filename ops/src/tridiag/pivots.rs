@@ -10,6 +10,9 @@ use crate::Device;
 
 /// For every sequence the first element at which a pivot vanished, on the device.
 ///
+/// Where none vanishes and a result is not finite all the same, beyond the largest number or by an operand such as a right
+/// side, it is the first element of that result.
+///
 /// The pivots at element `k` are the ratios of leading and of trailing minors, and `1/G_k`. One vanishes
 /// where no more is left of it than rounding; an element whose operands are not finite counts too. With a
 /// real `H`, `b_k c_k ≥ 0` and `Im z > 0` none does. The sequence's results are then what the divisions
@@ -26,14 +29,18 @@ pub struct Pivots {
 impl Pivots {
     /// Room for those of a plan.
     pub(super) fn of(device: &Device, plan: &TridiagPlan) -> Self {
-        let handle = device.client().empty(plan.pivots().max(1) * size_of::<u32>());
-        Self {
-            device: device.clone(),
-            handle,
-            rows: plan.lines.rows,
-            tiles: plan.tiles,
-            kept: None,
-        }
+        Self::room(device, plan.lines.rows, plan.tiles)
+    }
+
+    /// Room for those of sequences that are not divided.
+    pub(super) fn one_a_sequence(device: &Device, rows: usize) -> Self {
+        Self::room(device, rows, 1)
+    }
+
+    fn room(device: &Device, rows: usize, tiles: usize) -> Self {
+        let places = 2 * rows * tiles;
+        let handle = device.client().empty(places.max(2) * size_of::<u32>());
+        Self { device: device.clone(), handle, rows, tiles, kept: None }
     }
 
     /// Of operators whose elements are some of longer ones.
@@ -57,14 +64,18 @@ impl Pivots {
             let reason = DeviceFault::Failed(format!("{fault:?}"));
             Error::Device { op: "Pivots::read", reason }
         })?;
-        let used = self.rows * self.tiles * size_of::<u32>();
+        // Of every tile the first vanishing pivot, and the first element that is lost.
+        let used = 2 * self.rows * self.tiles * size_of::<u32>();
         let all: Vec<u32> = bytemuck::pod_collect_to_vec(bytes.get(..used).unwrap_or_default());
-        let first = |tiles: &[u32]| tiles.iter().copied().min().filter(|&k| k != u32::MAX);
+        let first = |tiles: &[u32]| {
+            let least = |kind: usize| tiles.iter().skip(kind).step_by(2).min().copied();
+            least(0).filter(|&k| k != u32::MAX).or_else(|| least(1).filter(|&k| k != u32::MAX))
+        };
         let place = |row: usize, i: usize| match &self.kept {
             Some(kept) => kept.kept[row % kept.rows * kept.most + i] as usize,
             None => i,
         };
-        let sequences = all.chunks(self.tiles).enumerate();
+        let sequences = all.chunks(2 * self.tiles).enumerate();
         Ok(sequences.map(|(row, tiles)| first(tiles).map(|k| place(row, k as usize))).collect())
     }
 }

@@ -3,7 +3,7 @@
 use wavecube_core::{Error, Result};
 use wavecube_kernels::tridiag::{Task, TridiagSolution, solve_launch, solve_vjp_launch};
 
-use super::{Pivots, Tridiagonal, TridiagonalGradients, gradients::Apart};
+use super::{Pivoting, Pivots, Tridiagonal, TridiagonalGradients, gradients::Apart};
 use crate::Tensor;
 
 const OP: &str = "solve";
@@ -31,8 +31,9 @@ impl Tridiagonal {
     /// The solution `x` of `T x = r`, for one right side a sequence: `r`, `[…, n]`, complex, any strides.
     /// Several right sides are sequences that share their operands: a batch axis of length 1.
     ///
-    /// Nothing is pivoted: where `H` is real with `b_k c_k ≥ 0` and `Im z > 0` no pivot is smaller than
-    /// `Im z`. Elsewhere one may vanish, which [`Solution::pivots`] reports, even where `T` has an inverse.
+    /// Rows are not exchanged: where `H` is real with `b_k c_k ≥ 0` and `Im z > 0` no pivot is smaller than
+    /// `Im z`. Elsewhere one may vanish, which [`Solution::pivots`] reports, even where `T` has an inverse; then
+    /// [`Tridiagonal::pivoting`] solves, and [`Tridiagonal::factor`] where there are more right sides to come.
     ///
     /// # Errors
     /// As [`resolvent_diagonal`](crate::resolvent_diagonal), with
@@ -52,6 +53,10 @@ impl Tridiagonal {
     /// # Ok::<(), wavecube::Error>(())
     /// ```
     pub fn solve(&self, r: &Tensor) -> Result<Solution> {
+        if self.pivoting == Pivoting::Partial {
+            self.check_right_side(OP, "r", r)?;
+            return self.factored(OP)?.solve(r);
+        }
         self.solve_by(OP, "r", r, false)
     }
 
@@ -84,12 +89,15 @@ impl Tridiagonal {
             let found = g.shape().to_vec();
             return Err(Error::Shape { op: VJP, argument: "g", expected: shape, found });
         }
+        if self.pivoting == Pivoting::Partial {
+            return self.factored(VJP)?.solve_vjp(x, g);
+        }
         let plan = self.plan(VJP, Task::SolveVjp, x.layout())?;
         let apart = Apart::new(self, &shape, &plan)?;
         let r = self.transposed().solve_by(VJP, "g", g, true)?.x;
         let along = [x.handle(), r.handle()];
         let client = self.a.device().client();
-        solve_vjp_launch(client, &self.bindings(), along, &apart.handles(), &plan)?;
+        solve_vjp_launch(client, &self.bindings(), along, apart.buffers(), &plan)?;
         Ok(SolveGradients { operators: apart.summed(self)?, r })
     }
 

@@ -2,11 +2,13 @@
 
 mod determinant;
 mod diagonal;
+mod factors;
 mod gradients;
 mod inputs;
 mod kept;
 mod mixed;
 mod plan;
+mod scales;
 mod sequences;
 mod solve;
 

@@ -126,3 +126,28 @@ fn solutions_need_what_lies_beside_the_diagonal() {
         assert!(matches!(found, Err(Error::Unsupported { argument: "p", .. })), "{found:?}");
     }
 }
+
+#[test]
+fn every_task_fits_the_buffers_that_webgpu_guarantees() {
+    let beside = Layout::contiguous(&[4, 4999]);
+    let tasks = [
+        Task::Diagonal,
+        Task::Vjp,
+        Task::Determinant,
+        Task::DeterminantVjp,
+        Task::Solve { conjugate: false },
+        Task::SolveVjp,
+        Task::Factor,
+    ];
+    for task in tasks {
+        let off_diagonals = OffDiagonals::Separate { upper: beside.clone(), lower: beside.clone() };
+        let problem = TridiagProblem { task, off_diagonals, ..problem(4, 5000) };
+        assert!(TridiagPlan::new(&problem, &Limits::WEBGPU).is_ok(), "{task:?}");
+        let fewer = Limits { bindings: 6, ..Limits::WEBGPU };
+        let found = TridiagPlan::new(&problem, &fewer);
+        assert!(
+            matches!(found, Err(Error::Limit { available: 6, required: 7, .. })),
+            "{task:?}: {found:?}"
+        );
+    }
+}

