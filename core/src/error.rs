@@ -124,13 +124,15 @@ pub enum Error {
 }
 
 /// Why a file could not be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileFault {
     /// The operating system refused.
     Io(std::io::ErrorKind),
     /// It does not hold what it should: this.
     Foreign(&'static str),
+    /// Its header has this key more than once, so that readers would differ about what it means.
+    Repeated(String),
 }
 
 /// Why a device could not be used.
@@ -234,6 +236,12 @@ impl fmt::Display for Error {
             Self::File { op, fault: FileFault::Io(kind) } => write!(f, "{op}: {kind}"),
             Self::File { op, fault: FileFault::Foreign(expected) } => {
                 write!(f, "{op}: the file must hold {expected}, it does not")
+            }
+            Self::File { op, fault: FileFault::Repeated(key) } => {
+                write!(
+                    f,
+                    "{op}: the header of the file must have every key once, it repeats `{key}`"
+                )
             }
             Self::Device { op, reason } => write!(f, "{op}: {reason}"),
         }

@@ -1,8 +1,12 @@
 //! Ablation: the same run for every combination of a few choices, or for named models.
 
-use std::{fmt::Write as _, path::Path, sync::atomic::AtomicBool};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use burn::{module::Module as _, tensor::Device};
 use serde::Serialize;
 
@@ -12,6 +16,7 @@ use crate::{
     data::Corpus,
     layers::{Axis, ComplexToReal},
     lct_gpt::{ModelConfig, Placement, Positions},
+    metrics::decimals,
     model::{Architecture, Statistic},
     presets::Preset,
     train::{RunOptions, Trainer, run},
@@ -67,8 +72,19 @@ pub struct Row {
 pub struct Table {
     /// The names of the columns of labels.
     pub columns: Vec<&'static str>,
-    /// A row for each variant.
+    /// A row for each variant that was trained.
     pub rows: Vec<Row>,
+    /// The variants that failed.
+    pub failures: Vec<Failure>,
+}
+
+/// A variant whose training failed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    /// What tells it apart, in the order of the columns.
+    pub labels: Vec<String>,
+    /// Why, and at which step.
+    pub reason: String,
 }
 
 impl Variants {
@@ -82,9 +98,20 @@ impl Variants {
 impl Row {
     /// What was chosen: the labels that apply to the variant.
     pub fn choices(&self) -> String {
-        let apply = self.labels.iter().filter(|label| *label != ABSENT).map(String::as_str);
-        apply.collect::<Vec<_>>().join(" ")
+        choices(&self.labels)
     }
+}
+
+impl Failure {
+    /// What was chosen: the labels that apply to the variant.
+    pub fn choices(&self) -> String {
+        choices(&self.labels)
+    }
+}
+
+fn choices(labels: &[String]) -> String {
+    let apply = labels.iter().filter(|label| *label != ABSENT).map(String::as_str);
+    apply.collect::<Vec<_>>().join(" ")
 }
 
 impl Grid {
@@ -144,47 +171,76 @@ fn labels(model: &ModelConfig) -> Vec<String> {
     ]
 }
 
-/// Trains every variant; `on_row` sees each line as it is ready.
+/// Trains every variant; `on_row` sees each line as it is ready. A variant that fails, as by a loss that is no longer
+/// finite, is among the table's failures, and the others are trained all the same.
 ///
 /// # Errors
 ///
-/// When a variant is not valid (before anything is trained) or a run fails.
+/// When a variant is not valid or no text is held out to compare by (before anything is trained), or every variant
+/// fails.
 pub fn ablate(
     variants: &Variants,
     corpus: &Corpus,
     device: &Device,
     out: &Path,
     interrupted: &AtomicBool,
-    mut on_row: impl FnMut(usize, usize, &Row),
+    mut on_row: impl FnMut(usize, usize, std::result::Result<&Row, &Failure>),
 ) -> Result<Table> {
-    for (_, config) in &variants.variants {
-        config.validate()?;
+    ensure!(
+        !corpus.validation.is_empty(),
+        "variants are compared by held-out text: data.validation must be above 0"
+    );
+    for (labels, config) in &variants.variants {
+        let checked = config.validate().and_then(|()| corpus.check_context(config.context()));
+        checked.with_context(|| format!("in the variant {}", choices(labels)))?;
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    let all = variants.variants.len();
     for (index, (labels, config)) in variants.variants.iter().enumerate() {
-        let mut trainer = Trainer::new(config, corpus.clone(), device)?;
-        let options = RunOptions {
-            out: out.join(format!("run-{:03}", index + 1)),
-            budget: None,
-            quiet: true,
-        };
-        let (summary, _) = run(&mut trainer, &options, interrupted)?;
-        if summary.interrupted {
-            break;
+        let out = out.join(format!("run-{:03}", index + 1));
+        match row(labels, config, corpus, device, out, interrupted) {
+            Ok(Some(row)) => {
+                on_row(index + 1, all, Ok(&row));
+                rows.push(row);
+            }
+            Ok(None) => break,
+            Err(error) if rows.is_empty() && index + 1 == all => {
+                return Err(error.context(format!("in the variant {}", choices(labels))));
+            }
+            Err(error) => {
+                let failure = Failure { labels: labels.clone(), reason: format!("{error:#}") };
+                on_row(index + 1, all, Err(&failure));
+                failures.push(failure);
+            }
         }
-        let row = Row {
-            labels: labels.clone(),
-            bits_per_byte: summary.validation_bpb,
-            tokens_per_second: summary.bytes_per_second,
-            parameters: trainer.model().num_params(),
-            flop: trainer.model().flops().forward(),
-            degenerate_hits: summary.degenerate_hits,
-            statistics: trainer.statistics()?,
-        };
-        on_row(index + 1, variants.variants.len(), &row);
-        rows.push(row);
     }
-    Ok(Table { columns: variants.columns.clone(), rows })
+    Ok(Table { columns: variants.columns.clone(), rows, failures })
+}
+
+/// Trains a variant; nothing where it was interrupted.
+fn row(
+    labels: &[String],
+    config: &Config,
+    corpus: &Corpus,
+    device: &Device,
+    out: PathBuf,
+    interrupted: &AtomicBool,
+) -> Result<Option<Row>> {
+    let mut trainer = Trainer::new(config, corpus.clone(), device)?;
+    let options = RunOptions { out, budget: None, quiet: true };
+    let (summary, _) = run(&mut trainer, &options, interrupted)?;
+    if summary.interrupted {
+        return Ok(None);
+    }
+    Ok(Some(Row {
+        labels: labels.to_vec(),
+        bits_per_byte: summary.validation_bpb.context("no text is held out")?,
+        tokens_per_second: summary.bytes_per_second,
+        parameters: trainer.model().num_params(),
+        flop: trainer.model().flops().forward(),
+        degenerate_hits: summary.degenerate_hits,
+        statistics: trainer.statistics()?,
+    }))
 }
 
 /// Stands for a choice that the baseline does not have.
@@ -198,7 +254,7 @@ fn name<T: Serialize>(value: Option<T>) -> String {
     }
 }
 
-/// The rows as a Markdown table, best first.
+/// The rows as a Markdown table, best first, then the variants that failed, and why.
 pub fn markdown(table: &Table) -> String {
     let mut sorted: Vec<_> = table.rows.iter().collect();
     sorted.sort_by(|a, b| a.bits_per_byte.total_cmp(&b.bits_per_byte));
@@ -211,14 +267,20 @@ pub fn markdown(table: &Table) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {:.4} | {:.0} | {} | {:.0} | {} |",
+            "| {} | {} | {:.0} | {} | {:.0} | {} |",
             row.labels.join(" | "),
-            row.bits_per_byte,
+            decimals(row.bits_per_byte, 4),
             row.tokens_per_second,
             row.parameters,
             row.flop / 1e3,
             row.degenerate_hits
         );
+    }
+    for failure in &table.failures {
+        let _ = writeln!(text, "| {} | failed | | | | |", failure.labels.join(" | "));
+    }
+    for failure in &table.failures {
+        let _ = write!(text, "\n{}: {}\n", failure.choices(), failure.reason);
     }
     text
 }

@@ -209,14 +209,16 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// When this one is quantised already, a weight is not finite, or the file cannot be written.
+    /// When this one is quantised already, a weight is not finite (it and the index are named), or the file cannot be
+    /// written.
     pub fn quantize(&self, path: &Path, options: &QuantizeOptions) -> Result<[usize; 2]> {
         ensure!(!self.quantized, "the checkpoint {} is quantised already", self.path.display());
         let tensors = SafeTensors::deserialize(&self.bytes)?;
         let mut parameters = Vec::new();
         for (name, view) in tensors.tensors() {
             if name.starts_with("model.") {
-                let values = floats(&name, &view)?;
+                let values = floats(&name, &view)
+                    .with_context(|| format!("in the checkpoint {}", self.path.display()))?;
                 parameters.push((name, values));
             }
         }
@@ -251,7 +253,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// When the file is missing, cut short, damaged, or was not written by this program.
+    /// When the file is missing, cut short, damaged, has a key twice, or was not written by this program.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = fs::read(path).with_context(|| {
             format!(
@@ -270,6 +272,12 @@ impl Checkpoint {
         };
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
         SafeTensors::deserialize(&bytes).map_err(damaged)?;
+        if let Some(key) = file::repeated_key(&bytes) {
+            bail!(
+                "{} is not a checkpoint, or a damaged one: its header repeats the key `{key}`",
+                path.display()
+            );
+        }
         let metadata = header.metadata().clone().unwrap_or_default();
         let entry = |key: &str| {
             metadata.get(key).with_context(|| {
@@ -354,7 +362,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// When a weight is missing or has another shape.
+    /// When a weight is missing, has another shape, or a number that is not finite: it and its index are named.
     pub fn model(&self, device: &Device) -> Result<Model> {
         let tensors = SafeTensors::deserialize(&self.bytes)?;
         let model = Model::new(&self.config, &mut Random::new(0), device)?;
@@ -379,7 +387,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// When they are missing or do not belong to `model`.
+    /// When they are missing, do not belong to `model`, or have a number that is not finite.
     pub fn optimizer(&self, model: &Model, device: &Device) -> Result<FlatAdamW> {
         let tensors = SafeTensors::deserialize(&self.bytes)?;
         let mut optimizer = FlatAdamW::new(&self.config.train);
@@ -392,6 +400,7 @@ impl Checkpoint {
                         .tensor(&name)
                         .map_err(|_| anyhow::anyhow!("{} lacks `{name}`", self.path.display()))?;
                     floats(&name, &view)
+                        .with_context(|| format!("in the checkpoint {}", self.path.display()))
                 };
                 moments[index] =
                     Some(Moments { first: read("first")?, second: read("second")?, time });
@@ -421,13 +430,35 @@ fn first_difference(
     }
 }
 
+/// The index on every axis of the number at `flat`.
+fn place(mut flat: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|&len| {
+            let at = flat % len;
+            flat /= len;
+            at
+        })
+        .collect();
+    index.reverse();
+    index
+}
+
+/// The numbers of a tensor, all of them finite: what is not would reach every result of the model.
 fn floats(name: &str, view: &TensorView<'_>) -> Result<TensorData> {
     ensure!(view.dtype() == Dtype::F32, "`{name}` is {:?}, expected F32", view.dtype());
-    let values: Vec<f32> = view
-        .data()
-        .chunks_exact(4)
-        .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-        .collect();
+    let values: Vec<f32> =
+        view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    if let Some(first) = values.iter().position(|value| !value.is_finite()) {
+        bail!(
+            "`{name}` is {} at index {:?} of shape {:?}: take an earlier checkpoint or train again, \
+             with a smaller train.learning_rate if that is where it came from",
+            values[first],
+            place(first, view.shape()),
+            view.shape()
+        );
+    }
     Ok(TensorData::new(values, view.shape().to_vec()))
 }
 

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -36,7 +36,7 @@ pub struct Config {
 pub struct DataConfig {
     /// Files, or directories that are read in sorted order.
     pub text: Vec<PathBuf>,
-    /// The share of the text, at its end, that is held out.
+    /// The share of the text, at its end, that is held out; 0 trains on all of it, and nothing is evaluated.
     pub validation: f64,
     /// At most this many bytes are read.
     pub max_bytes: usize,
@@ -196,13 +196,11 @@ impl Config {
             ensure!((0.0..1.0).contains(&value), "{key} must be in [0, 1), it is {value}");
         }
         train.quantize_aware.options(train.quantize_group)?;
-        if !(self.data.validation > 0.0 && self.data.validation < 1.0) {
-            bail!(
-                "data.validation must lie between 0 and 1, it is {}: it is the share of the text \
-                 that is held out",
-                self.data.validation
-            );
-        }
+        ensure!(
+            (0.0..1.0).contains(&self.data.validation),
+            "data.validation must be in [0, 1), it is {}: it is the share of the text that is held out",
+            self.data.validation
+        );
         Ok(())
     }
 }

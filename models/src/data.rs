@@ -15,7 +15,7 @@ use crate::{config::DataConfig, random::Random};
 pub struct Corpus {
     /// The text that is trained on.
     pub train: Vec<u8>,
-    /// The text that is only predicted.
+    /// The text that is only predicted; empty where none is held out.
     pub validation: Vec<u8>,
 }
 
@@ -40,12 +40,20 @@ impl Corpus {
             .with_context(|| format!("in the text of {}", named.join(", ")))
     }
 
-    /// Holds out the last `validation` of `bytes`.
+    /// Holds out the last `validation` of `bytes`, a share; of 0 nothing.
     ///
     /// # Errors
     ///
     /// When there are too few bytes for both parts.
     pub fn split(mut bytes: Vec<u8>, validation: f64) -> Result<Self> {
+        if validation == 0.0 {
+            ensure!(
+                bytes.len() >= 2,
+                "{} bytes are too few to train on: at least two are needed",
+                bytes.len()
+            );
+            return Ok(Self { train: bytes, validation: Vec::new() });
+        }
         let held_out = (bytes.len() as f64 * validation).round() as usize;
         let at = bytes.len().saturating_sub(held_out);
         if at < 2 || held_out < 2 {
@@ -63,11 +71,11 @@ impl Corpus {
     ///
     /// # Errors
     ///
-    /// When either part is not longer than the context.
+    /// When either part is not longer than the context; a held-out part that there is none of is not looked at.
     pub fn check_context(&self, context: usize) -> Result<()> {
         for (part, len) in [("training", self.train.len()), ("held-out", self.validation.len())] {
             ensure!(
-                len > context,
+                len > context || (part == "held-out" && len == 0),
                 "the {part} text has {len} bytes, which is not more than the model's context of \
                  {context}: take a longer text or a shorter context"
             );
@@ -166,15 +174,18 @@ pub struct Entropy {
 }
 
 impl Entropy {
-    /// Measures `corpus`.
-    pub fn of(corpus: &Corpus) -> Self {
+    /// Measures the held-out text of `corpus`; nothing where none is held out.
+    pub fn of(corpus: &Corpus) -> Option<Self> {
+        if corpus.validation.is_empty() {
+            return None;
+        }
         let own = PairCounts::of(&corpus.validation);
         let train = PairCounts::of(&corpus.train);
-        Self {
+        Some(Self {
             order0: own.order0(),
             order1: own.order1(),
             bigram_held_out: train.cross_entropy(&corpus.validation),
-        }
+        })
     }
 }
 
@@ -249,5 +260,7 @@ fn entropy(counts: &[f64]) -> f64 {
         .iter()
         .filter(|&&count| count > 0.0)
         .map(|&count| -count / total * (count / total).log2())
-        .sum()
+        .sum::<f64>()
+        // What is certain adds −0, and a sum begins with it.
+        .abs()
 }

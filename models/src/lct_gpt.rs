@@ -475,6 +475,6 @@ impl LctGpt {
     ///
     /// Those of [`forward`](Self::forward).
     pub fn loss(&self, bytes: Tensor<2, Int>, targets: Tensor<2, Int>) -> Result<Tensor<1>> {
-        Ok(cross_entropy(self.forward(bytes)?, targets))
+        cross_entropy(self.forward(bytes)?, targets)
     }
 }

@@ -10,7 +10,7 @@
 //! | [`resnet_bk`] | ResNet-BK, a byte-level model on resolvents of tridiagonal operators |
 //! | [`byte_spectral`] | the byte-spectral model, on complex filters along the sequence |
 //! | [`model`], [`flops`] | the models behind one type, and what they compute |
-//! | [`config`], [`presets`], [`data`], [`random`], [`device`] | a run's configuration, text, randomness, device |
+//! | [`config`], [`presets`], [`data`], [`random`], [`device`], [`threads`] | a run's configuration, text, randomness, device, threads |
 //! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`] | training that resumes to the last bit |
 //! | [`generate`], [`quantize`], [`ablate`], [`demo`], [`speed`] | what the `wavecube` program does with a model |
 //!
@@ -46,4 +46,5 @@ pub mod quantize_aware;
 pub mod random;
 pub mod resnet_bk;
 pub mod speed;
+pub mod threads;
 pub mod train;

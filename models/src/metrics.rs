@@ -36,6 +36,16 @@ pub struct Metrics {
     directory: PathBuf,
 }
 
+/// A number with so many decimals, and without the sign of a zero: rounding leaves a loss next to nothing on either
+/// side of it.
+pub fn decimals(value: f64, count: usize) -> String {
+    let text = format!("{value:.count$}");
+    match text.strip_prefix('-') {
+        Some(zero) if !zero.contains(|digit: char| digit != '0' && digit != '.') => zero.to_owned(),
+        _ => text,
+    }
+}
+
 const HEADER: &str =
     "step,train_bpb,validation_bpb,learning_rate,gradient_norm,bytes_per_second,seconds\n";
 
@@ -77,13 +87,12 @@ impl Metrics {
     pub fn write(&self) -> Result<()> {
         let mut csv = HEADER.to_owned();
         for record in &self.records {
-            let validation =
-                record.validation_bpb.map(|bpb| format!("{bpb:.6}")).unwrap_or_default();
+            let validation = record.validation_bpb.map(|bpb| decimals(bpb, 6)).unwrap_or_default();
             writeln!(
                 csv,
-                "{},{:.6},{validation},{:.6e},{:.6},{:.1},{:.3}",
+                "{},{},{validation},{:.6e},{:.6},{:.1},{:.3}",
                 record.step,
-                record.train_bpb,
+                decimals(record.train_bpb, 6),
                 record.learning_rate,
                 record.gradient_norm,
                 record.bytes_per_second,
@@ -93,5 +102,27 @@ impl Metrics {
         write_atomically(&self.directory.join("metrics.csv"), csv.as_bytes())?;
         let json = serde_json::to_vec_pretty(&self.records)?;
         write_atomically(&self.directory.join("metrics.json"), &json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decimals;
+
+    #[test]
+    fn zero_has_no_sign() {
+        for (value, count, expected) in [
+            (-0.0, 3, "0.000"),
+            (-0.000_49, 3, "0.000"),
+            (-0.4, 0, "0"),
+            (-0.000_51, 3, "-0.001"),
+            (0.0, 2, "0.00"),
+            (-10.0, 0, "-10"),
+            (1.234_5, 2, "1.23"),
+            (f64::NAN, 2, "NaN"),
+            (f64::NEG_INFINITY, 2, "-inf"),
+        ] {
+            assert_eq!(decimals(value, count), expected, "{value}");
+        }
     }
 }

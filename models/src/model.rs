@@ -2,12 +2,13 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor, activation::log_softmax},
+    tensor::{Device, Int, Tensor},
 };
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
 use crate::{
+    bridge,
     byte_spectral::{self, ByteSpectral},
     config::Config,
     flops::Flops,
@@ -221,7 +222,7 @@ impl Model {
     ///
     /// Those of [`forward`](Self::forward).
     pub fn loss(&self, bytes: Tensor<2, Int>, targets: Tensor<2, Int>) -> Result<Tensor<1>> {
-        Ok(cross_entropy(self.forward(bytes)?, targets))
+        cross_entropy(self.forward(bytes)?, targets)
     }
 
     /// What a step of training differentiates; `random` is drawn from where training takes noise.
@@ -280,8 +281,12 @@ pub(crate) fn check_length(
 }
 
 /// Mean cross-entropy in nats of `targets` (`[batch, time]`) by `logits` (`[batch, time, 256]`).
-pub(crate) fn cross_entropy(logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
+///
+/// # Errors
+///
+/// Those of [`bridge::cross_entropy`].
+pub(crate) fn cross_entropy(logits: Tensor<3>, targets: Tensor<2, Int>) -> Result<Tensor<1>> {
     let [batch, time, vocabulary] = logits.dims();
-    let log_p = log_softmax(logits.reshape([batch * time, vocabulary]), 1);
-    log_p.gather(1, targets.reshape([batch * time, 1])).mean().neg()
+    let rows = batch * time;
+    bridge::cross_entropy(logits.reshape([rows, vocabulary]), targets.reshape([rows]))
 }

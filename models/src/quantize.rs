@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::{Int, Tensor},
@@ -109,7 +109,8 @@ pub fn pack<'a>(
         if let Some(scheme) = options.scheme(name, shape) {
             let [rows, inputs, outputs] = sizes(shape);
             let values = transposed(values, [inputs, outputs]);
-            let weight = PackedWeight::quantize(&values, [rows, inputs], scheme, Clip::Search)?;
+            let weight = PackedWeight::quantize(&values, [rows, inputs], scheme, Clip::Search)
+                .with_context(|| format!("in `{name}`"))?;
             packed.push((name.to_owned(), weight));
         }
     }
@@ -142,7 +143,8 @@ pub fn code_filters(
                 .zip(*phases)
                 .map(|(&radius, &phase)| Complex64::from_polar(radius.into(), phase.into()))
                 .collect();
-            let codes = ComplexCodes::quantize(&numbers, Coding::Polar, bits, FILTER_GROUP)?;
+            let codes = ComplexCodes::quantize(&numbers, Coding::Polar, bits, FILTER_GROUP)
+                .with_context(|| format!("in `{filter}`"))?;
             coded.push((filter.to_owned(), codes));
         }
     }

@@ -4,7 +4,7 @@
 //! `w + stop(fq(w) − w)`, `fq(w) = s (code(w) − z)`: its value is `fq(w)`, its derivative by `w` is 1. What is
 //! trained, and what a checkpoint has, is `w`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use burn::{
     module::{Module, Param, Reparameterization, Reparameterizer},
     tensor::{Tensor, TensorData},
@@ -101,7 +101,7 @@ impl Reparameterizer for &mut Rounder<'_> {
         }
         let base = param.base();
         let rounded = self.round(path, &base.clone().inner().into_data());
-        match rounded.with_context(|| format!("in `{path}`")) {
+        match rounded {
             Ok(Some(numbers)) => {
                 let len = numbers.len();
                 let numbers = Tensor::from_data(TensorData::new(numbers, [len]), &base.device());

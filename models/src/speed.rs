@@ -21,6 +21,7 @@ use crate::{
     model::Model,
     presets::Preset,
     random::Random,
+    threads::{on_threads, threads},
     train::Trainer,
 };
 
@@ -31,6 +32,8 @@ pub struct SpeedOptions {
     pub lengths: Vec<usize>,
     /// Channels.
     pub width: usize,
+    /// Blocks of whole models.
+    pub layers: usize,
     /// Heads of the attention.
     pub heads: usize,
     /// Sequences.
@@ -76,8 +79,21 @@ pub struct GenerationRow {
     pub recomputed: Option<f64>,
 }
 
-/// The models that [`measure_generation`] times, one of every kind.
-const GENERATING: [(&str, Preset); 4] = [
+/// Training of one model.
+#[derive(Debug, Clone, Serialize)]
+pub struct TrainingRow {
+    /// Which model.
+    pub model: String,
+    /// Positions of a sequence.
+    pub length: usize,
+    /// Threads that it ran on, on the CPU backend.
+    pub threads: usize,
+    /// Positions trained on in a second, by the median of the steps.
+    pub tokens_per_second: f64,
+}
+
+/// The models that [`measure_generation`] and [`measure_training`] time, one of every kind.
+const KINDS: [(&str, Preset); 4] = [
     ("attention", Preset::Attention),
     ("LCT-GPT", Preset::LctGpt),
     ("ResNet-BK", Preset::Bk),
@@ -95,10 +111,11 @@ const TRAINING: [(&str, Preset); 5] = [
 
 impl SpeedOptions {
     fn validate(&self) -> Result<()> {
-        let Self { width, heads, batch, calls, .. } = *self;
+        let Self { width, heads, layers, batch, calls, .. } = *self;
+        let counts = [width, heads, layers, batch, calls];
         ensure!(
-            width > 0 && heads > 0 && width.is_multiple_of(heads) && batch > 0 && calls > 0,
-            "width, heads, batch and calls must be at least 1, and width a multiple of heads"
+            !counts.contains(&0) && width.is_multiple_of(heads),
+            "width, heads, layers, batch and calls must be at least 1, and width a multiple of heads"
         );
         ensure!(!self.lengths.contains(&0), "a length must be at least 1");
         Ok(())
@@ -107,10 +124,13 @@ impl SpeedOptions {
     /// A model that sees so many bytes.
     fn config(&self, preset: Preset, context: usize) -> Result<Config> {
         let mut config = Config::default();
-        (config.lct_gpt.context, config.lct_gpt.d_model) = (context, self.width);
-        config.lct_gpt.heads = self.heads;
-        (config.resnet_bk.context, config.resnet_bk.d_model) = (context, self.width);
-        (config.byte_spectral.context, config.byte_spectral.d_model) = (context, self.width);
+        let Self { width, layers, .. } = *self;
+        (config.lct_gpt.context, config.lct_gpt.d_model) = (context, width);
+        (config.lct_gpt.heads, config.lct_gpt.layers) = (self.heads, layers);
+        (config.resnet_bk.context, config.resnet_bk.d_model) = (context, width);
+        config.resnet_bk.layers = layers;
+        (config.byte_spectral.context, config.byte_spectral.d_model) = (context, width);
+        config.byte_spectral.layers = layers;
         config.train.batch = self.batch;
         let config = preset.of(&config);
         config.validate()?;
@@ -118,7 +138,7 @@ impl SpeedOptions {
     }
 }
 
-/// Times the generation of a batch of texts of every length, by untrained models of two blocks, each length the context
+/// Times the generation of a batch of texts of every length, by untrained models, each length the context
 /// of its models; `on_row` sees each row as it is ready. Calls are not looked at.
 ///
 /// # Errors
@@ -132,7 +152,7 @@ pub fn measure_generation(
     options.validate()?;
     let mut rows = Vec::new();
     for &length in &options.lengths {
-        for (model, preset) in GENERATING {
+        for (model, preset) in KINDS {
             let config = options.config(preset, length)?;
             let again = || bytes_a_second(&config, device, None);
             let row = GenerationRow {
@@ -148,8 +168,49 @@ pub fn measure_generation(
     Ok(rows)
 }
 
-/// Times whole models of two blocks and of as many parameters as the first, forward and a step of training, each length
-/// the context of its models; `on_row` sees each row as it is ready.
+/// Times steps of training, as [`run`](crate::train::run) takes them, of the model of a preset, or of one of every kind,
+/// each length the context of its models; `on_row` sees each row as it is ready.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub fn measure_training(
+    options: &SpeedOptions,
+    preset: Option<(&str, Preset)>,
+    device: &Device,
+    mut on_row: impl FnMut(&TrainingRow),
+) -> Result<Vec<TrainingRow>> {
+    options.validate()?;
+    let chosen = preset.map_or_else(|| KINDS.to_vec(), |one| vec![one]);
+    let mut rows = Vec::new();
+    for &length in &options.lengths {
+        let text: Vec<u8> = (0..4 * length + 4).map(|t| (t * t % 251) as u8).collect();
+        for &(name, preset) in &chosen {
+            let config = options.config(preset, length)?;
+            let corpus = Corpus::split(text.clone(), 0.0)?;
+            let mut trainer = Trainer::new(&config, corpus, device)?;
+            let operations = trainer.operations();
+            let milliseconds = on_threads(device, operations, || {
+                median(options.calls, || {
+                    let report = trainer.step(0.5)?;
+                    report.loss.try_into_scalar::<f64>().context("the device failed")
+                })
+            })??;
+            let row = TrainingRow {
+                model: name.to_owned(),
+                length,
+                threads: threads(operations),
+                tokens_per_second: (options.batch * length) as f64 / milliseconds * 1e3,
+            };
+            on_row(&row);
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}
+
+/// Times whole models of as many parameters as the first, forward and a step of training, each length the context of
+/// its models; `on_row` sees each row as it is ready.
 ///
 /// # Errors
 ///
@@ -321,6 +382,16 @@ pub fn markdown(rows: &[SpeedRow]) -> String {
             text.push_str(" |");
         }
         text.push('\n');
+    }
+    text
+}
+
+/// The rows as a Markdown table: positions trained on in a second.
+pub fn training_markdown(rows: &[TrainingRow]) -> String {
+    let mut text = "| N | model | threads | tokens/s |\n|--:|---|--:|--:|\n".to_owned();
+    for TrainingRow { model, length, threads, tokens_per_second } in rows {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| {length} | {model} | {threads} | {tokens_per_second:.0} |");
     }
     text
 }

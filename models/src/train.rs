@@ -18,11 +18,12 @@ use crate::{
     checkpoint::{self, Checkpoint, Progress},
     config::Config,
     data::{Batch, Corpus, even_starts},
-    metrics::{Metrics, Record},
+    metrics::{Metrics, Record, decimals},
     model::{Losses, Model, Statistic},
     optimizer::{FlatAdamW, clip_global_norm, flat_gradients},
     quantize_aware::rounded,
     random::Random,
+    threads::on_threads,
 };
 
 /// A model in training.
@@ -106,6 +107,12 @@ impl Trainer {
         &self.progress
     }
 
+    /// The operations of a forward pass.
+    pub fn operations(&self) -> f64 {
+        let bytes = self.config.train.batch * self.config.context();
+        self.model.flops().forward() * bytes as f64
+    }
+
     /// The model as its forward pass is: what fewer bits would leave of it, where it is trained for that.
     fn seen(&self) -> Result<Model> {
         let train = &self.config.train;
@@ -169,26 +176,33 @@ impl Trainer {
         Ok(StepReport { loss, gradient_norm, learning_rate })
     }
 
-    /// Bits per byte on evenly spread windows of the held-out text.
+    /// Bits per byte on evenly spread windows of the held-out text, or nothing where none is held out.
     ///
     /// # Errors
     ///
-    /// As for [`step`](Self::step).
-    pub fn evaluate(&self, sequences: usize) -> Result<f64> {
+    /// Those of [`bits_per_byte`], and as for [`step`](Self::step).
+    pub fn evaluate(&self, sequences: usize) -> Result<Option<f64>> {
+        let text = &self.corpus.validation;
+        if text.is_empty() {
+            return Ok(None);
+        }
         let device = self.device.clone().inner();
-        bits_per_byte(&self.seen()?.valid(), &self.corpus.validation, sequences, &device)
+        bits_per_byte(&self.seen()?.valid(), text, sequences, &device).map(Some)
     }
 
-    /// What the parts of the model do on the first windows of the held-out text.
+    /// What the parts of the model do on the first windows of the held-out text, or of the text that is trained on
+    /// where none is held out.
     ///
     /// # Errors
     ///
     /// As for [`step`](Self::step).
     pub fn statistics(&self) -> Result<Vec<Statistic>> {
         let context = self.config.context();
-        let starts = even_starts(self.corpus.validation.len(), context, 8);
+        let Corpus { train, validation } = &self.corpus;
+        let text = if validation.is_empty() { train } else { validation };
+        let starts = even_starts(text.len(), context, 8);
         let device = self.device.clone().inner();
-        let batch = Batch::at(&self.corpus.validation, &starts, context, &device);
+        let batch = Batch::at(text, &starts, context, &device);
         Ok(self.seen()?.valid().statistics(batch.bytes)?)
     }
 
@@ -206,15 +220,26 @@ impl Trainer {
 ///
 /// # Errors
 ///
-/// When the device fails.
+/// When the text is not longer than the model's context, the loss of a window is not finite, or the device fails.
 pub fn bits_per_byte(model: &Model, text: &[u8], sequences: usize, device: &Device) -> Result<f64> {
     let context = model.context();
+    ensure!(
+        text.len() > context,
+        "a text of {} bytes is not longer than the model's context of {context}",
+        text.len()
+    );
     let starts = even_starts(text.len(), context, sequences);
     let mut nats = 0.0;
     for starts in starts.chunks(32) {
         let batch = Batch::at(text, starts, context, device);
-        let loss = model.loss(batch.bytes, batch.targets)?;
-        nats += read(loss)? * starts.len() as f64;
+        let loss = read(model.loss(batch.bytes, batch.targets)?)?;
+        ensure!(
+            loss.is_finite(),
+            "the loss on the text is {loss}, between its bytes {} and {}",
+            starts[0],
+            starts[starts.len() - 1] + context
+        );
+        nats += loss * starts.len() as f64;
     }
     Ok(nats / starts.len() as f64 / std::f64::consts::LN_2)
 }
@@ -237,8 +262,8 @@ pub struct RunOptions {
 /// How a run ended.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// Bits per byte on the held-out text.
-    pub validation_bpb: f64,
+    /// Bits per byte on the held-out text; nothing where none is held out.
+    pub validation_bpb: Option<f64>,
     /// Optimiser steps taken in all.
     pub steps: usize,
     /// Bytes trained on in all.
@@ -260,81 +285,36 @@ pub fn checkpoint_path(out: &Path) -> PathBuf {
 
 /// Trains to the end, or until `interrupted` is set: then the checkpoint is saved all the same.
 ///
+/// A log line falls on every multiple of `train.log_every`, wherever the run began, and on the last step.
+///
 /// # Errors
 ///
-/// When nothing can be written to the output's directory (before the first step), a step fails, the loss is no longer finite, or a file cannot be written.
+/// When nothing can be written to the output's directory (before the first step), a step fails, the loss or the norm of
+/// the gradient is no longer finite (the step is named, and the checkpoint from before it stays), or a file cannot be
+/// written.
 pub fn run(
     trainer: &mut Trainer,
     options: &RunOptions,
     interrupted: &AtomicBool,
 ) -> Result<(Summary, Metrics)> {
-    let train = trainer.config.train.clone();
     checkpoint::claim_directory(&options.out)?;
-    let checkpoint = checkpoint_path(&options.out);
     let mut metrics = Metrics::open(&options.out, trainer.progress.step)?;
-    let display = Display::new(options, train.steps);
-    let window_bytes = (train.accumulation * train.batch * trainer.config.context()) as f64;
-    let trained_before = trainer.progress.seconds;
-    let mut clock = Duration::ZERO;
-    let mut window = Window::default();
-    let mut latest = None;
-    loop {
-        let step = trainer.progress.step;
-        let share = match options.budget {
-            Some(budget) => clock.as_secs_f64() / budget.as_secs_f64(),
-            None => step as f64 / train.steps as f64,
-        };
-        let over = options.budget.map_or(step >= train.steps, |budget| clock >= budget);
-        if over || interrupted.load(Ordering::Relaxed) {
-            break;
-        }
-        let start = Instant::now();
-        let report = trainer.step(share)?;
-        window.add(&report);
-        // Reading the losses waits for the device, so it happens once a log line; with a time
-        // budget every step is waited for, or the clock would not see it.
-        if options.budget.is_some() || window.steps >= train.log_every {
-            window.settle()?;
-        }
-        clock += start.elapsed();
-        trainer.progress.seconds = trained_before + clock.as_secs_f64();
-        window.elapsed += start.elapsed();
-        let step = trainer.progress.step;
-        let last = options.budget.is_none() && step >= train.steps;
-        if window.steps >= train.log_every || last {
-            let (nats, norm) = window.settle()?;
-            ensure!(
-                nats.is_finite(),
-                "the loss is {nats} at step {step}: take a smaller train.learning_rate or a longer \
-                 train.warmup"
-            );
-            let evaluates =
-                train.eval_every > 0 && step / train.eval_every > window.first / train.eval_every;
-            let validation_bpb =
-                if evaluates { Some(trainer.evaluate(train.eval_sequences)?) } else { None };
-            let record = Record {
-                step,
-                train_bpb: nats / std::f64::consts::LN_2,
-                validation_bpb,
-                learning_rate: report.learning_rate,
-                gradient_norm: norm,
-                bytes_per_second: window.steps as f64 * window_bytes
-                    / window.elapsed.as_secs_f64().max(1e-9),
-                seconds: trainer.progress.seconds,
-            };
-            latest = validation_bpb.or(latest);
-            display.show(&record, latest, share);
-            metrics.push(record);
-            window = Window { first: step, ..Window::default() };
-        }
-        if train.checkpoint_every > 0 && step.is_multiple_of(train.checkpoint_every) {
-            trainer.save(&checkpoint)?;
-            metrics.write()?;
-        }
+    let mut saved = None;
+    let display = Display::new(options, trainer.config.train.steps);
+    let (device, operations) = (trainer.device.clone(), trainer.operations());
+    let trained = on_threads(&device, operations, || {
+        steps(trainer, options, interrupted, &mut metrics, &display, &mut saved)
+    });
+    if let Err(error) = trained.flatten() {
+        display.finish();
+        // The log shows the way there. If it cannot be written either, the first error says more.
+        let _ = metrics.write();
+        return Err(error.context(kept(&options.out, saved)));
     }
-    let validation_bpb = trainer.evaluate(train.eval_sequences)?;
-    trainer.save(&checkpoint)?;
+    // What was trained is on disk before anything else can fail.
+    trainer.save(&checkpoint_path(&options.out))?;
     metrics.write()?;
+    let validation_bpb = trainer.evaluate(trainer.config.train.eval_sequences)?;
     let seconds = trainer.progress.seconds;
     let summary = Summary {
         validation_bpb,
@@ -349,38 +329,143 @@ pub fn run(
     Ok((summary, metrics))
 }
 
+/// What is left of a run that failed.
+fn kept(out: &Path, saved: Option<usize>) -> String {
+    let checkpoint = checkpoint_path(out);
+    match saved {
+        Some(step) => {
+            format!("training failed; the checkpoint of step {step} is in {}", checkpoint.display())
+        }
+        None if checkpoint.exists() => {
+            format!("training failed; {} is as it was", checkpoint.display())
+        }
+        None => "training failed before its first checkpoint".to_owned(),
+    }
+}
+
+/// The steps of a run; `saved` is the last one that a checkpoint was written at.
+fn steps(
+    trainer: &mut Trainer,
+    options: &RunOptions,
+    interrupted: &AtomicBool,
+    metrics: &mut Metrics,
+    display: &Display,
+    saved: &mut Option<usize>,
+) -> Result<()> {
+    let train = trainer.config.train.clone();
+    let step_bytes = (train.accumulation * train.batch * trainer.config.context()) as f64;
+    let trained_before = trainer.progress.seconds;
+    let mut clock = Duration::ZERO;
+    let mut window = Window::after(trainer.progress.step);
+    let mut latest = None;
+    loop {
+        let step = trainer.progress.step;
+        let share = match options.budget {
+            Some(budget) => clock.as_secs_f64() / budget.as_secs_f64(),
+            None => step as f64 / train.steps as f64,
+        };
+        let over = options.budget.map_or(step >= train.steps, |budget| clock >= budget);
+        if over || interrupted.load(Ordering::Relaxed) {
+            // The end of a run that was interrupted or timed is checked like any other.
+            return window.settle();
+        }
+        let start = Instant::now();
+        let report = trainer.step(share).with_context(|| format!("in step {}", step + 1))?;
+        let step = trainer.progress.step;
+        let last = options.budget.is_none() && step >= train.steps;
+        let logs = step.is_multiple_of(train.log_every) || last;
+        let saves = train.checkpoint_every > 0 && step.is_multiple_of(train.checkpoint_every);
+        window.add(&report);
+        // Reading the losses waits for the device, so it happens once in a while; with a time budget every step is
+        // waited for, or the clock would not see it. No checkpoint is written before they are known to be good.
+        if logs || saves || options.budget.is_some() || window.pending.len() >= UNREAD {
+            window.settle()?;
+        }
+        clock += start.elapsed();
+        trainer.progress.seconds = trained_before + clock.as_secs_f64();
+        window.elapsed += start.elapsed();
+        if logs {
+            let evaluates =
+                train.eval_every > 0 && step / train.eval_every > window.first / train.eval_every;
+            let validation_bpb =
+                if evaluates { trainer.evaluate(train.eval_sequences)? } else { None };
+            let record = Record {
+                step,
+                train_bpb: window.nats / window.steps() as f64 / std::f64::consts::LN_2,
+                validation_bpb,
+                learning_rate: report.learning_rate,
+                gradient_norm: window.norm,
+                bytes_per_second: window.steps() as f64 * step_bytes
+                    / window.elapsed.as_secs_f64().max(1e-9),
+                seconds: trainer.progress.seconds,
+            };
+            latest = validation_bpb.or(latest);
+            display.show(&record, latest, share);
+            metrics.push(record);
+            window = Window::after(step);
+        }
+        if saves {
+            trainer.save(&checkpoint_path(&options.out))?;
+            *saved = Some(step);
+            metrics.write()?;
+        }
+    }
+}
+
+/// So many steps may be under way before their losses are read.
+const UNREAD: usize = 64;
+
 /// The steps since the last log line.
-#[derive(Default)]
 struct Window {
+    /// The step before the first of them.
     first: usize,
-    steps: usize,
     elapsed: Duration,
-    pending: Option<Tensor<1>>,
-    norm: Option<Tensor<1>>,
+    /// Losses and norms that are still on the device.
+    pending: Vec<Tensor<1>>,
+    /// The losses and norms that have been read.
+    read: usize,
+    /// The sum of their losses.
     nats: f64,
-    last_norm: f64,
+    /// The last norm.
+    norm: f64,
 }
 
 impl Window {
-    fn add(&mut self, report: &StepReport) {
-        let loss = report.loss.clone();
-        self.pending = Some(match self.pending.take() {
-            None => loss,
-            Some(sum) => sum + loss,
-        });
-        self.norm = Some(report.gradient_norm.clone());
-        self.steps += 1;
+    fn after(first: usize) -> Self {
+        let pending = Vec::new();
+        Self { first, elapsed: Duration::ZERO, pending, read: 0, nats: 0.0, norm: 0.0 }
     }
 
-    /// Reads what is pending; mean loss in nats and the last gradient norm.
-    fn settle(&mut self) -> Result<(f64, f64)> {
-        if let Some(pending) = self.pending.take() {
-            self.nats += read(pending)?;
+    fn steps(&self) -> usize {
+        self.read + self.pending.len()
+    }
+
+    fn add(&mut self, report: &StepReport) {
+        self.pending.push(Tensor::cat(vec![report.loss.clone(), report.gradient_norm.clone()], 0));
+    }
+
+    /// Reads what is pending, and names the first step that went wrong.
+    fn settle(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
         }
-        if let Some(norm) = self.norm.take() {
-            self.last_norm = read(norm)?;
+        let values = Tensor::cat(std::mem::take(&mut self.pending), 0);
+        let values = values.try_into_data_as::<f64>().context("the device failed")?;
+        let values: Vec<f64> = values.iter::<f64>().collect();
+        for &[nats, norm] in values.as_chunks().0 {
+            self.read += 1;
+            let step = self.first + self.read;
+            for (what, value) in [("loss", nats), ("norm of the gradient", norm)] {
+                ensure!(
+                    value.is_finite(),
+                    "the {what} is {value} at step {step}: take a smaller train.learning_rate or a \
+                     longer train.warmup"
+                );
+            }
+            self.nats += nats;
+            self.norm = norm;
         }
-        Ok((self.nats / self.steps.max(1) as f64, self.last_norm))
+        Ok(())
     }
 }
 
@@ -412,12 +497,13 @@ impl Display {
     }
 
     fn show(&self, record: &Record, validation: Option<f64>, share: f64) {
-        let held_out = validation.map(|bpb| format!("  held out {bpb:.3}")).unwrap_or_default();
+        let held_out =
+            validation.map(|bpb| format!("  held out {}", decimals(bpb, 3))).unwrap_or_default();
         let line = format!(
-            "step {}  loss {:.3}  {:.3} bits/byte{held_out}  {:.0} tokens/s",
+            "step {}  loss {}  {} bits/byte{held_out}  {:.0} tokens/s",
             record.step,
-            record.train_bpb * std::f64::consts::LN_2,
-            record.train_bpb,
+            decimals(record.train_bpb * std::f64::consts::LN_2, 3),
+            decimals(record.train_bpb, 3),
             record.bytes_per_second
         );
         if let Some(bar) = &self.bar {

@@ -109,3 +109,46 @@ fn shapes_that_do_not_belong_together_are_refused() {
     assert!(attention(x(3), x(3), x(2), Bias::None).is_err());
     assert!(attention(x(4), x(3), x(3), Bias::None).is_err());
 }
+
+/// On flex, where masked weights are zeros in a product: a number that is not finite shows wherever it is seen, and
+/// nowhere else.
+#[test]
+fn what_is_masked_never_enters() {
+    let (n, d) = (6, 8);
+    for (which, row) in [(0, 2), (1, 2), (1, 5), (2, 4), (2, 0)] {
+        for bad in [f64::NAN, f64::INFINITY] {
+            let device = flex().autodiff();
+            let operand = |index: usize| {
+                let mut values = values(n * d, 7 + index as u64);
+                if index == which {
+                    values[row * d..(row + 1) * d].fill(bad);
+                }
+                tensor(&values, [1, 1, n, d], DType::F32, &device).require_grad()
+            };
+            let [q, k, v] = [0, 1, 2].map(operand);
+            let y = attention(q.clone(), k.clone(), v.clone(), Bias::None).unwrap();
+            let gradients = y.clone().sum().backward();
+            let sees = |query: usize| if which == 0 { query == row } else { query >= row };
+            for (query, y) in read(y.inner()).chunks(d).enumerate() {
+                let good = y.iter().all(|y| y.is_finite());
+                assert_eq!(good, !sees(query), "{bad} in {which} {row}: row {query} is {y:?}");
+            }
+            let rows = |x: &burn::tensor::Tensor<4>| -> Vec<bool> {
+                let gradient = read(x.grad(&gradients).unwrap());
+                gradient.chunks(d).map(|row| row.iter().all(|x| x.is_finite())).collect()
+            };
+            let (by_q, by_k, by_v) = (rows(&q), rows(&k), rows(&v));
+            for (query, &good) in by_q.iter().enumerate() {
+                assert_eq!(good, !sees(query), "{bad} in {which} {row}: by query {query}");
+            }
+            // A key's gradients come from the queries that see it.
+            let last_bad = (0..n).filter(|&query| sees(query)).max().unwrap();
+            for key in 0..n {
+                let touched = (key..=last_bad).any(sees);
+                assert_eq!(by_k[key], !touched, "{bad} in {which} {row}: by key {key}");
+                // The weights of a value do not depend on it.
+                assert!(by_v[key] || touched, "{bad} in {which} {row}: by value {key}");
+            }
+        }
+    }
+}

@@ -65,11 +65,13 @@ fn configurations() -> Vec<(String, Config)> {
     all
 }
 
-/// What the model says after `past` and `part`, against the last position of `whole` so far.
+/// What the model says after `past` and `part`, against the last position of `whole` so far. Products of few rows and of
+/// many are summed in other orders; resolvents amplify that, tenfold in these models.
 #[track_caller]
 fn goes_on(model: &Model, past: &mut Past, part: &[i32], whole: &[f64], device: &Device) {
     let found = read(model.advance(bytes(part, device), past).unwrap());
-    close(&found, &whole[(past.len() - 1) * 256..past.len() * 256], 4e-6);
+    let tolerance = if matches!(model, Model::ResnetBk(_)) { 2e-5 } else { 2e-6 };
+    close(&found, &whole[(past.len() - 1) * 256..past.len() * 256], tolerance);
 }
 
 /// Cut anywhere, in two parts and byte by byte, a text gives what it gives in one.

@@ -143,3 +143,44 @@ fn between_texts_an_interrupt_ends_the_program() {
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
+
+/// What `wavecube` prints, once it has ended well.
+fn prints(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_wavecube")).args(arguments).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A run on all of its text, and on a text that there is nothing left to learn about.
+#[test]
+fn a_run_says_what_it_is_measured_by() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (text, config, out) = (path("a.txt"), path("run.toml"), path("run"));
+    std::fs::write(&text, "a".repeat(2000)).unwrap();
+    let write = |validation: f64| {
+        let toml = format!(
+            "[lct-gpt]\ncontext = 8\nd_model = 8\nlayers = 1\nheads = 1\nplacement = \"none\"\n\
+             [data]\nvalidation = {validation:?}\n[train]\nwarmup = 0\nlog_every = 5"
+        );
+        std::fs::write(&config, toml).unwrap();
+    };
+    let train = ["train", "--device", "flex", "--text", &text, "--config", &config, "--out", &out];
+    write(0.0);
+    let printed = prints(&[&train[..], &["--steps", "6"]].concat());
+    assert!(printed.contains("held-out text: none"), "{printed}");
+    assert!(printed.contains("done after 6 steps: nothing held out"), "{printed}");
+    assert!(!printed.contains("NaN") && !printed.contains("held out 0"), "{printed}");
+    let checkpoint = path("run/checkpoint.safetensors");
+    let quantize = ["quantize", "--device", "flex", "--checkpoint", &checkpoint];
+    let printed = prints(&quantize);
+    assert!(printed.contains("no text held out") && printed.contains("times smaller"), "{printed}");
+    write(0.1);
+    let printed = prints(&[&train[..], &["--steps", "60", "--resume"]].concat());
+    assert!(printed.contains("0.000 bits/byte by single bytes"), "{printed}");
+    assert!(!printed.contains("-0.0"), "{printed}");
+    let steps = printed.lines().filter_map(|line| line.strip_prefix("step ")?.split(' ').next());
+    let steps: Vec<usize> = steps.map(|step| step.parse().unwrap()).collect();
+    assert_eq!(steps, (2..=12).map(|i| 5 * i).collect::<Vec<_>>());
+}

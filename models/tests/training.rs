@@ -66,6 +66,46 @@ fn losses(records: &[Record]) -> Vec<f64> {
     records.iter().map(|record| record.train_bpb).collect()
 }
 
+fn steps(records: &[Record]) -> Vec<usize> {
+    records.iter().map(|record| record.step).collect()
+}
+
+/// Log lines fall on multiples of the interval and evaluations with them, wherever a run goes on.
+#[test]
+fn a_log_keeps_its_rhythm_over_a_resumption() {
+    let out = tempfile::tempdir().unwrap();
+    let mut config = config();
+    (config.train.log_every, config.train.eval_every) = (5, 10);
+    config.train.steps = 24;
+    assert_eq!(steps(&train(&config, out.path(), false)), [5, 10, 15, 20, 24]);
+    config.train.steps = 36;
+    let records = train(&config, out.path(), true);
+    assert_eq!(steps(&records), [5, 10, 15, 20, 24, 25, 30, 35, 36]);
+    let evaluated = records.iter().filter(|record| record.validation_bpb.is_some());
+    assert_eq!(evaluated.map(|record| record.step).collect::<Vec<_>>(), [10, 20, 30]);
+}
+
+/// All of a text to train on: nothing is evaluated, anywhere.
+#[test]
+fn nothing_needs_to_be_held_out() {
+    let out = tempfile::tempdir().unwrap();
+    let mut config = full();
+    config.data.validation = 0.0;
+    config.train.eval_every = 2;
+    config.validate().unwrap();
+    let corpus = Corpus::split(b"all of it; ".repeat(40), 0.0).unwrap();
+    assert_eq!((corpus.train.len(), corpus.validation.len()), (440, 0));
+    assert!(Corpus::split(b"a".to_vec(), 0.0).is_err());
+    let mut trainer = Trainer::new(&config, corpus, &flex()).unwrap();
+    let never = AtomicBool::new(false);
+    let (summary, metrics) = run(&mut trainer, &options(out.path()), &never).unwrap();
+    assert_eq!(summary.validation_bpb, None);
+    assert!(metrics.records().iter().all(|record| record.validation_bpb.is_none()));
+    assert_eq!(trainer.evaluate(3).unwrap(), None);
+    assert!(!trainer.statistics().unwrap().is_empty());
+    assert!(fs::read_to_string(out.path().join("metrics.csv")).unwrap().contains(",,"));
+}
+
 /// Files that were begun and not finished.
 fn halves(directory: &Path) -> usize {
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
@@ -162,7 +202,7 @@ fn named_models_are_compared_in_one_table() {
     let mut seen = Vec::new();
     let never = AtomicBool::new(false);
     let table = ablate(&variants, &corpus(), &flex(), out.path(), &never, |done, of, row| {
-        seen.push((done, of, row.labels.join(" ")));
+        seen.push((done, of, row.unwrap().labels.join(" ")));
     })
     .unwrap();
     assert_eq!(seen, [(1, 2, "attention".to_owned()), (2, 2, "bk-full".to_owned())]);
@@ -182,6 +222,7 @@ fn mixers_and_models_are_timed_at_every_length() {
         lengths: vec![1, 6],
         width: 8,
         heads: 2,
+        layers: 2,
         batch: 2,
         calls: 1,
         recompute: true,
@@ -199,7 +240,12 @@ fn mixers_and_models_are_timed_at_every_length() {
     assert_eq!(rows.len(), 2 * 4);
     assert!(rows.iter().all(|row| row.kept > 0.0 && row.recomputed > Some(0.0)));
     assert!(speed::generation_markdown(&rows).contains("| 6 | ResNet-BK |"));
+    let rows = speed::measure_training(&options, None, &flex(), |_| {}).unwrap();
+    assert_eq!(rows.len(), 2 * 4);
+    assert!(rows.iter().all(|row| row.tokens_per_second > 0.0 && row.threads > 0));
+    assert!(speed::training_markdown(&rows).contains("| 6 | byte-spectral |"));
     let odd = SpeedOptions { heads: 3, ..options };
+    assert!(speed::measure_training(&odd, None, &flex(), |_| {}).is_err());
     assert!(speed::measure(&odd, &flex(), |_| {}).is_err());
     assert!(speed::measure_models(&odd, &flex(), |_| {}).is_err());
     assert!(speed::measure_generation(&odd, &flex(), |_| {}).is_err());
@@ -312,12 +358,18 @@ fn generation_is_deterministic_and_utf8() {
 fn entropies_are_those_of_known_texts() {
     // Every byte is followed by a certain other one: order 1 is nothing, order 0 is one bit.
     let alternating = Corpus::split("ab".repeat(500).into_bytes(), 0.5).unwrap();
-    let entropy = Entropy::of(&alternating);
+    let entropy = Entropy::of(&alternating).unwrap();
     assert!((entropy.order0 - 1.0).abs() < 1e-3 && entropy.order1 < 1e-9, "{entropy:?}");
     assert!(entropy.bigram_held_out < 0.02, "{entropy:?}");
     // What the training text never showed costs more than it would by itself.
     let surprise = Corpus { train: b"ab".repeat(500), validation: b"ac".repeat(500) };
-    let entropy = Entropy::of(&surprise);
+    let entropy = Entropy::of(&surprise).unwrap();
     assert!(entropy.order1 < 1e-9 && entropy.bigram_held_out > 4.0, "{entropy:?}");
     assert!(entropy.bigram_held_out.is_finite());
+    // What is certain is 0, not −0, and what is not there has no entropy.
+    let one = Corpus { train: vec![b'a'; 9], validation: vec![b'a'; 9] };
+    let entropy = Entropy::of(&one).unwrap();
+    assert!(entropy.order0.is_sign_positive() && entropy.order1.is_sign_positive());
+    assert_eq!((entropy.order0, entropy.order1), (0.0, 0.0));
+    assert_eq!(Entropy::of(&Corpus { validation: Vec::new(), ..one }), None);
 }

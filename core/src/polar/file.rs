@@ -9,7 +9,7 @@ use half::f16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::ComplexCodes;
-use crate::{Error, FileFault, Result};
+use crate::{Error, FileFault, Result, file};
 
 const SAVE: &str = "polar::to_bytes";
 const LOAD: &str = "polar::from_bytes";
@@ -58,9 +58,9 @@ pub fn to_bytes(codes: &[(String, ComplexCodes)]) -> Result<Vec<u8>> {
 /// are left out.
 ///
 /// # Errors
-/// [`Error::File`] for a file that is truncated, foreign, of another version or inconsistent.
+/// [`Error::File`] for a file that is truncated, foreign, of another version, inconsistent or has a key twice.
 pub fn from_bytes(bytes: &[u8]) -> Result<Vec<(String, ComplexCodes)>> {
-    let file = SafeTensors::deserialize(bytes).map_err(|_| foreign("a whole safetensors file"))?;
+    let file = file::safetensors(LOAD, bytes)?;
     let names = file.names();
     let mut names: Vec<&str> =
         names.iter().filter_map(|name| name.strip_suffix(".coding")).collect();

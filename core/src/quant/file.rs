@@ -63,10 +63,10 @@ pub fn to_bytes(weights: &[(String, PackedWeight)]) -> Result<Vec<u8>> {
 /// The weights in the bytes of a safetensors file, in the order of their names. Other tensors are left out.
 ///
 /// # Errors
-/// [`Error::File`] for a file that is truncated, foreign, of another version or inconsistent, [`Error::Value`]
-/// for a scale or a zero point that no scheme has.
+/// [`Error::File`] for a file that is truncated, foreign, of another version, inconsistent or has a key twice,
+/// [`Error::Value`] for a scale or a zero point that no scheme has.
 pub fn from_bytes(bytes: &[u8]) -> Result<Vec<(String, PackedWeight)>> {
-    let file = SafeTensors::deserialize(bytes).map_err(|_| foreign("a whole safetensors file"))?;
+    let file = file::safetensors(LOAD, bytes)?;
     let names = file.names();
     let mut names: Vec<&str> =
         names.iter().filter_map(|name| name.strip_suffix(".layout")).collect();

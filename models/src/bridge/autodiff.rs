@@ -15,8 +15,8 @@ use burn::backend::{
 use wavecube_core::fft::Normalization;
 
 use super::{
-    AttentionBackend, Bias, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat,
-    QmatmulBackend, Sides, TridiagBackend,
+    AttentionBackend, Bias, ConvolutionBackend, ElementaryBackend, FftBackend, LctBackend, LctPlan,
+    LossBackend, PackedFormat, QmatmulBackend, Sides, TridiagBackend,
 };
 
 #[derive(Debug)]
@@ -263,6 +263,82 @@ impl<B: QmatmulBackend, C: CheckpointStrategy> QmatmulBackend for Autodiff<B, C>
         match Qmatmul.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prep) => prep.finish(([words, scales, zeros], format), y),
             OpsKind::UnTracked(prep) => prep.finish(y),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Logistic;
+
+impl<B: ElementaryBackend> Backward<B, 1> for Logistic {
+    type State = FloatTensor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let x = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| {
+            // σ(x) σ(−x): 1 − σ(x) would lose its digits where σ is next to 1.
+            let slope = B::float_mul(B::logistic(x.clone()), B::logistic(B::float_neg(x)));
+            B::float_mul(grad, slope)
+        });
+    }
+}
+
+#[derive(Debug)]
+struct Softplus;
+
+impl<B: ElementaryBackend> Backward<B, 1> for Softplus {
+    type State = FloatTensor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let x = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| B::float_mul(grad, B::logistic(x)));
+    }
+}
+
+impl<B: ElementaryBackend, C: CheckpointStrategy> ElementaryBackend for Autodiff<B, C> {
+    fn logistic(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let node = x.node();
+        let x = x.into_primitive();
+        match Logistic.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(x.clone(), B::logistic(x)),
+            OpsKind::UnTracked(prep) => prep.finish(B::logistic(x)),
+        }
+    }
+
+    fn softplus(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let node = x.node();
+        let x = x.into_primitive();
+        match Softplus.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(x.clone(), B::softplus(x)),
+            OpsKind::UnTracked(prep) => prep.finish(B::softplus(x)),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct CrossEntropy;
+
+impl<B: LossBackend> Backward<B, 1> for CrossEntropy {
+    type State = (FloatTensor<B>, IntTensor<B>);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (logits, targets) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| {
+            B::cross_entropy_vjp(logits, targets, grad)
+        });
+    }
+}
+
+impl<B: LossBackend, C: CheckpointStrategy> LossBackend for Autodiff<B, C> {
+    fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {
+        let node = logits.node();
+        let logits = logits.into_primitive();
+        match CrossEntropy.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let nats = B::cross_entropy(logits.clone(), targets.clone());
+                prep.finish((logits, targets), nats)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(B::cross_entropy(logits, targets)),
         }
     }
 }

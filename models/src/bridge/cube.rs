@@ -29,8 +29,8 @@ use wavecube_core::{
 };
 
 use super::{
-    AttentionBackend, Bias, ConvolutionBackend, FftBackend, LctBackend, LctPlan, PackedFormat,
-    QmatmulBackend, Sides, TridiagBackend, attention, convolution, fft,
+    AttentionBackend, Bias, ConvolutionBackend, ElementaryBackend, FftBackend, LctBackend, LctPlan,
+    LossBackend, PackedFormat, QmatmulBackend, Sides, TridiagBackend, attention, convolution, fft,
     lct::Transform,
     matrix::{CausalKernel, Rates, grid},
     plain, qmatmul, tridiag,
@@ -97,6 +97,9 @@ fn run(
         Some(Err(_)) | None => Err(x),
     }
 }
+
+impl ElementaryBackend for CubeBackend {}
+impl LossBackend for CubeBackend {}
 
 impl FftBackend for CubeBackend {
     fn fft(x: FloatTensor<Self>, inverse: bool, norm: Normalization) -> FloatTensor<Self> {

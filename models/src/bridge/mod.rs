@@ -5,9 +5,11 @@
 //! | trait | functions |
 //! |---|---|
 //! | [`AttentionBackend`] | [`attention()`], causal |
+//! | [`ElementaryBackend`] | [`logistic`], [`softplus`] |
 //! | [`FftBackend`] | [`fft()`], [`ifft`], [`rfft`], [`irfft`] |
 //! | [`LctBackend`] | [`lct()`] with an [`LctPlan`]: shear, causal and fractional transforms of learned parameters |
 //! | [`ConvolutionBackend`] | [`causal_convolution`] of lines with a filter a channel |
+//! | [`LossBackend`] | [`cross_entropy`] |
 //! | [`QmatmulBackend`] | [`qmatmul()`] with a weight of 4 or 8 bits, a [`PackedTensor`] |
 //! | [`TridiagBackend`] | [`resolvent`] of tridiagonal operators, of all elements or causal ([`Sides`]) |
 //!
@@ -21,7 +23,8 @@
 //!
 //! - **flex** (Burn's own CPU backend) runs the plain bodies of the traits: one matrix product with a
 //!   matrix built in `f64` on the host ([`matrix`]), the recursions of a resolvent and the transforms of a
-//!   convolution in `f64`, or the whole matrix of attention's weights. They are the oracle of the parity tests.
+//!   convolution in `f64`. They are the oracle of the parity tests. Attention and the loss have bodies of their own
+//!   there, whose passes between the products take one trip through memory on all threads.
 //! - **Every `CubeCL` backend** (wgpu, CUDA, CPU) runs what `cube` says: the kernels of the
 //!   `wavecube` crate where there are any, the plain bodies otherwise.
 //! - **Autodiff** registers the vector-Jacobian products of the traits (`autodiff`), so the
@@ -37,10 +40,13 @@ mod cache;
 mod convolution;
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu"))]
 mod cube;
+mod elementary;
 mod fft;
 mod flex;
+mod flex_attention;
 mod host;
 mod lct;
+mod loss;
 #[cfg(all(any(feature = "wgpu", feature = "cuda", feature = "cpu"), not(feature = "fusion")))]
 mod pages;
 #[cfg(not(all(
@@ -51,6 +57,7 @@ mod pages;
 mod pages;
 mod plain;
 mod qmatmul;
+mod rows;
 mod tridiag;
 
 pub mod matrix;
@@ -59,8 +66,10 @@ pub use attention::{AttentionBackend, Bias, attention};
 pub(crate) use cache::indices;
 pub use cache::{Cache, CacheConfig, CacheType};
 pub use convolution::{ConvolutionBackend, causal_convolution};
+pub use elementary::{ElementaryBackend, exponential, logistic, silu, softplus};
 pub use fft::{FftBackend, fft, ifft, irfft, rfft};
 pub use lct::{LctBackend, LctPlan, Parameters, lct, parameters_to_host};
+pub use loss::{LossBackend, cross_entropy};
 pub use qmatmul::{PackedFormat, PackedTensor, QmatmulBackend, multiplies_packed, qmatmul};
 pub use tridiag::{Sides, TridiagBackend, resolvent};
 pub use wavecube_core::fft::Normalization;

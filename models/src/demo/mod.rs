@@ -23,7 +23,7 @@ use crate::{
     generate::{Sampling, generate},
     layers::{ComplexToReal, LctConfig, Start},
     lct_gpt::{ModelConfig, Placement},
-    metrics::Record,
+    metrics::{Record, decimals},
     train::{RunOptions, Trainer, run},
 };
 
@@ -196,11 +196,13 @@ pub fn demo(
         sources(config.data.validation)?
     };
     println!("text: {text}");
-    let entropy = Entropy::of(&corpus);
+    let entropy = Entropy::of(&corpus).context("no text is held out")?;
     println!(
-        "held-out text: order 0 {:.3}, order 1 {:.3} bits/byte (a bigram model of the training \
-         text reaches {:.3})",
-        entropy.order0, entropy.order1, entropy.bigram_held_out
+        "held-out text: order 0 {}, order 1 {} bits/byte (a bigram model of the training text \
+         reaches {})",
+        decimals(entropy.order0, 3),
+        decimals(entropy.order1, 3),
+        decimals(entropy.bigram_held_out, 3)
     );
     let bytes = [corpus.train.len(), corpus.validation.len()];
     let mut trainer = Trainer::new(&config, corpus, &selected.device)?;
@@ -212,14 +214,15 @@ pub fn demo(
     let run_options =
         RunOptions { out: options.out.clone(), budget: Some(options.budget), quiet: false };
     let (summary, metrics) = run(&mut trainer, &run_options, interrupted)?;
-    let beats_order1 = summary.validation_bpb < entropy.order1;
+    let bits_per_byte = summary.validation_bpb.context("no text is held out")?;
+    let beats_order1 = bits_per_byte < entropy.order1;
     println!(
-        "held out: {:.3} bits/byte after {} steps in {:.0} s, {} the order-1 entropy {:.3}",
-        summary.validation_bpb,
+        "held out: {} bits/byte after {} steps in {:.0} s, {} the order-1 entropy {}",
+        decimals(bits_per_byte, 3),
         summary.steps,
         summary.seconds,
         if beats_order1 { "below" } else { "NOT below" },
-        entropy.order1
+        decimals(entropy.order1, 3)
     );
     let prompt = "    fn ".to_owned();
     let sampling = Sampling { temperature: 0.7, length: 600, ..Sampling::default() };
@@ -232,7 +235,7 @@ pub fn demo(
         text,
         bytes,
         entropy,
-        bits_per_byte: summary.validation_bpb,
+        bits_per_byte,
         beats_order1,
         seconds: summary.seconds,
         steps: summary.steps,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{KernelRow, Report};
+use crate::metrics::decimals;
 
 const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
@@ -28,26 +29,26 @@ pub fn html(report: &Report) -> String {
          <meta name=\"viewport\" content=\"width=device-width\"><title>wavecube demo</title>\
          <style>{STYLE}</style><h1>wavecube demo</h1><p class=\"quiet\">{} · commit {} · {}</p>\
          <h2>Training</h2><p>LCT-GPT with {} parameters reads {} and ends at \
-         <strong>{:.3} bits per byte</strong> on text it has not seen, \
-         <span class=\"{}\">{}</span> that text's order-1 entropy of {:.3}.</p>",
+         <strong>{} bits per byte</strong> on text it has not seen, \
+         <span class=\"{}\">{}</span> that text's order-1 entropy of {}.</p>",
         escape(&report.date),
         escape(report.commit.as_deref().unwrap_or("unknown")),
         escape(&report.device),
         report.parameters,
         escape(&report.text),
-        report.bits_per_byte,
+        decimals(report.bits_per_byte, 3),
         verdict.0,
         verdict.1,
-        report.entropy.order1
+        decimals(report.entropy.order1, 3)
     );
     page.push_str(&curve(report));
     let facts = [
         ("Bytes trained on / held out", format!("{} / {}", report.bytes[0], report.bytes[1])),
-        ("Order-0 entropy of the held-out text", format!("{:.3}", report.entropy.order0)),
-        ("Order-1 entropy of the held-out text", format!("{:.3}", report.entropy.order1)),
+        ("Order-0 entropy of the held-out text", decimals(report.entropy.order0, 3)),
+        ("Order-1 entropy of the held-out text", decimals(report.entropy.order1, 3)),
         (
             "Bigram model of the training text, held out",
-            format!("{:.3}", report.entropy.bigram_held_out),
+            decimals(report.entropy.bigram_held_out, 3),
         ),
         ("Steps", report.steps.to_string()),
         ("Seconds", format!("{:.0}", report.seconds)),
@@ -161,14 +162,14 @@ fn curve(report: &Report) -> String {
          <polyline points=\"{held_out}\" fill=\"none\" stroke=\"#1a56db\" stroke-width=\"2.2\"/>\
          <line x1=\"{LEFT}\" x2=\"{WIDTH}\" y1=\"{order1:.1}\" y2=\"{order1:.1}\" \
          stroke=\"#b42318\" stroke-width=\"1.5\" stroke-dasharray=\"6 4\"/>\
-         <text x=\"{0}\" y=\"{1:.1}\" text-anchor=\"end\" fill=\"#b42318\">order 1: {2:.3}</text>\
+         <text x=\"{0}\" y=\"{1:.1}\" text-anchor=\"end\" fill=\"#b42318\">order 1: {2}</text>\
          <text x=\"{LEFT}\" y=\"{3}\">0</text>\
          <text x=\"{0}\" y=\"{3}\" text-anchor=\"end\">step {4}</text>\
          <text x=\"{0}\" y=\"22\" text-anchor=\"end\">bits per byte: training (pale), held out \
          (dark)</text></svg>",
         WIDTH - 8.0,
         order1 - 6.0,
-        report.entropy.order1,
+        decimals(report.entropy.order1, 3),
         HEIGHT - 8.0,
         last.step
     );

@@ -13,7 +13,9 @@ mod sampling;
 mod text;
 mod utf8;
 
-pub use sampling::Sampling;
+pub use sampling::{BadLogits, Sampling};
+
+use std::fmt;
 
 use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -47,7 +49,27 @@ pub struct Session {
     texts: Vec<Text>,
     /// Those that have not ended, the shortest last.
     groups: Vec<Group>,
+    failures: Vec<Failure>,
 }
+
+/// A text that could not go on, since no byte could be drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// Which text.
+    pub text: usize,
+    /// The step of the text, from 1: the byte behind its prompt that could not be drawn.
+    pub step: usize,
+    /// Why.
+    pub cause: BadLogits,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "text {} ended at step {}: {}", self.text + 1, self.step, self.cause)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 /// Texts that go through the model together: of the same length, or all longer than the context.
 #[derive(Debug)]
@@ -76,8 +98,13 @@ impl Session {
         let seeds = (0..).map(|i| sampling.seed.wrapping_add(i));
         let texts =
             prompts.iter().zip(seeds).map(|(prompt, seed)| Text::new(prompt.as_ref(), seed));
-        let mut session =
-            Self { sampling: sampling.clone(), device, texts: texts.collect(), groups: Vec::new() };
+        let mut session = Self {
+            sampling: sampling.clone(),
+            device,
+            texts: texts.collect(),
+            groups: Vec::new(),
+            failures: Vec::new(),
+        };
         if sampling.length > 0 {
             for index in 0..session.texts.len() {
                 let length = session.length(index, model);
@@ -90,7 +117,7 @@ impl Session {
 
     /// Takes the model through the prompts that fit into its context, up to their last bytes; equal ones go once.
     fn read_prompts(&mut self, model: &Model) -> Result<()> {
-        let Self { groups, texts, device, sampling } = self;
+        let Self { groups, texts, device, sampling, .. } = self;
         let context = model.context();
         let short = |group: &&mut Group| group.length <= context;
         let lengths =
@@ -132,6 +159,8 @@ impl Session {
     /// Bytes that could not continue valid UTF-8 are never drawn, and no character is begun that the length has
     /// no room for. What may be the begin of a stop string is held back until it is known not to be.
     ///
+    /// A text whose logits are no numbers ends, and is among the [`failures`](Self::failures); the others go on.
+    ///
     /// # Errors
     ///
     /// When the device fails.
@@ -143,7 +172,13 @@ impl Session {
         let logits = logits.chunks_exact(logits.len() / group.texts.len());
         for (row, (&index, logits)) in group.texts.iter().zip(logits).enumerate() {
             let text = &mut self.texts[index];
-            pieces.push((index, text.grow(logits, &self.sampling)));
+            match text.grow(logits, &self.sampling) {
+                Ok(piece) => pieces.push((index, piece)),
+                Err(cause) => {
+                    let step = text.drawn() + 1;
+                    self.failures.push(Failure { text: index, step, cause });
+                }
+            }
             if !text.ended() {
                 growing.push(row);
             }
@@ -163,6 +198,11 @@ impl Session {
         }
         self.join(group)?;
         Ok(Some(pieces))
+    }
+
+    /// The texts that could not go on so far.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
     }
 
     /// By what the texts of a group are alike.
@@ -218,7 +258,7 @@ fn input(
 ///
 /// # Errors
 ///
-/// Those of [`Session::new`] and [`Session::step`].
+/// Those of [`Session::new`] and [`Session::step`], and a [`Failure`] of the text.
 pub fn generate(
     model: &Model,
     prompt: &str,
@@ -233,7 +273,10 @@ pub fn generate(
             text.push_str(piece);
         }
     }
-    Ok(text)
+    match session.failures().first() {
+        Some(failure) => Err((*failure).into()),
+        None => Ok(text),
+    }
 }
 
 /// Continues many prompts of any lengths, in [`waves`]. Text `i` is what its prompt gives alone with the seed `i`
@@ -241,7 +284,7 @@ pub fn generate(
 ///
 /// # Errors
 ///
-/// Those of [`generate`].
+/// Those of [`Session::new`] and [`Session::step`], and the first [`Failure`] of a text.
 pub fn generate_all(model: &Model, prompts: &[String], sampling: &Sampling) -> Result<Vec<String>> {
     let mut all = Vec::with_capacity(prompts.len());
     for (prompts, sampling) in waves(prompts, sampling) {
@@ -251,6 +294,9 @@ pub fn generate_all(model: &Model, prompts: &[String], sampling: &Sampling) -> R
             for (index, piece) in pieces {
                 texts[index].push_str(&piece);
             }
+        }
+        if let Some(failure) = session.failures().first() {
+            return Err(Failure { text: all.len() + failure.text, ..*failure }.into());
         }
         all.extend(texts);
     }

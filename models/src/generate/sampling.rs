@@ -1,5 +1,7 @@
 //! How the next byte is drawn.
 
+use std::fmt;
+
 use anyhow::{Result, ensure};
 
 use crate::{bridge::CacheType, random::Random};
@@ -44,8 +46,31 @@ impl Default for Sampling {
     }
 }
 
+/// Logits that no byte can be drawn by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadLogits {
+    /// The logit of this byte is not a number, or infinite.
+    Byte(u8),
+    /// No byte that may come next has a probability.
+    None,
+}
+
+impl fmt::Display for BadLogits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Byte(byte) => write!(f, "the model's logit of byte {byte} is NaN or infinite"),
+            Self::None => write!(f, "the model gives no byte that may come next a probability"),
+        }
+    }
+}
+
 impl Sampling {
-    pub(super) fn validate(&self) -> Result<()> {
+    /// Checks every number.
+    ///
+    /// # Errors
+    ///
+    /// Names the first that makes no sense.
+    pub fn validate(&self) -> Result<()> {
         let Self { repetition_penalty, temperature, top_p, min_p, .. } = *self;
         for (name, value, good, expected) in [
             ("temperature", temperature, temperature >= 0.0, "at least 0"),
@@ -60,13 +85,20 @@ impl Sampling {
     }
 
     /// The next byte among those `allowed`, after `history`.
+    ///
+    /// A logit of −∞ is a probability of 0; any other that is not finite, of whatever byte, says that the model has
+    /// failed.
     pub(super) fn draw(
         &self,
         logits: &[f32],
         history: &[u8],
         allowed: impl Fn(u8) -> bool,
         random: &mut Random,
-    ) -> u8 {
+    ) -> std::result::Result<u8, BadLogits> {
+        let failed = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
+        if let Some((byte, _)) = (0..=u8::MAX).zip(logits).find(|(_, logit)| failed(logit)) {
+            return Err(BadLogits::Byte(byte));
+        }
         let mut seen = [false; 256];
         for &byte in history {
             seen[usize::from(byte)] = true;
@@ -82,9 +114,11 @@ impl Sampling {
             .map(|(byte, &logit)| (byte, penalised(byte, f64::from(logit))))
             .collect();
         candidates.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let best = candidates[0];
+        let Some(&best) = candidates.first().filter(|best| best.1 > f64::NEG_INFINITY) else {
+            return Err(BadLogits::None);
+        };
         if self.temperature == 0.0 {
-            return best.0;
+            return Ok(best.0);
         }
         if self.top_k > 0 {
             candidates.truncate(self.top_k);
@@ -108,10 +142,10 @@ impl Sampling {
         for &(byte, weight) in &candidates {
             left -= weight;
             if left < 0.0 {
-                return byte;
+                return Ok(byte);
             }
         }
-        best.0
+        Ok(best.0)
     }
 }
 
@@ -128,7 +162,7 @@ mod tests {
         let mut random = Random::new(5);
         let mut counts = [0.0; 4];
         for _ in 0..20_000 {
-            let byte = sampling.draw(&logits, history, |_| true, &mut random);
+            let byte = sampling.draw(&logits, history, |_| true, &mut random).unwrap();
             counts[usize::from(byte)] += 1.0 / 20_000.0;
         }
         counts
@@ -155,6 +189,44 @@ mod tests {
         let penalty = Sampling { repetition_penalty: 2.0, ..all };
         let found = shares(&penalty, &[0]);
         assert!((found[0] - 0.16 / 0.76).abs() < 0.018, "{found:?}");
+    }
+
+    /// Whatever narrows the choice, and whether or not the byte could be drawn.
+    #[test]
+    fn logits_of_no_probability_are_errors() {
+        let all = Sampling { temperature: 1.0, top_k: 0, ..Sampling::default() };
+        let samplings = [
+            Sampling { temperature: 0.0, ..all.clone() },
+            Sampling { temperature: 1e-300, ..all.clone() },
+            Sampling { temperature: f64::MAX, ..all.clone() },
+            Sampling { top_k: 1, ..all.clone() },
+            Sampling { top_p: 1e-9, ..all.clone() },
+            Sampling { min_p: 1.0, ..all.clone() },
+            Sampling { repetition_penalty: 3.0, ..all.clone() },
+            all,
+        ];
+        for sampling in &samplings {
+            let draw = |logits: &[f32; 256]| {
+                let allowed = |byte| byte < 128;
+                sampling.draw(logits, b"a", allowed, &mut Random::new(2))
+            };
+            for bad in [f32::NAN, -f32::NAN, f32::INFINITY] {
+                for byte in [0, b'a', 200] {
+                    let mut logits = [0.0; 256];
+                    logits[usize::from(byte)] = bad;
+                    assert_eq!(draw(&logits), Err(BadLogits::Byte(byte)), "{sampling:?}");
+                    assert_eq!(draw(&[bad; 256]), Err(BadLogits::Byte(0)), "{sampling:?}");
+                }
+            }
+            assert_eq!(draw(&[f32::NEG_INFINITY; 256]), Err(BadLogits::None), "{sampling:?}");
+            let mut logits = [f32::NEG_INFINITY; 256];
+            logits[200] = 1.0;
+            assert_eq!(draw(&logits), Err(BadLogits::None), "{sampling:?}");
+            logits[usize::from(b'b')] = f32::MIN;
+            assert_eq!(draw(&logits), Ok(b'b'), "{sampling:?}");
+            logits[usize::from(b'c')] = f32::MAX;
+            assert_eq!(draw(&logits), Ok(b'c'), "{sampling:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A text that grows.
 
-use super::{Sampling, utf8::Utf8};
+use super::{BadLogits, Sampling, utf8::Utf8};
 use crate::random::Random;
 
 /// A prompt and what has been drawn behind it.
@@ -40,11 +40,23 @@ impl Text {
         self.ended
     }
 
-    /// Draws the next byte by its logits; returns what has become certain of the text.
-    pub(super) fn grow(&mut self, logits: &[f32], sampling: &Sampling) -> String {
-        let room = sampling.length - (self.bytes.len() - self.prompt);
+    /// How many bytes have been drawn.
+    pub(super) fn drawn(&self) -> usize {
+        self.bytes.len() - self.prompt
+    }
+
+    /// Draws the next byte by its logits; returns what has become certain of the text. Where none can be drawn, the
+    /// text has ended.
+    pub(super) fn grow(
+        &mut self,
+        logits: &[f32],
+        sampling: &Sampling,
+    ) -> Result<String, BadLogits> {
+        let room = sampling.length - self.drawn();
         let allowed = |byte: u8| self.utf8.allows(byte, room);
-        let byte = sampling.draw(logits, &self.bytes, allowed, &mut self.random);
+        let byte = sampling
+            .draw(logits, &self.bytes, allowed, &mut self.random)
+            .inspect_err(|_| self.ended = true)?;
         self.utf8.push(byte);
         self.bytes.push(byte);
         let text = &self.bytes[self.prompt..];
@@ -55,7 +67,7 @@ impl Text {
             None if self.ended => 0,
             None => held_back(text, &sampling.stop),
         };
-        self.release(self.bytes.len() - uncertain)
+        Ok(self.release(self.bytes.len() - uncertain))
     }
 
     /// Hands out whole characters of the text up to `end`.

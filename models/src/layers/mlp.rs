@@ -2,14 +2,11 @@
 
 use burn::{
     module::Module,
-    tensor::{
-        Device, Tensor,
-        activation::{relu, silu},
-    },
+    tensor::{Device, Tensor, activation::relu},
 };
 
 use super::{Linear, linear};
-use crate::random::Random;
+use crate::{bridge::silu, random::Random};
 
 /// `W₂ relu(W₁ x)²`, without biases.
 #[derive(Module, Debug)]

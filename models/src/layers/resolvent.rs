@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor, TensorData, activation::softplus},
+    tensor::{Device, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
@@ -13,7 +13,7 @@ use super::{
     vector,
 };
 use crate::{
-    bridge::{Sides, resolvent},
+    bridge::{Sides, exponential, resolvent, softplus},
     random::Random,
 };
 
@@ -247,9 +247,9 @@ impl ResolventMixer {
         let column = |x: &Param<Tensor<1>>| x.val().reshape([1, width, 1]);
         let rows = |linear: &Linear, x: Tensor<3>| linear.forward(x).swap_dims(1, 2);
         let re = rows(&self.potential, x.clone()) - column(&self.energy);
-        let im = column(&self.log_width).exp().neg().expand([batch, width, time]);
+        let im = exponential(column(&self.log_width)).neg().expand([batch, width, time]);
         let p = match &self.hopping {
-            Some(hopping) => softplus(rows(hopping, x).add_scalar(ONE), 1.0),
+            Some(hopping) => softplus(rows(hopping, x).add_scalar(ONE)),
             None => Tensor::ones([batch, width, time], &re.device()),
         };
         (Tensor::stack(vec![re, im], 3), p)

@@ -1,10 +1,10 @@
 //! Learned sparsity: which positions of a block a recursion runs over, and what the others get.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation::sigmoid};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
-use crate::random::Random;
+use crate::{bridge::logistic, random::Random};
 
 const OP: &str = "sparsity";
 
@@ -107,7 +107,7 @@ impl Selection {
         let room = config.room(block);
         // Begins at the share that is wanted.
         let logits = logits.add_scalar((config.keep / (1.0 - config.keep)).ln());
-        let mean = sigmoid(logits.clone()).mean();
+        let mean = logistic(logits.clone()).mean();
         let noisy = match noise {
             Some(random) => {
                 let mut logistic = || (random.gumbel() - random.gumbel()) as f32;
@@ -116,7 +116,7 @@ impl Selection {
             }
             None => logits,
         };
-        let probability = sigmoid(noisy.clone() / config.temperature);
+        let probability = logistic(noisy.clone() / config.temperature);
 
         let score = noisy.detach();
         let whole = [rows, block, block];

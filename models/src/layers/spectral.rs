@@ -3,7 +3,7 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor, TensorData, activation::sigmoid},
+    tensor::{Device, Tensor, TensorData},
 };
 use num_complex::Complex64;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use wavecube_core::{Error, Result, fft::Normalization};
 
 use super::{CausalStream, Linear, complex::Complex, linear};
 use crate::{
-    bridge::{causal_convolution, fft, ifft},
+    bridge::{causal_convolution, fft, ifft, logistic},
     random::Random,
 };
 
@@ -326,7 +326,7 @@ impl SpectralMixer {
         let shape = [batch, self.config.bands, self.width(), time];
         let mut y = Complex::<3>::from_pairs(y).map(|part| part.reshape(shape));
         if let Some(gate) = &self.gate {
-            let open = sigmoid(gate.forward(x)).swap_dims(1, 2).reshape(shape);
+            let open = logistic(gate.forward(x)).swap_dims(1, 2).reshape(shape);
             y = y.scaled(&open);
         }
         if let Some(threshold) = &self.threshold {

@@ -2,12 +2,13 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor, activation::sigmoid},
+    tensor::{Device, Tensor},
 };
 use wavecube_core::Result;
 
 use super::{HaltingConfig, ModelConfig, Pass};
 use crate::{
+    bridge::logistic,
     layers::{Experts, Linear, Mlp, Norm, ResolventMixer, linear, vector},
     random::Random,
 };
@@ -113,7 +114,7 @@ impl Halting {
             let next = block(state.clone(), pass)?;
             state = state.clone() + (next - state) * running.clone();
             let logit = self.weight.forward(state.clone()) + self.bias.val().reshape([1, 1, 1]);
-            let halt = sigmoid(logit) * running.clone();
+            let halt = logistic(logit) * running.clone();
             let halts = if step == self.config.steps {
                 running.clone()
             } else {

@@ -218,8 +218,9 @@ impl ResNetBk {
         let sparsity = mean(pass.kept.into_iter().map(|kept| kept.loss).collect());
         let ponder = mean(pass.ponder.into_iter().map(|[cost, _]| cost).collect());
         let exits = pass.exits.into_iter();
-        let exits = mean(exits.map(|logits| cross_entropy(logits, targets.clone())).collect());
-        let nats = cross_entropy(self.read_out(last), targets);
+        let exits = exits.map(|logits| cross_entropy(logits, targets.clone()));
+        let exits = mean(exits.collect::<Result<_>>()?);
+        let nats = cross_entropy(self.read_out(last), targets)?;
         let mut total = nats.clone();
         let config = &self.config;
         let weights = [

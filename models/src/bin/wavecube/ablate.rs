@@ -7,6 +7,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use wavecube_models::{
     ablate::{self, Grid, Variants},
+    metrics::decimals,
     presets::Preset,
 };
 
@@ -120,17 +121,29 @@ pub(crate) fn main(args: &AblateArgs) -> Result<()> {
         &selected.device,
         &args.out,
         &interrupted,
-        |done, of, row| {
-            eprintln!(
-                "{done}/{of}: {}: {:.4} bits/byte, {:.0} tokens/s",
+        |done, of, row| match row {
+            Ok(row) => eprintln!(
+                "{done}/{of}: {}: {} bits/byte, {:.0} tokens/s",
                 row.choices(),
-                row.bits_per_byte,
+                decimals(row.bits_per_byte, 4),
                 row.tokens_per_second
-            );
+            ),
+            Err(failure) => {
+                eprintln!("{done}/{of}: {} failed: {}", failure.choices(), failure.reason);
+            }
         },
     )?;
     ablate::write(&table, &args.out)?;
     print!("{}", ablate::markdown(&table));
     eprintln!("written to {}", args.out.join("ablation.md").display());
-    Ok(())
+    match table.failures.as_slice() {
+        [] => Ok(()),
+        [first, ..] => bail!(
+            "{} of {} variants failed, the first of them {}: {}",
+            table.failures.len(),
+            variants.variants.len(),
+            first.choices(),
+            first.reason
+        ),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -14,7 +14,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use wavecube_models::{
     bridge::CacheType,
     checkpoint::Checkpoint,
-    generate::{Sampling, Session, waves},
+    generate::{Failure, Sampling, Session, waves},
+    layers::Room,
     model::Model,
 };
 
@@ -29,7 +30,7 @@ Examples:
   wavecube generate --temperature 0 --length 100     # always the likeliest byte
   wavecube generate --prompts prompts.txt            # one prompt a line, 64 of them together
   wavecube generate --device wgpu --cache f16        # keys and values in half of the memory
-  wavecube generate --interactive --stop '\n\n'      # a prompt a line, until the input ends
+  wavecube generate --interactive --stop '\\n\\n'      # a prompt a line, until the input ends
 Ctrl-C ends the texts that are being written; the program then ends with status 130, or with --interactive waits for the
 next prompt, where Ctrl-C ends it. A text longer than the model's context goes on from its last bytes.")]
 pub(crate) struct GenerateArgs {
@@ -114,11 +115,24 @@ fn listen_for_interrupts() -> Result<()> {
     .context("cannot listen for Ctrl-C")
 }
 
+/// The prompts in a file, one a line.
+fn prompts(file: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the prompts in {}", file.display()))?;
+    let prompts: Vec<String> = text.lines().map(str::to_owned).collect();
+    ensure!(!prompts.is_empty(), "{} has no prompts", file.display());
+    Ok(prompts)
+}
+
 pub(crate) fn main(args: &GenerateArgs) -> Result<ExitCode> {
+    // What is wrong with the options is known before anything is read, run or written.
+    let sampling = args.sampling();
+    sampling.validate()?;
+    let prompts = args.prompts.as_deref().map(prompts).transpose()?;
     let checkpoint = Checkpoint::read(&args.checkpoint)?;
     let selected = args.device.select()?;
     let model = checkpoint.model(&selected.device)?.valid();
-    let sampling = args.sampling();
+    model.begin(&Room { texts: 1, positions: 1, cache: sampling.cache })?;
     listen_for_interrupts()?;
     if args.interactive {
         for line in std::io::stdin().lock().lines() {
@@ -126,68 +140,69 @@ pub(crate) fn main(args: &GenerateArgs) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let ended = match &args.prompts {
-        Some(file) => {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read the prompts in {}", file.display()))?;
-            let prompts: Vec<&str> = text.lines().collect();
-            ensure!(!prompts.is_empty(), "{} has no prompts", file.display());
-            write_all(&model, &prompts, &sampling)?
-        }
+    let ended = match &prompts {
+        Some(prompts) => write_all(&model, prompts, &sampling)?,
         None => stream(&model, &args.prompt, &sampling)?,
     };
     Ok(if ended { ExitCode::SUCCESS } else { ExitCode::from(INTERRUPTED) })
 }
 
 /// Grows texts byte by byte and hands what becomes certain to `on_pieces`; returns whether they came to their end,
-/// before Ctrl-C.
+/// before Ctrl-C, and those that could not go on.
 fn grow(
     model: &Model,
-    prompts: &[&str],
-    sampling: &Sampling,
+    session: &mut Session,
     mut on_pieces: impl FnMut(Vec<(usize, String)>) -> Result<()>,
-) -> Result<bool> {
+) -> Result<(bool, Vec<Failure>)> {
     ENDS.store(false, Ordering::SeqCst);
     WRITING.store(true, Ordering::SeqCst);
-    let mut session = Session::new(model, prompts, sampling)?;
     while !ENDS.load(Ordering::SeqCst)
         && let Some(pieces) = session.step(model)?
     {
         on_pieces(pieces)?;
     }
     WRITING.store(false, Ordering::SeqCst);
-    Ok(!ENDS.load(Ordering::SeqCst))
+    Ok((!ENDS.load(Ordering::SeqCst), session.failures().to_vec()))
 }
 
 /// Writes a prompt and its text as it comes.
 fn stream(model: &Model, prompt: &str, sampling: &Sampling) -> Result<bool> {
+    let mut session = Session::new(model, &[prompt], sampling)?;
     let mut out = std::io::stdout().lock();
     let mut write = |text: &str| {
         write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")
     };
     write(prompt)?;
-    let ended = grow(model, &[prompt], sampling, |pieces| {
-        pieces.iter().try_for_each(|(_, piece)| write(piece))
-    });
+    let ended =
+        grow(model, &mut session, |pieces| pieces.iter().try_for_each(|(_, piece)| write(piece)));
     // An error stands on a line of its own.
     write("\n")?;
-    ended
+    let (ended, failures) = ended?;
+    match failures.first() {
+        Some(failure) => Err((*failure).into()),
+        None => Ok(ended),
+    }
 }
 
-/// Writes every prompt with its text, as soon as those that grow together have ended.
-fn write_all(model: &Model, prompts: &[&str], sampling: &Sampling) -> Result<bool> {
+/// Writes every prompt with its text, as soon as those that grow together have ended. A text that cannot go on is
+/// written as far as it came, and is an error once all are.
+fn write_all(model: &Model, prompts: &[String], sampling: &Sampling) -> Result<bool> {
     let style = "{bar:30} {pos}/{len} bytes {per_sec} eta {eta}";
     let bar = ProgressBar::new((prompts.len() * sampling.length) as u64)
         .with_style(ProgressStyle::with_template(style)?);
+    let (mut before, mut failed) = (0, Vec::new());
     for (prompts, sampling) in waves(prompts, sampling) {
-        let mut texts: Vec<String> = prompts.iter().map(|&prompt| prompt.to_owned()).collect();
-        let ended = grow(model, prompts, &sampling, |pieces| {
+        let mut texts = prompts.to_vec();
+        let mut session = Session::new(model, prompts, &sampling)?;
+        let (ended, failures) = grow(model, &mut session, |pieces| {
             bar.inc(pieces.len() as u64);
             for (index, piece) in pieces {
                 texts[index].push_str(&piece);
             }
             Ok(())
         })?;
+        failed.extend(failures.iter().map(|one| Failure { text: before + one.text, ..*one }));
+        before += prompts.len();
         bar.suspend(|| {
             let mut out = std::io::stdout().lock();
             texts.iter().try_for_each(|text| writeln!(out, "{text}\n"))
@@ -198,5 +213,12 @@ fn write_all(model: &Model, prompts: &[&str], sampling: &Sampling) -> Result<boo
         }
     }
     bar.finish_and_clear();
-    Ok(true)
+    match failed.as_slice() {
+        [] => Ok(true),
+        [one] => Err((*one).into()),
+        [first, ..] => {
+            let how_many = format!("{} of {before} texts could not go on", failed.len());
+            Err(anyhow::Error::new(*first).context(how_many))
+        }
+    }
 }

@@ -67,6 +67,7 @@ impl DeviceArgs {
 
 fn main() -> ExitCode {
     provide_runtime_directory();
+    keep_memory();
     let done = |()| ExitCode::SUCCESS;
     let result = match Cli::parse().command {
         Command::Train(args) => train::main(&args).map(done),
@@ -97,5 +98,22 @@ fn provide_runtime_directory() {
     if cfg!(target_os = "linux") && std::env::var_os(NAME).is_none() {
         // SAFETY: first in `main`, this thread is the only one; nobody reads the environment meanwhile.
         unsafe { std::env::set_var(NAME, std::env::temp_dir()) };
+    }
+}
+
+/// A step of training frees what the next one asks for again, tens of megabytes at a time. The C library would hand
+/// them back to the system, which clears every page before it gives it out anew.
+fn keep_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            fn mallopt(parameter: i32, value: i32) -> i32;
+        }
+        // `M_TRIM_THRESHOLD`, `M_MMAP_THRESHOLD` and `M_ARENA_MAX` of malloc.h: hand nothing back below a gigabyte, take
+        // blocks of up to 32 MiB, the most that it allows, from the heap, and have one heap for all threads.
+        for (parameter, value) in [(-1, 1 << 30), (-3, 32 << 20), (-8, 1)] {
+            // SAFETY: it sets a number of the allocator, which checks it; a value that it refuses changes nothing.
+            unsafe { mallopt(parameter, value) };
+        }
     }
 }

@@ -8,6 +8,7 @@ use clap::Args;
 use wavecube_core::quant::{Bits, Group};
 use wavecube_models::{
     checkpoint::Checkpoint,
+    metrics::decimals,
     quantize::{Precision, QuantizeOptions, parameter_bytes},
     train::bits_per_byte,
 };
@@ -22,7 +23,7 @@ Examples:
   wavecube quantize --text book.txt --bits 8 --group 128 --symmetric
   wavecube quantize --bits mixed --checkpoint runs/book/checkpoint.safetensors --out small.safetensors --sources
   wavecube generate --checkpoint small.safetensors
-The held-out part of the text says how many bits per byte the model needs before and after.")]
+The held-out part of the text, where there is one, says how many bits per byte the model needs before and after.")]
 pub(crate) struct QuantizeArgs {
     /// The checkpoint of a run
     #[arg(long, default_value = "runs/latest/checkpoint.safetensors", value_name = "FILE")]
@@ -86,20 +87,30 @@ pub(crate) fn main(args: &QuantizeArgs) -> Result<()> {
     let selected = args.device.select()?;
     let out =
         args.out.clone().unwrap_or_else(|| args.checkpoint.with_file_name("quantized.safetensors"));
-    // Bits per byte, and bytes on the device.
+    // Bits per byte where text is held out, and bytes on the device.
     let needs = |checkpoint: &Checkpoint| {
         let model = checkpoint.model(&selected.device)?.valid();
-        let bits = bits_per_byte(&model, &corpus.validation, args.sequences, &selected.device)?;
+        let text = &corpus.validation;
+        let bits = || bits_per_byte(&model, text, args.sequences, &selected.device);
+        let bits = if text.is_empty() { None } else { Some(bits()?) };
         anyhow::Ok((bits, parameter_bytes(&model)))
     };
     let (before, held) = needs(&checkpoint)?;
     let [bytes, packed] = checkpoint.quantize(&out, &options)?;
     let (after, held_packed) = needs(&Checkpoint::read(&out)?)?;
-    println!("model      {bytes} bytes, {before:.4} bits per byte");
+    let said = |bits: Option<f64>| match bits {
+        Some(bits) => format!("{} bits per byte", decimals(bits, 4)),
+        None => "no text held out to measure it by".to_owned(),
+    };
+    let change = match (before, after) {
+        (Some(before), Some(after)) => format!(" ({:+.2} %)", 100.0 * (after / before - 1.0)),
+        _ => String::new(),
+    };
+    println!("model      {bytes} bytes, {}", said(before));
     println!(
-        "quantised  {packed} bytes ({:.2} times smaller), {after:.4} bits per byte ({:+.2} %): {}",
+        "quantised  {packed} bytes ({:.2} times smaller), {}{change}: {}",
         bytes as f64 / packed as f64,
-        100.0 * (after / before - 1.0),
+        said(after),
         out.display()
     );
     println!("on {}: {held} bytes of parameters before, {held_packed} after", selected.name);

@@ -11,7 +11,7 @@ use wavecube_models::{
     speed::{self, SpeedOptions, SpeedRow},
 };
 
-use crate::DeviceArgs;
+use crate::{DeviceArgs, train::preset};
 
 /// Time mixers of positions beside attention as sequences grow, whole models, or generation
 #[derive(Args)]
@@ -20,21 +20,28 @@ Examples:
   wavecube speed --device wgpu
   wavecube speed --models --lengths 512,1024
   wavecube speed --generation --lengths 256,512,1024
+  wavecube speed --training --width 256 --heads 4 --layers 4 --lengths 256 --batch 8 --preset attention
   wavecube speed --lengths 1024,8192 --width 256 --heads 4 --device cuda --json speed.json
 All lengths are timed in one run: milliseconds, the median of the calls after one that is not counted, forward / forward
-and backward, and how many times as long attention takes. With --models: the same of models of two blocks and equal numbers of
-parameters, forward / a step of training. With --generation: bytes a second of models of two blocks, from a state and by
+and backward, and how many times as long attention takes. With --models: the same of models of --layers blocks and equal numbers of
+parameters, forward / a step of training. With --training: positions trained on in a second, one model of each kind. With --generation: bytes a second, from a state and by
 running over the text again, of texts of these lengths; --batch of them together.")]
 pub(crate) struct SpeedArgs {
     /// Positions of a sequence
     #[arg(long, value_delimiter = ',', default_value = "128,256,512,1024,2048,4096")]
     lengths: Vec<usize>,
     /// Time whole models instead
-    #[arg(long, conflicts_with = "generation")]
+    #[arg(long, conflicts_with_all = ["generation", "training"])]
     models: bool,
     /// Time generation instead
-    #[arg(long)]
+    #[arg(long, conflicts_with = "training")]
     generation: bool,
+    /// Time training instead
+    #[arg(long)]
+    training: bool,
+    /// With --training: this named model alone; `wavecube ablate --help` lists them
+    #[arg(long, value_name = "NAME", requires = "training")]
+    preset: Option<String>,
     /// With --generation: from a state alone
     #[arg(long, requires = "generation")]
     state_only: bool,
@@ -47,6 +54,9 @@ pub(crate) struct SpeedArgs {
     /// Heads of the attention
     #[arg(long, default_value_t = 1)]
     heads: usize,
+    /// Blocks of whole models
+    #[arg(long, default_value_t = 2)]
+    layers: usize,
     /// Sequences
     #[arg(long, default_value_t = 1)]
     batch: usize,
@@ -61,16 +71,25 @@ pub(crate) struct SpeedArgs {
 }
 
 pub(crate) fn main(args: &SpeedArgs) -> Result<()> {
+    let named = args.preset.as_deref().map(|name| Ok::<_, anyhow::Error>((name, preset(name)?)));
+    let named = named.transpose()?;
     let selected = args.device.select()?;
     let options = SpeedOptions {
         lengths: args.lengths.clone(),
         width: args.width,
         heads: args.heads,
+        layers: args.layers,
         batch: args.batch,
         calls: args.calls,
         recompute: !args.state_only,
         cache: args.cache,
     };
+    if args.training {
+        let rows = speed::measure_training(&options, named, &selected.device, |row| {
+            eprintln!("{}: {} {:.0} tokens/s", row.length, row.model, row.tokens_per_second);
+        })?;
+        return args.report(&speed::training_markdown(&rows), &rows);
+    }
     if args.generation {
         let rows = speed::measure_generation(&options, &selected.device, |row| {
             let (model, length) = (row.model, row.length);

@@ -15,6 +15,7 @@ use wavecube_models::{
     config::{Config, DataConfig},
     data::{Corpus, Entropy},
     demo,
+    metrics::decimals,
     presets::Preset,
     train::{RunOptions, Trainer, checkpoint_path, run},
 };
@@ -162,11 +163,16 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
     );
     println!("{}", model.flops().describe());
     let entropy = Entropy::of(&corpus);
-    println!(
-        "held-out text: {:.3} bits/byte by single bytes, {:.3} by pairs (order 1), {:.3} under a \
-         bigram model of the training text",
-        entropy.order0, entropy.order1, entropy.bigram_held_out
-    );
+    match &entropy {
+        Some(entropy) => println!(
+            "held-out text: {} bits/byte by single bytes, {} by pairs (order 1), {} under a bigram \
+             model of the training text",
+            decimals(entropy.order0, 3),
+            decimals(entropy.order1, 3),
+            decimals(entropy.bigram_held_out, 3)
+        ),
+        None => println!("held-out text: none (data.validation = 0), so nothing is evaluated"),
+    }
     if trainer.progress().step >= config.train.steps {
         println!(
             "the run has its {} steps already: ask for more with --steps",
@@ -176,13 +182,15 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
     let interrupted = interruption()?;
     let options = RunOptions { out: args.out.clone(), budget: None, quiet: false };
     let (summary, _) = run(&mut trainer, &options, &interrupted)?;
+    let order1 = entropy.map(|entropy| decimals(entropy.order1, 4)).unwrap_or_default();
+    let held_out = match summary.validation_bpb {
+        Some(bpb) => format!("{} bits/byte held out (order 1: {order1})", decimals(bpb, 4)),
+        None => "nothing held out".to_owned(),
+    };
     println!(
-        "{} after {} steps: {:.4} bits/byte held out (order 1: {:.4}), {:.0} tokens/s, {} \
-         degenerate hits; checkpoint in {}",
+        "{} after {} steps: {held_out}, {:.0} tokens/s, {} degenerate hits; checkpoint in {}",
         if summary.interrupted { "interrupted" } else { "done" },
         summary.steps,
-        summary.validation_bpb,
-        entropy.order1,
         summary.bytes_per_second,
         summary.degenerate_hits,
         checkpoint.display()
