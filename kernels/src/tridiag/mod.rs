@@ -42,7 +42,7 @@
 //! `2^±900` in `f64`, `b` and `c` as unlike as they like, graded along the chain too. Where products are given they are to
 //! be normal numbers themselves. Rows and columns may be multiplied by powers of two, which rounds nothing: exponents that
 //! make all elements alike follow from an element and its neighbours (`scaling.rs`), the maps of chunks are of elements so
-//! scaled, and errors are those of an operator of scale 1. Solutions of sequences beyond 4096 elements have maps in the
+//! scaled, and errors are those of an operator of scale 1. Solutions of sequences beyond 2048 elements have maps in the
 //! right side's own units: what neighbouring chunks multiply them by, `c_k/u_k` for element after element, is to stay
 //! within range.
 //!
@@ -72,9 +72,9 @@
 //! the chunks and hands every unit what enters its chunk from either side; then the ratio recursions
 //! run inside it. Affine recursions, those of the gradient and of solutions, go the same way.
 //!
-//! - [`Algorithm::Chunked`], up to 4096 elements (`f64`: 2048, or 1024 in 32 KiB of shared memory): 8
-//!   elements a unit (`f64`: 4), in registers, a tree up and down 64 (`f64`: 128) bytes of shared memory a
-//!   unit. One launch, for gradients and solutions too. Short sequences share a cube of 64 units.
+//! - [`Algorithm::Chunked`], up to 4096 elements, for gradients and solutions 2048 (`f64`: 2048, or 1024 in
+//!   32 KiB of shared memory, and 1024): 8 elements a unit (`f64`: 4), in registers, a tree up and down 64
+//!   (`f64`: 128) bytes of shared memory a unit. One launch. Short sequences share a cube of 64 units.
 //! - [`Algorithm::Streamed`], beyond, and for determinants and the mixed mode of any length: 64 elements a
 //!   unit, read again in every launch, and a scan over the chunks, one cube a sequence, in a launch of its
 //!   own: four launches, seven for the gradient and for solutions, two for determinants.

@@ -14,6 +14,8 @@ use crate::{
 const ELEMENTS: usize = 8;
 /// The most units that share a sequence, so that 4096 elements are one tile.
 const UNITS: usize = 512;
+/// The same for solutions and gradients, with more registers each: `ptxas` spills 16 to 68 bytes for 512.
+const AFFINE_UNITS: usize = 256;
 /// The elements of a chunk of a longer sequence, which stays in memory.
 const LONG: usize = 64;
 /// The most units that share the scan over such chunks.
@@ -409,10 +411,11 @@ impl TridiagPlan {
             1usize << most.ilog2()
         };
         let chunks = n.div_ceil(config.elements);
+        let most = if problem.task == Task::Diagonal { UNITS } else { AFFINE_UNITS };
         let algorithm = match () {
             () if tiled => Algorithm::Streamed,
             () if serial => Algorithm::Serial,
-            () if chunks <= fit(UNITS) => Algorithm::Chunked,
+            () if chunks <= fit(most) => Algorithm::Chunked,
             () => Algorithm::Streamed,
         };
         let (tile, tiles, units, cubes) = match algorithm {
@@ -423,7 +426,7 @@ impl TridiagPlan {
             }
             Algorithm::Chunked => {
                 let units = chunks.next_power_of_two();
-                let together = (FILL / units).clamp(1, fit(UNITS) / units);
+                let together = (FILL / units).clamp(1, fit(most) / units);
                 let tile = TileConfig { units, rows: together, ..config };
                 (tile, 1, units * together, rows.div_ceil(together))
             }

@@ -106,6 +106,25 @@ fn every_task_has_its_launches() {
     assert!(matches!(with(Task::Determinant, false, &bare), Err(Error::Limit { .. })));
 }
 
+/// Solutions and gradients have fewer units, since each needs more registers.
+#[test]
+fn long_sequences_leave_one_launch_at_the_lengths_documented() {
+    for (task, longest) in [
+        (Task::Diagonal, 4096),
+        (Task::Vjp, 2048),
+        (Task::Solve { conjugate: false }, 2048),
+        (Task::DeterminantVjp, 2048),
+    ] {
+        for (n, expected) in [(longest, Algorithm::Chunked), (longest + 1, Algorithm::Streamed)] {
+            let beside = Layout::contiguous(&[4, n - 1]);
+            let off_diagonals = OffDiagonals::Separate { upper: beside.clone(), lower: beside };
+            let problem = TridiagProblem { task, off_diagonals, ..problem(4, n) };
+            let plan = TridiagPlan::new(&problem, &Limits::HOPPER).unwrap();
+            assert_eq!(plan.algorithm, expected, "{task:?} {n}: {}", plan.describe());
+        }
+    }
+}
+
 /// Found by the fuzzer: the product of the lengths exceeded an index.
 #[test]
 fn sums_of_too_much_are_refused() {
