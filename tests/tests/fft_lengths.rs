@@ -29,16 +29,6 @@ fn check_length(device: &Device, rng: &mut Rng, dtype: Dtype, n: usize, exact: b
     assert_close(&what, &read(&y), &expected, bound(dtype, n));
 }
 
-#[test]
-fn lengths_to_256() {
-    for device in devices() {
-        let mut rng = Rng::fresh();
-        for n in 1..=256 {
-            check_length(device, &mut rng, Dtype::F32, n, true);
-        }
-    }
-}
-
 fn is_smooth(mut n: usize) -> bool {
     for p in [2, 3, 5, 7, 11, 13] {
         while n.is_multiple_of(p) {
@@ -48,13 +38,25 @@ fn is_smooth(mut n: usize) -> bool {
     n == 1
 }
 
-/// Every smooth length compiles a kernel, so a run takes a fresh sample of them; with
+/// Every length but Bluestein's compiles a kernel, so a run takes a fresh sample of them; with
 /// `WAVECUBE_EXHAUSTIVE` set it takes them all.
 fn sampled(rng: &mut Rng, lengths: Vec<usize>, sample: usize) -> Vec<usize> {
     if std::env::var_os("WAVECUBE_EXHAUSTIVE").is_some() {
         return lengths;
     }
     (0..sample).map(|_| lengths[rng.int(0, lengths.len() - 1)]).collect()
+}
+
+/// The first all, of the others a sample.
+#[test]
+fn lengths_to_256() {
+    for device in devices() {
+        let mut rng = Rng::fresh();
+        let others = sampled(&mut rng, (65..256).collect(), 48);
+        for n in (1..=64).chain(others).chain([256]) {
+            check_length(device, &mut rng, Dtype::F32, n, true);
+        }
+    }
 }
 
 #[test]
