@@ -307,8 +307,8 @@ pub(super) fn score(
         slope = steepness;
     }
     let place = key as i32;
-    let distance = max(query.position - place, place - query.position);
-    let biased = value - query.slope * f32::cast_from(distance);
+    let distance = f32::abs(f32::cast_from(query.position - place));
+    let biased = value - query.slope * distance;
     // A comparison keeps what is no number, a maximum does not.
     let bounded = select(biased < f32::new(LEAST), f32::new(LEAST), biased);
     let seen = place >= query.first && place < query.last;
@@ -336,6 +336,11 @@ impl Span {
     /// not seen has to be left out pair by pair, since zero times what is no number is none.
     pub(super) fn is_mixed(&self, first: usize, last: usize) -> bool {
         max(first, self.first) < self.all_first || min(last, self.last) > self.all_last
+    }
+
+    /// What lies within the span and all see: the first, and the end of the last.
+    pub(super) fn whole(&self) -> (usize, usize) {
+        (max(self.first, self.all_first), min(self.last, self.all_last))
     }
 
     /// The blocks of `width` from `begin` to before `end` that all see: the first, and the end of the last. None where

@@ -90,7 +90,7 @@ impl<W: Size> Pair<W> {
         #[comptime] config: TileConfig,
     ) {
         let vectors = comptime!(config.vectors());
-        let place = contiguous(geometry, false, config);
+        let place = contiguous(geometry, config);
         let mut item = UNIT_POS as usize;
         while item < comptime!(config.rows * config.vectors()) {
             let query = asked.get(geometry, item / vectors);
@@ -144,15 +144,10 @@ impl<W: Size> Pair<W> {
 
 /// Where the gradient of `q` or what has its shape lies, contiguous.
 #[cube]
-pub(super) fn contiguous(
-    geometry: &Geometry,
-    #[comptime] of_keys: bool,
-    #[comptime] config: TileConfig,
-) -> Place {
+pub(super) fn contiguous(geometry: &Geometry, #[comptime] config: TileConfig) -> Place {
     let vectors = comptime!(config.vectors());
-    let len = if comptime!(of_keys) { geometry.kv_len } else { geometry.q_len };
-    let heads = if comptime!(of_keys) { geometry.kv_heads } else { geometry.q_heads };
-    Place { offset: 0usize, outer: heads * len * vectors, head: len * vectors, token: vectors }
+    let head = geometry.q_len * vectors;
+    Place { offset: 0usize, outer: geometry.q_heads * head, head, token: vectors }
 }
 
 /// A weight, and the gradient of the product it came from: what is added for a pair that is not seen is told by the
@@ -203,10 +198,9 @@ impl Row {
         let mut gradient = unseen;
         if is_seen(found.value) {
             let below = found.value - self.lse;
+            weight = select(found.value <= f32::new(LEAST), 0.0f32, f32::exp(below));
             // Of what is no number an exponential may be infinite.
-            weight = select(is_nan::<f32>(below), below, f32::exp(below));
-            weight =
-                select(found.value <= f32::new(LEAST) && !is_nan::<f32>(below), 0.0f32, weight);
+            weight = select(is_nan::<f32>(below), below, weight);
             gradient = weight * (by_value - self.inner) * found.slope;
         }
         Weight { weight, gradient }
@@ -411,7 +405,7 @@ pub(super) fn by_queries<N: Float, W: Size>(
             tile += width;
         }
         sync_cube();
-        let place = contiguous(geometry, false, config);
+        let place = contiguous(geometry, config);
         let mut item = UNIT_POS as usize;
         while item < comptime!(config.rows * config.vectors()) {
             let query = known.asked.get(geometry, item / vectors);
@@ -459,6 +453,7 @@ pub(super) fn by_keys<N: Float, W: Size>(
         clear::<W>(&mut k_sums, config);
         clear::<W>(&mut v_sums, config);
         let span = seeing_rows(geometry, &part, first_key, config);
+        let (whole_first, whole_last) = span.whole();
         let mut tile = max(span.first / width * width, range.first);
         let end = min(span.last, range.end);
         let mut known = Known::new(config);
@@ -468,8 +463,7 @@ pub(super) fn by_keys<N: Float, W: Size>(
             queries.load_queries::<N>(operands, geometry, &part, &known.asked, pitch, config);
             sync_cube();
             // A tile's rows beside the span are loaded too, if no key is seen by them.
-            let mixed =
-                span.is_mixed(tile, tile + width) || tile < span.first || tile + width > span.last;
+            let mixed = tile < whole_first || tile + width > whole_last;
             weights.fill::<W>(&keys, &queries, &known, geometry, first_key, mixed, true, config);
             sync_cube();
             known.fill::<N, W>(operands, geometry, &part, tile + width, config);
@@ -505,16 +499,15 @@ pub(super) fn by_keys<N: Float, W: Size>(
             tile += width;
         }
         sync_cube();
-        let place = contiguous(geometry, true, config);
         let mut item = UNIT_POS as usize;
         while item < comptime!(config.rows * config.vectors()) {
-            let slot = Slot { outer: part.batch, token: first_key + item / vectors };
-            if slot.token < geometry.kv_len {
-                let at = key_at(&place, &part, &slot) + item % vectors;
+            let token = first_key + item / vectors;
+            if token < geometry.kv_len {
+                let at = (head * geometry.kv_len + token) * vectors + item % vectors;
                 let mut by_key = zero::<W>();
                 let mut by_value = zero::<W>();
                 // Sums of padding may hold what others are seen by, times zero.
-                if slot.token < part.kv_len {
+                if token < part.kv_len {
                     by_key = k_sums[item];
                     by_value = v_sums[item];
                 }

@@ -154,7 +154,7 @@ pub(super) fn queries_streaming<N: Float, W: Size>(
     let head = CUBE_POS / row_tiles;
     if head < geometry.batch * geometry.kv_heads {
         let part = part(geometry, &operands.known, head);
-        let place = contiguous(geometry, false, config);
+        let place = contiguous(geometry, config);
         let mut asked = Sequence::<Row>::new();
         let mut queries = zeros::<W>(config);
         let mut gradients = zeros::<W>(config);
@@ -312,7 +312,7 @@ pub(super) fn keys_streaming<N: Float, W: Size>(
             let at = key_at(&geometry.v, &part, &slot);
             keep::<N, W>(&mut unit.v, &operands.v, at, 1.0f32, m, config);
         }
-        let place = contiguous(geometry, false, config);
+        let place = contiguous(geometry, config);
         let span = seeing_rows(geometry, &part, first_key, config);
         let (begin, end) = (max(span.first, range.first), min(span.last, range.end));
         // As with queries: rows that see all keys, then the others.
@@ -326,13 +326,12 @@ pub(super) fn keys_streaming<N: Float, W: Size>(
             at += 1;
             at = select(at == inner, outer, at);
         }
-        let place = contiguous(geometry, true, config);
         #[unroll]
         for m in 0..together {
-            let slot = Slot { outer: part.batch, token: own + m };
-            if slot.token < geometry.kv_len {
-                let at = key_at(&place, &part, &slot);
-                let exists = slot.token < part.kv_len;
+            let token = own + m;
+            if token < geometry.kv_len {
+                let at = (head * geometry.kv_len + token) * comptime!(config.vectors());
+                let exists = token < part.kv_len;
                 let (by_key, by_value) = (&unit.k_sums, &unit.v_sums);
                 store::<N, W>(by_key, k_gradient, at, 1.0f32, exists, range, m, config);
                 store::<N, W>(by_value, v_gradient, at, 1.0f32, exists, range, m, config);

@@ -41,7 +41,8 @@ pub(super) fn twiddle<T: Real, F: Float>(
         let j = (b % comptime!(stage.before)) * step;
         let mut powers = Registers::<F>::new(radix);
         #[unroll]
-        for k in 1..radix {
+        for turn in 1..radix {
+            let k = comptime!(power_in_turn(turn, radix));
             if comptime!(k.is_power_of_two()) {
                 let factor = twiddles[j * k];
                 let im = factor.extract(1usize);
@@ -56,6 +57,18 @@ pub(super) fn twiddle<T: Real, F: Float>(
             let (re, im) = (T::cast_from(powers.re[k]), T::cast_from(powers.im[k]));
             x.multiply(comptime!(first + k), re, im);
         }
+    }
+}
+
+/// The order of a butterfly's powers: the largest power of two first, then every smaller one right before its product
+/// with that, so that few of them are alive at once.
+fn power_in_turn(turn: usize, radix: usize) -> usize {
+    let half = radix.next_power_of_two() / 2;
+    let pairs = 2 * (radix - half - 1);
+    match turn - 1 {
+        0 => half,
+        at if at <= pairs => at.div_ceil(2) + (at + 1) % 2 * half,
+        at => at - pairs / 2,
     }
 }
 
@@ -96,6 +109,8 @@ pub(crate) fn pass<I: Float, O: Float, F: Float, NI: Size, NO: Size, NX: Size>(
         let units = comptime!(config.units);
         let (unit, member) = if comptime!(config.across) {
             (unit / rows, unit % rows)
+        } else if comptime!(rows == 1) {
+            (unit % units, 0usize)
         } else {
             (unit % units, unit / units)
         };
@@ -227,11 +242,7 @@ fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
         let b = butterfly_of(unit, round, config.clone());
         let first = comptime!(round * lanes * radix);
         if comptime!(s == 0) {
-            let b = if comptime!(full(&config, s, round)) {
-                b
-            } else {
-                min(b, comptime!(butterflies - lanes))
-            };
+            let b = existing_butterfly(b, round, config.clone(), s);
             let taken = bundle::<F>(b, frame, config.clone());
             #[unroll]
             for k in 0..radix {
@@ -278,11 +289,29 @@ fn stage<I: Float, O: Float, F: Float, NI: Size, NO: Size>(
                 #[unroll]
                 for k in 0..radix {
                     let slot = comptime!(first + slot(radix, k));
-                    let i = min(b + comptime!(k * butterflies), comptime!(config.n - 1));
+                    let mut i = b + comptime!(k * butterflies);
+                    if comptime!(!full(&config, s, round)) {
+                        i = min(i, comptime!(config.n - 1));
+                    }
                     filter_point::<F>(x, slot, i, row, frame, turn, config.clone());
                 }
             }
         }
+    }
+}
+
+/// Butterfly `b` of stage `s`, or the last that a unit has where there is no such one.
+#[cube]
+fn existing_butterfly(
+    b: usize,
+    #[comptime] round: usize,
+    #[comptime] config: PassConfig,
+    #[comptime] s: usize,
+) -> usize {
+    if comptime!(full(&config, s, round)) {
+        b
+    } else {
+        min(b, comptime!(config.n / config.stages[s].radix - config.lanes))
     }
 }
 
@@ -329,8 +358,8 @@ fn add_turn<F: Float>(
     for round in 0..comptime!(rounds(&config, last)) {
         let first = comptime!(round * config.lanes * radix);
         if comptime!(turn > 0) {
-            let most = comptime!(config.n / radix - config.lanes);
-            let b = min(butterfly_of(unit, round, config.clone()), most);
+            let b = butterfly_of(unit, round, config.clone());
+            let b = existing_butterfly(b, round, config.clone(), last);
             modulate::<F>(x, first, b, twiddles, last, turn, config.clone());
         }
         #[unroll]

@@ -302,6 +302,8 @@ fn share(#[comptime] config: NormConfig) -> (usize, usize) {
 struct Root<F: Float> {
     power: F,
     inverse: F,
+    /// One over the number of elements.
+    per_element: F,
 }
 
 /// The elements that a unit on its own adds in a turn: an emulated one has 65535 turns.
@@ -329,14 +331,14 @@ fn inverse_root<E: Float, F: Float>(
             square += dot::<F>(z, z);
         }
     }
-    let count = F::cast_from(lines.n as u32);
+    let per_element = F::new(1.0) / F::cast_from(lines.n as u32);
     let sum = total::<F>(square, cells, config);
     // Below the first, squares that vanished count.
     let size = F::size().comptime();
     let [least, up, down] = comptime!(
         (if size == 8 { [-900, 700, -700] } else { [-100, 84, -84] }).map(|n| 2f64.powi(n))
     );
-    let mut mean = sum / count + epsilon;
+    let mut mean = sum * per_element + epsilon;
     let mut power = F::new(1.0);
     let low = mean < constant::<F>(least);
     if low || is_infinite::<F>(mean) || is_nan::<F>(mean) {
@@ -351,11 +353,11 @@ fn inverse_root<E: Float, F: Float>(
                 square += select(j < lines.n, dot::<F>(z, z), F::new(0.0));
             }
         }
-        mean = square / count + epsilon * power * power;
+        mean = square * per_element + epsilon * power * power;
     }
     let inverse = F::new(1.0) / mean.sqrt();
     let lost = is_infinite::<F>(mean) || is_nan::<F>(mean);
-    Root::<F> { power, inverse: select(lost, nan::<F>(mean), inverse) }
+    Root::<F> { power, inverse: select(lost, nan::<F>(mean), inverse), per_element }
 }
 
 /// By a root.
@@ -419,7 +421,7 @@ pub(super) fn rms_norm_backward<E: Float, F: Float>(
             along += F::cast_from(w[at_w]) * dot::<F>(one, load::<E, F>(g, at_g));
         }
     }
-    let mean = total::<F>(along, &mut cells, config) / F::cast_from(lines.n as u32);
+    let mean = total::<F>(along, &mut cells, config) * root.per_element;
     if wanted < lines.rows {
         for turn in 0..lines.n.div_ceil(units) {
             let j = turn * units + place;

@@ -92,6 +92,12 @@ fn find_powers<F: Float>(
     }
 }
 
+/// One over a power of two, exactly.
+#[cube]
+fn inverse_of_power(power: f32) -> f32 {
+    f32::reinterpret(0x7f00_0000u32 - u32::reinterpret(power))
+}
+
 /// Fills the stage with the blocks from `first` on, and with zeros from `last` on.
 #[cube]
 fn fill_stage<F: Float>(
@@ -116,7 +122,7 @@ fn fill_stage<F: Float>(
         let block = min(first + part, last - 1);
         let group = group_of(&weight.format, row, block);
         let inside = f32::cast_from(first + part < last);
-        let scale = inside * (scale_of(weight, group) / stage.powers[column]);
+        let scale = inside * scale_of(weight, group) * inverse_of_power(stage.powers[column]);
         let zero = zero_of(weight, group, bits);
         // Rows of the stage begin in four banks; units that share one of them take turns of their own.
         let turn = column / 4 % 2 + part * 2;

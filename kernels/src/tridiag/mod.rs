@@ -34,8 +34,11 @@
 //! singular operator the logarithm is minus infinity. Elimination with row interchanges, [`factor_launch`], solves where
 //! the recursions break down.
 //!
-//! A NaN or an infinity in `a`, `b`, `c` or `p` makes results of its own sequence NaN and no others', and is reported where
-//! it lies; in `z`, at the first element. In `r` or `g` it makes NaN of what depends on it, in its own sequence alone.
+//! | NaN or an infinity in | gives, in its own sequence alone | and is reported |
+//! | --- | --- | --- |
+//! | `a`, `b`, `c`, `p` | NaN in every result and gradient | where it lies |
+//! | `z` | the same | at the first element |
+//! | `r`, or the gradient of a result | NaN, of an infinity infinities too, in the solution or the gradients that it is for | at the first element, for the solution |
 //!
 //! # Scales
 //! Operators of every scale whose operands and results are normal numbers: elements between `2^±100` in `f32` and

@@ -1,5 +1,6 @@
 //! Caches of every storage: what lies in them depends on the tokens of a sequence alone.
 
+use proptest::prelude::*;
 use wavecube::{CacheStorage, Device, Dtype, KvCache, KvCacheConfig, SequenceId, Tensor};
 use wavecube_testing::{Rng, devices, read, reference::attention::Attention, tensor};
 
@@ -37,7 +38,23 @@ impl Text {
         x.narrowed(2, start, end - start).unwrap()
     }
 
-    /// Writes the text in parts, and returns the results of all queries, `[token][heads][DIM]`.
+    /// Writes the tokens from `start` to before `end`, and returns the results of their queries, `[token][heads][DIM]`.
+    fn step(
+        &self,
+        device: &Device,
+        cache: &mut KvCache,
+        sequence: SequenceId,
+        [start, end]: [usize; 2],
+    ) -> Vec<f64> {
+        let step = cache.append(&[(sequence, end - start)]).unwrap();
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(|x| self.part(device, x, [start, end]));
+        cache.write(0, &step, &k, &v, None).unwrap();
+        let causal = wavecube::Attention::causal().tiled();
+        let out = cache.attend(0, &step, &q, &causal).unwrap().out;
+        read(&out.permuted(&[0, 2, 1, 3]).unwrap()).iter().map(|v| v.re).collect()
+    }
+
+    /// Writes the text in parts, and returns the results of all queries.
     fn write(
         &self,
         device: &Device,
@@ -47,12 +64,7 @@ impl Text {
     ) -> Vec<f64> {
         let (mut start, mut all) = (0, Vec::new());
         for &end in ends {
-            let step = cache.append(&[(sequence, end - start)]).unwrap();
-            let [q, k, v] = [&self.q, &self.k, &self.v].map(|x| self.part(device, x, [start, end]));
-            cache.write(0, &step, &k, &v, None).unwrap();
-            let causal = wavecube::Attention::causal().tiled();
-            let out = cache.attend(0, &step, &q, &causal).unwrap().out;
-            all.extend(read(&out.permuted(&[0, 2, 1, 3]).unwrap()).iter().map(|v| v.re));
+            all.extend(self.step(device, cache, sequence, [start, end]));
             start = end;
         }
         all
@@ -205,14 +217,7 @@ fn many_sequences_keep_their_first_keys() {
                 if cut == 30 {
                     continue;
                 }
-                let step = cache.append(&[(fork, 30 - cut)]).unwrap();
-                let [q, k, v] =
-                    [&text.q, &text.k, &text.v].map(|x| text.part(device, x, [cut, 30]));
-                cache.write(0, &step, &k, &v, None).unwrap();
-                let causal = wavecube::Attention::causal().tiled();
-                let out = cache.attend(0, &step, &q, &causal).unwrap().out;
-                let out: Vec<f64> =
-                    read(&out.permuted(&[0, 2, 1, 3]).unwrap()).iter().map(|v| v.re).collect();
+                let out = text.step(device, &mut cache, fork, [cut, 30]);
                 let what = format!("{device} {storage:?} {round} cut {cut} seed {}", rng.seed);
                 assert_eq!(bits(&out), bits(&expected[cut * HEADS[0] * DIM..]), "{what}");
             }
@@ -244,6 +249,92 @@ fn no_number_in_a_cache_shows_where_it_is_seen() {
                     let shows = seen && (in_keys || channels.contains(&(i % DIM)));
                     let what = format!("{device} {storage:?} {in_keys} {at} seed {}", rng.seed);
                     assert_eq!(found.is_nan(), shows, "{what}: {found} at {i}");
+                }
+            }
+        }
+    }
+}
+
+/// What happens to one of a cache's sequences.
+#[derive(Debug, Clone)]
+enum Event {
+    /// Some more tokens, up to the end of its text.
+    Write(usize),
+    /// Only some of its tokens are left.
+    Cut(usize),
+    /// A fork of another sequence takes its place.
+    Fork(usize),
+    Free,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        5 => (1..40usize).prop_map(Event::Write),
+        1 => (0..40usize).prop_map(Event::Cut),
+        1 => (0..4usize).prop_map(Event::Fork),
+        1 => Just(Event::Free),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+    /// Sequences of a good text and of texts of what is not finite or far too large, split, cut, forked and freed by
+    /// chance: the good text has the bits of one write, at every token.
+    #[test]
+    fn histories_of_poison_leave_no_trace(
+        events in prop::collection::vec((0..4usize, event()), 1..30),
+        page_size in prop_oneof![Just(3usize), Just(16)],
+        storage in prop::sample::select(&STORAGES[..]),
+    ) {
+        const N: usize = 45;
+        for device in devices() {
+            let mut rng = Rng::fresh();
+            let good = Text::new(&mut rng, N, |_, channel, key| key + (channel % 5) as f32);
+            let bad = [f32::NAN, f32::NEG_INFINITY, 1e30].map(|bad| {
+                let mut text = Text::new(&mut rng, N, |_, _, _| bad);
+                text.v.fill(bad);
+                text
+            });
+            let mut cache = cache(device, storage, 200, page_size);
+            let whole = cache.create();
+            let expected = good.write(device, &mut cache, whole, &[N]);
+            cache.free(whole).unwrap();
+            let row = HEADS[0] * DIM;
+            // Sequence 0 and 2 have the good text, 1 and 3 have bad ones; how many tokens of it they have.
+            let mut sequences: [(SequenceId, usize); 4] = std::array::from_fn(|_| (cache.create(), 0));
+            for (number, (at, event)) in events.iter().enumerate() {
+                let (sequence, len) = sequences[*at];
+                match *event {
+                    Event::Write(more) => {
+                        let end = (len + more).min(N);
+                        if end == len {
+                            continue;
+                        }
+                        sequences[*at].1 = end;
+                        let text = if at % 2 == 0 { &good } else { &bad[number % bad.len()] };
+                        let found = text.step(device, &mut cache, sequence, [len, end]);
+                        if at % 2 == 0 {
+                            let what = format!("{device} event {number} seed {}", rng.seed);
+                            assert_eq!(bits(&found), bits(&expected[len * row..end * row]), "{what}");
+                        }
+                    }
+                    Event::Cut(left) => {
+                        sequences[*at].1 = left.min(len);
+                        cache.truncate(sequence, left.min(len)).unwrap();
+                    }
+                    // The same kind of text.
+                    Event::Fork(from) => {
+                        let from = from / 2 * 2 + at % 2;
+                        if from != *at {
+                            let fork = cache.fork(sequences[from].0).unwrap();
+                            cache.free(sequence).unwrap();
+                            sequences[*at] = (fork, sequences[from].1);
+                        }
+                    }
+                    Event::Free => {
+                        cache.free(sequence).unwrap();
+                        sequences[*at] = (cache.create(), 0);
+                    }
                 }
             }
         }

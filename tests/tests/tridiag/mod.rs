@@ -8,6 +8,7 @@ mod inputs;
 mod kept;
 mod mixed;
 mod plan;
+mod poison;
 mod scales;
 mod sequences;
 mod solve;
