@@ -167,49 +167,27 @@ pub(super) fn write<N: Float, E: Numeric, W: Size, WE: Size>(
         }
     } else {
         let groups = comptime!(config.dim / GROUP);
+        // Of keys, those of which a group is shifted, and the first ones are written elsewhere.
+        let mut shifted = Sequence::<Shared<[u32]>>::new();
         if comptime!(is_key) {
             hadamard::<W>(&mut rows, config);
-            let shifted = shift_rows::<N, W>(&mut rows, fresh, &*scales, geometry, first, config);
-            let mut item = UNIT_POS as usize;
-            while item < comptime!(config.rows * config.dim / GROUP) {
-                let token = token(geometry, &fresh.tables, first + item / groups);
-                if token.exists && token.position >= comptime!(FIRST) {
-                    let place = place_of(geometry, &fresh.tables, &token);
-                    let at = place * lanes + item % groups * GROUP;
-                    let sign = shifted[item / groups] << 31u32;
-                    quantise::<E, W, WE>(
-                        &rows,
-                        item,
-                        target,
-                        scales,
-                        fresh.scales,
-                        at,
-                        sign,
-                        config,
-                    );
+            shifted.push(shift_rows::<N, W>(&mut rows, fresh, &*scales, geometry, first, config));
+        }
+        let from = comptime!(if is_key { FIRST } else { 0 });
+        let mut item = UNIT_POS as usize;
+        while item < comptime!(config.rows * config.dim / GROUP) {
+            let token = token(geometry, &fresh.tables, first + item / groups);
+            if token.exists && token.position >= from {
+                let place = place_of(geometry, &fresh.tables, &token);
+                let at = place * lanes + item % groups * GROUP;
+                let mut sign = 0u32;
+                if comptime!(is_key) {
+                    let of_rows = &shifted[0usize];
+                    sign = of_rows[item / groups] << 31u32;
                 }
-                item += CUBE_DIM as usize;
+                quantise::<E, W, WE>(&rows, item, target, scales, fresh.scales, at, sign, config);
             }
-        } else {
-            let mut item = UNIT_POS as usize;
-            while item < comptime!(config.rows * config.dim / GROUP) {
-                let token = token(geometry, &fresh.tables, first + item / groups);
-                if token.exists {
-                    let place = place_of(geometry, &fresh.tables, &token);
-                    let at = place * lanes + item % groups * GROUP;
-                    quantise::<E, W, WE>(
-                        &rows,
-                        item,
-                        target,
-                        scales,
-                        fresh.scales,
-                        at,
-                        0u32,
-                        config,
-                    );
-                }
-                item += CUBE_DIM as usize;
-            }
+            item += CUBE_DIM as usize;
         }
     }
 }

@@ -9,8 +9,8 @@
 use cubecl::prelude::*;
 
 use super::{
+    configs::GradientConfig,
     kernel::{Rows, Shape, place, store_sum},
-    plan::GradientConfig,
     weight::{Four, Weight, group_of, scale_of, shift_of, weights_at, words_of, zero_of},
 };
 

@@ -9,7 +9,7 @@
 use cubecl::prelude::*;
 
 use super::{
-    plan::GemvConfig,
+    configs::GemvConfig,
     weight::{
         Four, VECTORS, Weight, bytes_of, codes_at, group_of, scale_of, shift_of, weights_at,
         words_of, zero_of,

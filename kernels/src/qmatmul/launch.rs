@@ -7,13 +7,14 @@ use wavecube_core::{
 };
 
 use super::{
+    configs::Algorithm,
     gradient::transposed,
     kernel::{
         ActivationsLaunch, CodesLaunch, EpilogueLaunch, RowsLaunch, ShapeLaunch, add_splits,
         arrange, gemv, naive,
     },
     matrix::matrix,
-    plan::{Algorithm, Number, QmatmulPlan, Task},
+    plan::{Number, QmatmulPlan, Task},
     quantize::quantize_rows,
     tiled::tiled,
     weight::{FormatLaunch, VECTORS, WeightLaunch},

@@ -9,8 +9,8 @@
 use cubecl::{cmma, prelude::*};
 
 use super::{
+    configs::MatrixConfig,
     kernel::{Corner, Epilogue, Place, Shape, across, place, store, store_sum},
-    plan::MatrixConfig,
     weight::{Four, VECTORS, Weight, group_of, scale_of, shift_of, weights_at, words_of, zero_of},
 };
 

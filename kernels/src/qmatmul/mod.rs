@@ -81,6 +81,7 @@
 //! All other results have the bits that they have without it.
 
 mod complex;
+mod configs;
 mod gradient;
 mod kernel;
 mod launch;
@@ -91,9 +92,7 @@ mod tiled;
 mod weight;
 
 pub use complex::{JoinBindings, join_launch, split_launch};
+pub use configs::{Algorithm, GemvConfig, GradientConfig, MatrixConfig, TileConfig};
 pub use launch::{EpilogueBindings, QmatmulBindings, WeightBindings, qmatmul_launch};
-pub use plan::{
-    Algorithm, Epilogue, GemvConfig, GradientConfig, MatrixConfig, Number, QmatmulPlan,
-    QmatmulProblem, Strategy, Task, TileConfig,
-};
+pub use plan::{Epilogue, Number, QmatmulPlan, QmatmulProblem, Strategy, Task};
 pub use quantize::{ConversionPlan, dequantize_launch, quantize_launch};

@@ -9,8 +9,8 @@
 use cubecl::prelude::*;
 
 use super::{
+    configs::TileConfig,
     kernel::{Epilogue, Shape, across, place, store, store_sum},
-    plan::TileConfig,
     weight::{Four, VECTORS, Weight, group_of, scale_of, shift_of, weights_at, words_of, zero_of},
 };
 

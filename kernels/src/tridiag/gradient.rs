@@ -18,7 +18,7 @@ use super::{
         store_shift, upper,
     },
     plan::TileConfig,
-    scaling::power,
+    scaling::normal_power,
     scan::{
         Complex, Values, add, choose, complex, conjugate, four, mul, real, reciprocal, scale, sub,
         times,
@@ -132,8 +132,11 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
         let given = element::<F, NG>(g, at, !determinant);
         let exponent = chunk.e[e];
         // The loss does not change with the scale of the operator.
-        let given =
-            if comptime!(determinant) { given } else { scale::<F>(given, power::<F>(-exponent)) };
+        let given = if comptime!(determinant) {
+            given
+        } else {
+            scale::<F>(given, normal_power::<F>(-exponent))
+        };
         s.set(e, choose::<F>(inside, source::<F>(given, value, determinant), real::<F>(0.0f32)));
     }
 
@@ -147,8 +150,8 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
             let by_p = scale::<F>(mul::<F>(by_d, w.get(comptime!(e + 1))), F::new(-1.0));
             let exponent = chunk.e[e];
             let exponent_next = chunk.e[comptime!(e + 1)];
-            let here = power::<F>(-exponent);
-            let next = power::<F>(-exponent_next);
+            let here = normal_power::<F>(-exponent);
+            let next = normal_power::<F>(-exponent_next);
             if inside && share.active {
                 let r = share.row;
                 store_element::<F, NA, NB>(
@@ -229,8 +232,8 @@ pub(super) fn chunked_vjp<F: Float, NA: Size, NB: Size, NG: Size>(
                 add::<F>(mul::<F>(whole, right), mul::<F>(y.get(comptime!(e + 1)), h.get(e)));
             let exponent = chunk.e[e];
             let exponent_next = chunk.e[comptime!(e + 1)];
-            let here = power::<F>(-exponent);
-            let next = power::<F>(-exponent_next);
+            let here = normal_power::<F>(-exponent);
+            let next = normal_power::<F>(-exponent_next);
             if inside && share.active {
                 let minus = scale::<F>(by_d, F::new(-1.0));
                 let r = share.row;

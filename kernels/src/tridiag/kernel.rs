@@ -16,7 +16,7 @@ use super::{
         exponent_at, link, locate, only, place, share, sides, store, through, walk,
     },
     plan::TileConfig,
-    scaling::{Wide, exponent_of, node_exponent, power, settled},
+    scaling::{Wide, exponent_of, node_exponent, normal_power, settled},
     scan::{
         Complex, Four, Values, choose, common_renormaliser, complex, exponent, fall, four, mul,
         neutral, nothing, put, real, reciprocal, renormalised, rise, scale, size, store_four, sub,
@@ -242,7 +242,7 @@ pub(super) fn reduce<F: Float, H: Float, NA: Size, NB: Size>(
             let link_next = link::<F, NB>(beside, &row, k + 1, true, config);
             let here = e;
             let next_e = node_exponent::<F>(link_e, link_next.exponent, own, next_own, last_own);
-            let d = cast::<F, H>(scale::<F>(complex::<F>(d_re, d_im), power::<F>(-here)));
+            let d = cast::<F, H>(scale::<F>(complex::<F>(d_re, d_im), normal_power::<F>(-here)));
             let product = Wide::<F> { number: complex::<F>(link_re, link_im), exponent: link_e };
             let p = cast::<F, H>(settled::<F>(product, here + next_e));
             d_re = next_re;
@@ -257,13 +257,16 @@ pub(super) fn reduce<F: Float, H: Float, NA: Size, NB: Size>(
             e = next_e;
 
             let old_a = complex::<H>(a_re, a_im);
-            let old_b = complex::<H>(b_re, b_im);
-            let next = four::<H>(
-                sub::<H>(mul::<H>(old_a, d), complex::<H>(p_re, p_im)),
-                sub::<H>(mul::<H>(old_b, d), complex::<H>(q_re, q_im)),
-                times::<H>(old_a, p, is_complex),
-                times::<H>(old_b, p, is_complex),
-            );
+            let zero = real::<H>(0.0f32);
+            let next_a = sub::<H>(mul::<H>(old_a, d), complex::<H>(p_re, p_im));
+            let next_p = times::<H>(old_a, p, is_complex);
+            let next = if comptime!(config.alone) {
+                four::<H>(next_a, zero, next_p, zero)
+            } else {
+                let old_b = complex::<H>(b_re, b_im);
+                let next_b = sub::<H>(mul::<H>(old_b, d), complex::<H>(q_re, q_im));
+                four::<H>(next_a, next_b, next_p, times::<H>(old_b, p, is_complex))
+            };
             a_re = next.a.re;
             a_im = next.a.im;
             b_re = next.b.re;
@@ -348,7 +351,7 @@ pub(super) fn chunked<F: Float, NA: Size, NB: Size>(
         w.set(0usize, choose::<F>(inside, reciprocal::<F>(v), w.get(0usize)));
         let scaled_g = reciprocal::<F>(sub::<F>(sub::<F>(d, l.get(e)), r));
         let exponent = chunk.e[e];
-        let g = scale::<F>(scaled_g, power::<F>(-exponent));
+        let g = scale::<F>(scaled_g, normal_power::<F>(-exponent));
         if inside && share.active {
             store::<F, Const<2>>(out, place::<F>(&row, k, geometry), g, true);
         }

@@ -48,7 +48,7 @@ use wavecube_core::{Dtype, Error, Limits, Result};
 use super::{
     operands::Pairs,
     plan::TileConfig,
-    scaling::{Wide, exponent_of, node_exponent, power, raised, settled, where_wide, wide},
+    scaling::{Wide, exponent_of, node_exponent, normal_power, raised, settled, where_wide, wide},
     scan::{
         Complex, add, choose, complex, fall, four, get, joined, mul, neutral, nothing, put, real,
         reciprocal, rise, scale, size, sub,
@@ -142,6 +142,7 @@ impl LeadingPlan {
             double: dtype == Dtype::F64,
             carried: false,
             determinant: false,
+            alone: false,
             mixed: false,
         };
         let room = limits.shared_bytes / tile(1, 1).shared_bytes();
@@ -268,7 +269,7 @@ fn entering<F: Float>(
         let next = node_exponent::<F>(link_e, link_next.exponent, own_e, next_e, own_last);
         let product = Wide::<F> { number: complex::<F>(number, F::new(0.0)), exponent: link_e };
         let off = settled::<F>(product, here + next);
-        let diagonal = scale::<F>(load::<F>(d, row * n + k), power::<F>(-here));
+        let diagonal = scale::<F>(load::<F>(d, row * n + k), normal_power::<F>(-here));
         e = next;
         own_e = next_e;
         next_e = own_last;

@@ -113,6 +113,7 @@
 mod compact;
 mod determinant;
 mod factor;
+mod factor_launch;
 mod gradient;
 mod gradient_walks;
 mod kernel;
@@ -127,7 +128,7 @@ mod solve_walks;
 
 pub use compact::{Compact, CompactPlan, KeptBindings, KeptElements};
 pub use determinant::determinant_launch;
-pub use factor::{FactorBindings, FactorPlan, factor_launch, factored_launch};
+pub use factor_launch::{FactorBindings, FactorPlan, factor_launch, factored_launch};
 pub use launch::{TridiagBindings, TridiagGradients, tridiag_launch, tridiag_vjp_launch};
 pub use leading::{LeadingPlan, leading_launch, leading_vjp_launch};
 pub use plan::{Algorithm, OffDiagonals, Strategy, Task, TileConfig, TridiagPlan, TridiagProblem};

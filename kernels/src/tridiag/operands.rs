@@ -8,7 +8,8 @@ use cubecl::prelude::*;
 use super::{
     plan::TileConfig,
     scaling::{
-        Wide, exponent_of, node_exponent, power, raised, settled, where_wide, wide, wide_product,
+        Wide, exponent_of, node_exponent, normal_power, raised, settled, where_wide, wide,
+        wide_product,
     },
     scan::{Complex, Values, choose, complex, mul, real, reciprocal, scale, size, sub, times},
 };
@@ -384,7 +385,7 @@ pub(super) fn chunk<F: Float, NA: Size, NB: Size>(
     for i in 0..elements {
         let next = e[comptime!(i + 1)];
         let here = e[i];
-        d.set(i, scale::<F>(d.get(i), power::<F>(-here)));
+        d.set(i, scale::<F>(d.get(i), normal_power::<F>(-here)));
         let product = Wide::<F> { number: p.get(i), exponent: links[comptime!(i + 1)] };
         p.set(i, settled::<F>(product, here + next));
     }

@@ -18,6 +18,8 @@ const UNITS: usize = 512;
 const AFFINE_UNITS: usize = 256;
 /// The elements of a chunk of a longer sequence, which stays in memory.
 const LONG: usize = 64;
+/// The same of a determinant where units are emulated, or processor cores, and there are chunks enough.
+const LONGER: usize = 256;
 /// The most units that share the scan over such chunks.
 const CARRY_UNITS: usize = 256;
 /// Units that a cube has at least, where there are sequences for them.
@@ -27,6 +29,9 @@ pub(super) const SERIAL_UNITS: usize = 32;
 /// The sequences from which one unit each is quicker where units are emulated: a level of a tree costs such
 /// a device all units, whether they have work or not (lavapipe: 16 sequences of 4096, 4.5 against 16.5 ms).
 const EMULATED_ROWS: usize = 16;
+/// The sequences or chunks from which every core has some. A determinant of so many sequences there has most of them in
+/// one chunk each.
+const CHUNK_EACH: usize = 2 * SERIAL_UNITS;
 /// The elements that one launch of a serial recursion takes: lavapipe (Mesa 22.3) ends a unit's loops after
 /// 65535 turns in all, without a word, and other drivers end launches that take seconds.
 pub(super) const SEGMENT: usize = 1 << 14;
@@ -150,6 +155,8 @@ pub struct TileConfig {
     pub carried: bool,
     /// Whether the determinant is what is wanted, or its gradient.
     pub determinant: bool,
+    /// Whether a determinant's sequences are one chunk each: half of what a chunk does is of no use then.
+    pub alone: bool,
     /// Whether the scan over chunks runs in `f16`.
     pub mixed: bool,
 }
@@ -393,6 +400,7 @@ impl TridiagPlan {
             double: problem.dtype == Dtype::F64,
             carried: false,
             determinant: matches!(problem.task, Task::Determinant | Task::DeterminantVjp),
+            alone: false,
             mixed: problem.mixed && problem.task == Task::Diagonal,
         };
         // What needs no ratio within a chunk, or a coarser one, has no use for registers.
@@ -431,10 +439,19 @@ impl TridiagPlan {
                 (tile, 1, units * together, rows.div_ceil(together))
             }
             Algorithm::Streamed => {
-                let tile = TileConfig { elements: LONG, carried: true, ..config };
-                let tiles = (n + tile.overlap()).div_ceil(LONG);
+                let determinant = problem.task == Task::Determinant;
+                let longer = determinant && (limits.emulated || limits.serial);
+                let elements = match () {
+                    () if longer && rows >= CHUNK_EACH => SEGMENT,
+                    () if longer && rows.saturating_mul(n) >= CHUNK_EACH * LONGER => LONGER,
+                    () => LONG,
+                };
+                let tile = TileConfig { elements, carried: true, ..config };
+                let tiles = (n + tile.overlap()).div_ceil(elements);
+                let tile = TileConfig { alone: determinant && tiles == 1, ..tile };
                 // In double precision half as many, with more registers each: `ptxas` spills 8 bytes for 64.
                 let fill = if config.double { FILL / 2 } else { FILL };
+                let fill = if elements > LONG { SERIAL_UNITS } else { fill };
                 let units = if limits.serial { 1 } else { fill.min(limits.units_per_cube) };
                 (tile, tiles, units, rows.saturating_mul(tiles).div_ceil(units))
             }

@@ -20,30 +20,55 @@ pub(super) fn is_double<F: Float>() -> comptime_type!(bool) {
     comptime!(kind.size() == 8)
 }
 
+/// What is added to an exponent where it lies in a number.
+#[cube]
+fn bias<F: Float>() -> comptime_type!(i32) {
+    let double = is_double::<F>();
+    comptime!(if double { 1023 } else { 127 })
+}
+
+/// The exponent of `x ≥ 0` as it lies in the number: 0 of 0, the largest of what is not finite.
+#[cube]
+fn biased_exponent<F: Float>(x: F) -> i32 {
+    let double = is_double::<F>();
+    if comptime!(double) {
+        i32::cast_from(u64::reinterpret(x) >> 52u64)
+    } else {
+        i32::cast_from(u32::reinterpret(f32::cast_from(x)) >> 23u32)
+    }
+}
+
+/// The power of two whose exponent, as it lies in the number, is `biased`: 0 for 0.
+#[cube]
+fn biased_power<F: Float>(biased: i32) -> F {
+    let double = is_double::<F>();
+    if comptime!(double) {
+        F::reinterpret(u64::cast_from(biased) << 52u64)
+    } else {
+        F::cast_from(f32::reinterpret(u32::cast_from(biased) << 23u32))
+    }
+}
+
 /// `⌊log₂ x⌋` for `x ≥ 0`, or [`NOTHING`]; for what is not finite more than of any number.
 #[cube]
 pub(super) fn exponent_of<F: Float>(x: F) -> i32 {
-    let double = is_double::<F>();
-    if comptime!(double) {
-        let biased = i32::cast_from(u64::reinterpret(x) >> 52u64);
-        select(biased == 0, comptime!(NOTHING), biased - 1023)
-    } else {
-        let biased = i32::cast_from(u32::reinterpret(f32::cast_from(x)) >> 23u32);
-        select(biased == 0, comptime!(NOTHING), biased - 127)
-    }
+    let bias = bias::<F>();
+    let biased = biased_exponent::<F>(x);
+    select(biased == 0, comptime!(NOTHING), biased - bias)
 }
 
 /// `2^e`, or the nearest power of two that is a normal number.
 #[cube]
 pub(super) fn power<F: Float>(e: i32) -> F {
-    let double = is_double::<F>();
-    if comptime!(double) {
-        let biased = u64::cast_from(max(min(e, 1023), -1022) + 1023);
-        F::reinterpret(biased << 52u64)
-    } else {
-        let biased = u32::cast_from(max(min(e, 127), -126) + 127);
-        F::cast_from(f32::reinterpret(biased << 23u32))
-    }
+    let bias = bias::<F>();
+    biased_power::<F>(max(min(e, bias), 1 - bias) + bias)
+}
+
+/// `2^e`, which is a normal number.
+#[cube]
+pub(super) fn normal_power<F: Float>(e: i32) -> F {
+    let bias = bias::<F>();
+    biased_power::<F>(e + bias)
 }
 
 /// `⌊x/2⌋`, also below 0.
@@ -70,11 +95,11 @@ pub(super) struct Wide<F: Float> {
 /// With the number between 1 and 2 in size.
 #[cube]
 pub(super) fn wide<F: Float>(x: Complex<F>) -> Wide<F> {
+    let bias = bias::<F>();
     // Up to the exponent whose negative is one of a normal number.
-    let double = is_double::<F>();
-    let most = comptime!(if double { 1022i32 } else { 126i32 });
-    let exponent = min(exponent_of::<F>(size::<F>(x)), most);
-    Wide::<F> { number: scale::<F>(x, power::<F>(-exponent)), exponent }
+    let biased = min(biased_exponent::<F>(size::<F>(x)), comptime!(2 * bias - 1));
+    let number = scale::<F>(x, biased_power::<F>(2 * bias - biased));
+    Wide::<F> { number, exponent: select(biased == 0, comptime!(NOTHING), biased - bias) }
 }
 
 #[cube]
@@ -102,10 +127,9 @@ pub(super) fn where_wide<F: Float>(condition: bool, x: Wide<F>) -> Wide<F> {
 /// `x · 2^(−e)`, which is not large.
 #[cube]
 pub(super) fn settled<F: Float>(x: Wide<F>, e: i32) -> Complex<F> {
-    let double = is_double::<F>();
-    let least = comptime!(if double { -1022i32 } else { -126i32 });
-    let shift = x.exponent - e;
-    let s = select(shift < least, F::new(0.0), power::<F>(shift));
+    let bias = bias::<F>();
+    // What is below the normal numbers is 0.
+    let s = biased_power::<F>(max(x.exponent - e + bias, 0));
     complex::<F>(x.number.re * s, x.number.im * s)
 }
 

@@ -24,7 +24,7 @@ use super::{
         locate, lower, only, place, share, store, store_shift, upper, walk,
     },
     plan::{Algorithm, SCAN_PARTS, Task, TileConfig, TridiagPlan},
-    scaling::power,
+    scaling::normal_power,
     scan::{
         Complex, Values, add, choose, complex, conjugate, four, mul, real, reciprocal, scale, sub,
         times,
@@ -120,7 +120,7 @@ fn chunked_solve<F: Float, NA: Size, NB: Size>(
         l.set(comptime!(e + 1), times::<F>(h, chunk.p.get(e), is_complex));
         // The ratios are scaled; right sides and what moves along them are not.
         let exponent = chunk.e[e];
-        let h = scale::<F>(h, power::<F>(-exponent));
+        let h = scale::<F>(h, normal_power::<F>(-exponent));
         right.set(e, factor_right::<F, NB>(beside, &row, k, h, config));
     }
     // R, the factors of Y, and the diagonal of the inverse.
@@ -140,7 +140,7 @@ fn chunked_solve<F: Float, NA: Size, NB: Size>(
         let inverse = reciprocal::<F>(sub::<F>(d, entering));
         w.set(0usize, choose::<F>(inside, inverse, w.get(0usize)));
         let exponent = chunk.e[e];
-        let natural = power::<F>(-exponent);
+        let natural = normal_power::<F>(-exponent);
         let inverse = scale::<F>(inverse, natural);
         left.set(e, factor_left::<F, NB>(beside, &row, k, inverse, config));
         let value = reciprocal::<F>(sub::<F>(sub::<F>(d, l.get(e)), entering));

@@ -16,8 +16,8 @@ struct Found {
     name: String,
     values: Tensor,
     by_r: bool,
-    /// The place that is reported for the poisoned sequence, of results that report one.
-    place: Option<Option<usize>>,
+    /// Of results that report where they are lost.
+    pivots: Option<Pivots>,
 }
 
 /// The diagonal, the solution and the logarithm with their gradients, that of the diagonal by `r`, that of the solution `x`
@@ -28,9 +28,11 @@ fn results(operators: &Tridiagonal, r: &Tensor, x: &Tensor) -> Vec<Found> {
     let logarithm = operators.log_determinant().unwrap();
     let ones = Tensor::from_slice(r.device(), &[1.0f32; ROWS], &[ROWS]).unwrap();
     let by_solution = operators.solve_vjp(x, r).unwrap();
-    let found = |name: &str, values: Tensor, by_r: bool, pivots: Option<Pivots>| {
-        let place = pivots.map(|pivots| pivots.read().unwrap()[BAD]);
-        Found { name: name.into(), values, by_r, place }
+    let found = |name: &str, values: Tensor, by_r: bool, pivots: Option<Pivots>| Found {
+        name: name.into(),
+        values,
+        by_r,
+        pivots,
     };
     let mut all = vec![
         found("diagonal", resolvent.diagonal, false, Some(resolvent.pivots)),
@@ -101,13 +103,13 @@ fn what_is_not_finite_stays_in_its_sequence() {
                         let what = format!("{what}: {}", found.name);
                         let depends = *operand != "r" || found.by_r;
                         compare(&what, [&before.values, &found.values], depends.then_some(poison));
-                        if let Some(place) = found.place {
+                        if let Some(pivots) = found.pivots {
                             // Of right sides the results are lost: all of them.
                             let expected = match *operand {
                                 "z" | "r" => depends.then_some(0),
                                 _ => Some(at),
                             };
-                            assert_eq!(place, expected, "{what}");
+                            assert_eq!(pivots.read().unwrap()[BAD], expected, "{what}");
                         }
                     }
                 }
