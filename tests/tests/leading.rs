@@ -35,8 +35,10 @@ impl Batch {
         let d: Vec<Complex64> =
             rng.real(rows * n).iter().map(|v| Complex64::new(v.re - 0.5, -eta)).collect();
         let low = if signed { -2.0 } else { 0.0 };
+        // Scaled by 2^-110, products are to be normal numbers still.
+        let product = |p: f64| Complex64::new(p.abs().max(2.0_f64.powi(-12)).copysign(p), 0.0);
         let p: Vec<Complex64> =
-            (0..rows * (n - 1)).map(|_| Complex64::new(rng.uniform(low, 2.0), 0.0)).collect();
+            (0..rows * (n - 1)).map(|_| product(rng.uniform(low, 2.0))).collect();
         let (d, d_exact) = tensor(device, &d, dtype, true, &[rows, n]).unwrap();
         let (p, p_exact) = tensor(device, &p, dtype, false, &[rows, n - 1]).unwrap();
         let (g, g_exact) = tensor(device, &rng.complex(rows * n), dtype, true, &[rows, n]).unwrap();
