@@ -81,6 +81,8 @@
 //! - [`Algorithm::Streamed`], beyond, and for determinants and the mixed mode of any length: 64 elements a
 //!   unit, read again in every launch, and a scan over the chunks, one cube a sequence, in a launch of its
 //!   own: four launches, seven for the gradient and for solutions, two for determinants.
+//!   Of determinants on processor cores or emulated units, 256 elements where there are chunks enough, and 16384 of 64
+//!   sequences or more.
 //! - [`Algorithm::Serial`], on processor cores, for 16 sequences or more where units are emulated, and by
 //!   [`Strategy::Serial`]: a unit carries a sequence,
 //!   16384 elements a launch.
