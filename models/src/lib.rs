@@ -25,8 +25,10 @@
 //! # Ok::<(), wavecube_core::Error>(())
 //! ```
 
+/// The bridge.
+pub use wavecube_burn as bridge;
+
 pub mod ablate;
-pub mod bridge;
 pub mod byte_spectral;
 pub mod checkpoint;
 pub mod config;

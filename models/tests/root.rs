@@ -1,11 +1,7 @@
 //! Tests of the models: operations, layers, models, training, and everything a user can get wrong.
 
-mod attention;
-mod bridge;
 mod byte_spectral;
 mod cache;
-mod convolution;
-mod elementary;
 mod experts;
 mod failures;
 mod generation;
@@ -13,11 +9,10 @@ mod inputs;
 mod layers;
 mod model;
 mod program;
-mod qmatmul;
 mod quantize;
 mod quantize_aware;
 mod resnet_bk;
 mod sparsity;
+mod stream;
 mod support;
 mod training;
-mod tridiag;

@@ -45,12 +45,13 @@ pub use lct::{
     czt, czt_param_vjp, czt_spiral, czt_spiral_param_vjp, czt_spiral_vjp, czt_vjp, fourier,
     fourier_vjp, fresnel, fresnel_param_vjp, fresnel_vjp, frft, frft_angle_vjp, frft_into,
     frft_vjp, frft_weighted, frft_weighted_angle_vjp, frft_weighted_vjp, laplace, laplace_vjp,
-    lct_causal, lct_causal_param_vjp, lct_causal_vjp, lct_complex, lct_complex_param_vjp,
-    lct_complex_vjp, lct_czt, lct_czt_param_vjp, lct_czt_vjp, lct_framed, lct_framed_vjp,
-    lct_scaled, lct_scaled_param_vjp, lct_scaled_vjp, lct_shear, lct_shear_factored,
-    lct_shear_factored_param_vjp, lct_shear_factored_vjp, lct_shear_into, lct_shear_param_vjp,
-    lct_shear_passes, lct_shear_passes_vjp, lct_shear_rate_vjp, lct_shear_vjp, lct_weil,
-    lct_weil_vjp, lct2, lct2_param_vjp, lct2_vjp, scaling, scaling_param_vjp, scaling_vjp,
+    lct_causal, lct_causal_jacobian_vjp, lct_causal_param_vjp, lct_causal_vjp, lct_complex,
+    lct_complex_param_vjp, lct_complex_vjp, lct_czt, lct_czt_param_vjp, lct_czt_vjp, lct_framed,
+    lct_framed_vjp, lct_scaled, lct_scaled_param_vjp, lct_scaled_vjp, lct_shear,
+    lct_shear_factored, lct_shear_factored_param_vjp, lct_shear_factored_vjp, lct_shear_into,
+    lct_shear_param_vjp, lct_shear_passes, lct_shear_passes_vjp, lct_shear_rate_vjp, lct_shear_vjp,
+    lct_weil, lct_weil_vjp, lct2, lct2_param_vjp, lct2_vjp, scaling, scaling_param_vjp,
+    scaling_vjp,
 };
 pub use leading::{leading_resolvent, leading_resolvent_vjp};
 pub use mixing::{

@@ -1,8 +1,8 @@
 //! Linear maps and tables of rows, of numbers or packed.
 
 use burn::{
-    module::{Module, Param, Reparameterization},
-    tensor::{Device, Int, Shape, Tensor, module::linear as product},
+    module::{Module, Param},
+    tensor::{Device, Int, Tensor, module::linear as product},
 };
 
 use super::normal_matrix;
@@ -54,24 +54,6 @@ pub(crate) fn rows_of(table: &Param<Tensor<2>>, numbers: Tensor<2, Int>) -> Tens
     };
     let d = rows.dims()[1];
     rows.reshape([batch, time, d])
-}
-
-/// A packed map, or a stack of them, takes the place of its numbers, of which nothing is left but the length of the
-/// stack; whoever asks for numbers gets those that the codes stand for.
-impl Reparameterization for PackedTensor {
-    const NAME: &'static str = "packed";
-
-    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        let [outputs, inputs] = self.shape();
-        // The rows of the identity pick the columns of the matrix, exactly.
-        let identity = Tensor::<2>::eye(inputs, &base.device());
-        let numbers = qmatmul(identity, self).expect("the identity has the width of the map");
-        let mut shape = base.dims()[..D - 2].to_vec();
-        let maps: usize = shape.iter().product();
-        shape.extend([inputs, outputs / maps]);
-        let numbers = numbers.reshape([inputs, maps, outputs / maps]).swap_dims(0, 1);
-        numbers.reshape(Shape::from(shape))
-    }
 }
 
 /// A linear map without bias, `[d_in, d_out]`, of standard deviation `gain/√d_in`.

@@ -167,7 +167,35 @@ pub fn lct_causal_param_vjp(
     spacing: f64,
     axis: isize,
 ) -> Result<Tensor> {
-    const OP: &str = "lct_causal_param_vjp";
+    let unit = |row: usize| (0..6).map(|column| f64::from(u8::from(row == column))).collect();
+    let jacobian: Vec<Vec<f64>> = (0..6).map(unit).collect();
+    lct_causal_jacobian_vjp(x, g, m, start, spacing, &jacobian, axis)
+        .map_err(of_call("lct_causal_param_vjp", &[]))
+}
+
+/// The gradient of [`lct_causal`] with respect to parameters that `(a, b, c, d, start, spacing)` depend on:
+/// `jacobian` has a row for each parameter, a column for each of the six.
+///
+/// # Errors
+/// As [`lct_causal_param_vjp`]; [`Error::Length`] if a row of `jacobian` has not six elements.
+pub fn lct_causal_jacobian_vjp(
+    x: &Tensor,
+    g: &Tensor,
+    m: &Abcd,
+    start: f64,
+    spacing: f64,
+    jacobian: &[Vec<f64>],
+    axis: isize,
+) -> Result<Tensor> {
+    const OP: &str = "lct_causal_jacobian_vjp";
+    if let Some(row) = jacobian.iter().find(|row| row.len() != 6) {
+        return Err(Error::Length {
+            op: OP,
+            argument: "jacobian",
+            expected: "a column for each of a, b, c, d, start and spacing",
+            found: row.len(),
+        });
+    }
     let n = check_pair(OP, x, g, axis)?;
     let [a, b, _, d] = m.entries();
     let y = lct_causal(x, m, start, spacing, axis).map_err(of_call(OP, SIGNAL))?;
@@ -198,19 +226,23 @@ pub fn lct_causal_param_vjp(
     let (input, output) = ((a - 1.0) / b, (d - 1.0) / b);
     // The filter is a function of spacing²/b alone, which ties its two derivatives together.
     let twice = 2.0 / spacing;
-    gradient(
-        OP,
-        axis,
-        &sums,
-        &[
-            vec![b.recip(), 0.0, 0.0, 0.0, 0.0],
-            vec![-input / b, -output / b, 1.0, 0.0, 0.0],
-            vec![0.0; 5],
-            vec![0.0, b.recip(), 0.0, 0.0, 0.0],
-            vec![0.0, 0.0, 0.0, input, output],
-            vec![twice * input, twice * output, -twice * b, 0.0, 0.0],
-        ],
-    )
+    let by_sums = [
+        [b.recip(), 0.0, 0.0, 0.0, 0.0],
+        [-input / b, -output / b, 1.0, 0.0, 0.0],
+        [0.0; 5],
+        [0.0, b.recip(), 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, input, output],
+        [twice * input, twice * output, -twice * b, 0.0, 0.0],
+    ];
+    let chained: Vec<Vec<f64>> = jacobian
+        .iter()
+        .map(|row| {
+            let weight =
+                |sum: usize| row.iter().zip(by_sums).map(|(by, sums)| by * sums[sum]).sum();
+            (0..5).map(weight).collect()
+        })
+        .collect();
+    gradient(OP, axis, &sums, &chained)
 }
 
 /// The chirp-z transform on the unit circle: the spectrum `Σ_n x_n exp(−2πi n(start + k·step))` at

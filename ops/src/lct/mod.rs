@@ -30,8 +30,8 @@ pub use framed::{
 };
 pub use grids::{
     czt, czt_param_vjp, czt_spiral, czt_spiral_param_vjp, czt_spiral_vjp, czt_vjp, lct_causal,
-    lct_causal_param_vjp, lct_causal_vjp, lct_czt, lct_czt_param_vjp, lct_czt_vjp, lct_scaled,
-    lct_scaled_param_vjp, lct_scaled_vjp,
+    lct_causal_jacobian_vjp, lct_causal_param_vjp, lct_causal_vjp, lct_czt, lct_czt_param_vjp,
+    lct_czt_vjp, lct_scaled, lct_scaled_param_vjp, lct_scaled_vjp,
 };
 pub(crate) use run::length_of;
 pub use shear::{

@@ -4,39 +4,149 @@
 //! error of a few roundings of 1 or of the largest difference of two logits in a row, whatever the driver's logarithm
 //! is. A row with a NaN or with +∞, and one of nothing but −∞, makes it NaN, and the gradient of that row.
 
+#[cfg(feature = "flex")]
+use burn::backend::{Flex, flex::FlexTensor};
 use burn::{
     backend::{
-        Backend, Dispatch, TensorMetadata, backend_extension, get_or_init_device_settings,
+        Backend, TensorMetadata, get_or_init_device_settings,
         tensor::{BoolTensor, FloatTensor, IntTensor},
     },
     tensor::{IndexingUpdateOp, Int, Tensor, TensorData},
 };
+use cubecl::server::Handle;
+#[cfg(feature = "flex")]
+use rayon::prelude::*;
 use wavecube_core::{Error, Result};
 
-/// Losses that a backend can run.
-#[backend_extension(
-    Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
-    Flex,
-    Autodiff,
-    Fusion: cfg(feature = "fusion")
-)]
-pub trait LossBackend: Backend {
-    /// `[1]` from logits `[rows, classes]` and targets `[rows, 1]`.
-    #[cfg_attr(feature = "fusion", fusion(meta = |logits, _targets| {
-        burn::backend::fusion::custom::TensorSpec::new([1].into(), logits.dtype)
-    }))]
-    fn cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>) -> FloatTensor<Self> {
-        plain_cross_entropy::<Self>(logits, targets)
+use crate::operation::{Kept, Op, Operation, run};
+#[cfg(feature = "flex")]
+use crate::{
+    flex::{numbers, slice, tensor},
+    host::words,
+    rows::{cross_entropy_row, cross_entropy_row_vjp},
+};
+
+/// There are operations of Burn's that are as good.
+fn no_kernel<T>(op: &'static str) -> Result<T> {
+    let reason = "it is made of Burn's operations";
+    Err(Error::Unsupported { op, argument: "logits", reason })
+}
+
+/// Rows that a task takes: so many that handing it over costs little beside them.
+#[cfg(feature = "flex")]
+fn rows_a_task(width: usize) -> usize {
+    (16 * 1024 / width.max(1)).max(1)
+}
+
+/// `[1]` from logits `[rows, classes]` and targets `[rows, 1]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CrossEntropy;
+
+impl Operation<1, 1, 1> for CrossEntropy {
+    const NAME: &'static str = "cross_entropy";
+    const COMPLEX: [bool; 1] = [false];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, _: [&[usize]; 1]) -> [Vec<usize>; 1] {
+        [vec![1]]
     }
 
-    /// The gradient of the logits when `grad` (`[1]`) arrives at the result.
-    #[cfg_attr(feature = "fusion", fusion(dtype = logits, shape = logits))]
-    fn cross_entropy_vjp(
-        logits: FloatTensor<Self>,
-        targets: IntTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> FloatTensor<Self> {
-        plain_cross_entropy_vjp::<Self>(logits, targets, grad)
+    fn kernel(&self, _: [&wavecube::Tensor; 1], _: [&Handle; 1]) -> Result<[wavecube::Tensor; 1]> {
+        no_kernel(Self::NAME)
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [logits]: [FloatTensor<B>; 1],
+        [targets]: [IntTensor<B>; 1],
+    ) -> [FloatTensor<B>; 1] {
+        [plain_cross_entropy::<B>(logits, targets)]
+    }
+
+    #[cfg(feature = "flex")]
+    fn flex(
+        &self,
+        [logits]: [&FlexTensor; 1],
+        [targets]: [&FlexTensor; 1],
+    ) -> Option<[FlexTensor; 1]> {
+        let logits = numbers(logits)?;
+        let [rows, classes] = logits.shape().dims();
+        let targets = words::<Flex>(targets.clone());
+        let task = rows_a_task(classes);
+        // Summed in the order of the rows, whatever the threads.
+        let sums: Vec<f64> = slice(&logits)
+            .par_chunks(task * classes)
+            .zip(targets.par_chunks(task))
+            .map(|(logits, targets)| {
+                let row = |(row, &target)| cross_entropy_row(row, target as usize);
+                logits.chunks_exact(classes).zip(targets).map(row).sum()
+            })
+            .collect();
+        let mean = sums.iter().sum::<f64>() / rows as f64;
+        Some([tensor(vec![mean as f32], [1])])
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { operands: &[0], results: &[] }
+    }
+
+    fn vjp(&self, _: [&[usize]; 1]) -> Option<Op> {
+        Some(CrossEntropyVjp.into())
+    }
+}
+
+/// The gradient of the logits, from these and that of the result, `[1]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CrossEntropyVjp;
+
+impl Operation<2, 1, 1> for CrossEntropyVjp {
+    const NAME: &'static str = "cross_entropy_vjp";
+    const COMPLEX: [bool; 2] = [false; 2];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [logits, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
+        [logits.to_vec()]
+    }
+
+    fn kernel(&self, _: [&wavecube::Tensor; 2], _: [&Handle; 1]) -> Result<[wavecube::Tensor; 1]> {
+        no_kernel(Self::NAME)
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [logits, grad]: [FloatTensor<B>; 2],
+        [targets]: [IntTensor<B>; 1],
+    ) -> [FloatTensor<B>; 1] {
+        [plain_cross_entropy_vjp::<B>(logits, targets, grad)]
+    }
+
+    #[cfg(feature = "flex")]
+    fn flex(
+        &self,
+        [logits, grad]: [&FlexTensor; 2],
+        [targets]: [&FlexTensor; 1],
+    ) -> Option<[FlexTensor; 1]> {
+        let (logits, grad) = (numbers(logits)?, numbers(grad)?);
+        let [rows, classes] = logits.shape().dims();
+        let targets = words::<Flex>(targets.clone());
+        let scale = slice(&grad)[0] / rows as f32;
+        let task = rows_a_task(classes);
+        let mut gradient = vec![0.0; rows * classes];
+        gradient
+            .par_chunks_mut(task * classes)
+            .zip(slice(&logits).par_chunks(task * classes))
+            .zip(targets.par_chunks(task))
+            .for_each(|((gradient, logits), targets)| {
+                let rows = gradient.chunks_exact_mut(classes).zip(logits.chunks_exact(classes));
+                for ((gradient, logits), &target) in rows.zip(targets) {
+                    cross_entropy_row_vjp(logits, target as usize, scale, gradient);
+                }
+            });
+        Some([tensor(gradient, [rows, classes])])
+    }
+
+    fn vjp(&self, _: [&[usize]; 2]) -> Option<Op> {
+        None
     }
 }
 
@@ -79,7 +189,7 @@ fn logarithm<B: Backend>(s: FloatTensor<B>) -> FloatTensor<B> {
     B::float_add(first, B::float_div(above, below))
 }
 
-pub(super) fn plain_cross_entropy<B: Backend>(
+fn plain_cross_entropy<B: Backend>(
     logits: FloatTensor<B>,
     targets: IntTensor<B>,
 ) -> FloatTensor<B> {
@@ -88,7 +198,7 @@ pub(super) fn plain_cross_entropy<B: Backend>(
     B::float_mean(marked::<B>(nats, bad))
 }
 
-pub(super) fn plain_cross_entropy_vjp<B: Backend>(
+fn plain_cross_entropy_vjp<B: Backend>(
     logits: FloatTensor<B>,
     targets: IntTensor<B>,
     grad: FloatTensor<B>,
@@ -114,7 +224,7 @@ pub(super) fn plain_cross_entropy_vjp<B: Backend>(
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
-/// use wavecube_models::bridge::cross_entropy;
+/// use wavecube_burn::cross_entropy;
 ///
 /// let device = Device::flex();
 /// let logits = Tensor::<2>::from_data([[0.0, 0.0], [3.0_f32.ln(), 0.0]], &device);
@@ -138,6 +248,6 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Result<Tenso
         return Err(Error::Length { op: OP, argument: "targets", expected, found });
     }
     let targets = targets.reshape([rows, 1]).into_dispatch();
-    let nats = <Dispatch as LossBackend>::cross_entropy(logits.into_dispatch(), targets);
+    let [nats] = run(CrossEntropy, [logits.into_dispatch()], [targets])?;
     Ok(Tensor::from_dispatch(nats))
 }

@@ -1,10 +1,10 @@
-//! Causal convolutions: values, gradients, a position at a time, and wgpu against flex.
+//! Causal convolutions: values, gradients, and kernels against flex.
 
 use burn::tensor::{DType, Device, Tensor};
 use num_complex::Complex64;
-use wavecube_models::{bridge::causal_convolution, layers::CausalStream, random::Random};
+use wavecube_burn::causal_convolution;
 
-use crate::support::{close, flex, read, tensor, values, wgpu};
+use crate::support::{by_kernels, close, devices_with_kernels, flex, read, tensor, values};
 
 const BATCH: usize = 2;
 const CHANNELS: usize = 3;
@@ -91,41 +91,16 @@ fn gradients_match_finite_differences() {
 
 #[test]
 fn kernels_agree_with_flex() {
-    let Some(wgpu) = wgpu() else { return };
     for sizes in [[1, 1], [24, 24], [300, 17]] {
         let expected = with_gradients(sizes, DType::F32, &flex());
-        let found = with_gradients(sizes, DType::F32, &wgpu);
-        for (found, expected) in found.iter().zip(&expected) {
-            close(found, expected, 2e-6);
-        }
-    }
-}
-
-#[test]
-fn a_stream_gives_what_the_whole_gives() {
-    let mut random = Random::new(8);
-    for [n, taps] in [[100, 100], [100, 20], [65, 5], [20, 40], [1, 1]] {
-        let [x, h] = operands([n, taps], 5);
-        let expected = run(&x, &h, [n, taps]);
-        let x = signal(&x, n, DType::F64, &flex());
-        let new = || CausalStream::new(filter(&h, taps, DType::F64, &flex()), BATCH, n);
-        // One by one, then in parts of any length, single positions among them.
-        for longest in [1, 9, 70] {
-            let mut stream = new();
-            let mut found = Vec::new();
-            while stream.position() < n {
-                let at = stream.position();
-                let part = if random.below(2) == 0 { 1 } else { 1 + random.below(longest) };
-                found.push(stream.push(x.clone().narrow(2, at, part.min(n - at))).unwrap());
+        for device in devices_with_kernels() {
+            let found = by_kernels(&["causal_convolution", "causal_convolution_vjp"], || {
+                with_gradients(sizes, DType::F32, &device)
+            });
+            for (found, expected) in found.iter().zip(&expected) {
+                close(found, expected, 2e-6);
             }
-            close(&read(Tensor::cat(found, 2)), &expected, 1e-13);
-            let full = stream.push(x.clone().narrow(2, 0, 1)).unwrap_err().to_string();
-            assert!(full.contains("positions"), "{full}");
         }
-        let mut fresh = new();
-        let wide = fresh.push(x.narrow(0, 0, 1).narrow(2, 0, 1)).unwrap_err().to_string();
-        assert!(wide.contains("`x`"), "{wide}");
-        assert_eq!(fresh.position(), 0);
     }
 }
 

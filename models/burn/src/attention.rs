@@ -3,11 +3,24 @@
 //! `softmax(q kᵀ/√d + mask + bias) v` for `q` of `[batch, heads, n, d]` and `k`, `v` of `[batch, heads, m, d]`; the last
 //! query stands at the last key, and sees the keys up to its own place.
 
+#[cfg(feature = "flex")]
+use burn::backend::flex::FlexTensor;
+#[cfg(feature = "fusion")]
+use burn::tensor::DType;
 use burn::{
-    backend::{Backend, Dispatch, TensorMetadata, backend_extension, tensor::FloatTensor},
+    backend::{
+        Backend, TensorMetadata,
+        tensor::{FloatTensor, IntTensor},
+    },
     tensor::{FloatDType, Tensor, TensorData},
 };
+use cubecl::server::Handle;
+use wavecube::Attended;
 use wavecube_core::{Error, Result};
+
+#[cfg(feature = "flex")]
+use crate::flex_attention;
+use crate::operation::{Kept, Op, Operation, run};
 
 /// What the distance of a query and a key does to their score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,55 +35,112 @@ pub enum Bias {
 
 impl Bias {
     /// What the distance is multiplied by, a number a head.
-    pub(super) fn slopes(self, heads: usize) -> Option<Vec<f32>> {
+    pub(crate) fn slopes(self, heads: usize) -> Option<Vec<f32>> {
         let slope = |head: usize| (-8.0 * (head + 1) as f64 / heads as f64).exp2() as f32;
         (self == Self::Alibi).then(|| (0..heads).map(slope).collect())
     }
 }
 
-/// Attention that a backend can run.
-///
-/// The bodies given here are products of whole matrices: right on every backend, quick where the host is
-/// the device. A backend with kernels overrides them.
-#[backend_extension(
-    Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
-    Flex,
-    Autodiff,
-    Fusion: cfg(feature = "fusion")
-)]
-pub trait AttentionBackend: Backend {
-    /// The result, and the logarithm of the sum of every query's exponentials (`[batch, heads, n]`, `f32`).
-    #[cfg_attr(feature = "fusion", fusion(meta = |q, _k, _v, _bias| (
-        q.clone(),
-        burn::backend::fusion::custom::TensorSpec::new(
-            [q.shape[0], q.shape[1], q.shape[2]].into(),
-            burn::tensor::DType::F32,
-        ),
-    )))]
-    fn causal_attention(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-        bias: Bias,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        plain_attention::<Self>(&q, k, v, bias)
+/// What the kernels are asked for.
+pub(crate) fn causal(heads: usize, bias: Bias) -> wavecube::Attention {
+    match bias.slopes(heads) {
+        Some(slopes) => wavecube::Attention::causal().alibi(&slopes),
+        None => wavecube::Attention::causal(),
+    }
+}
+
+/// The result, and the logarithm of the sum of every query's exponentials (`[batch, heads, n]`), from `q`, `k` and `v`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CausalAttention(Bias);
+
+impl Operation<3, 0, 2> for CausalAttention {
+    const NAME: &'static str = "attention";
+    const COMPLEX: [bool; 3] = [false; 3];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [q, ..]: [&[usize]; 3]) -> [Vec<usize>; 2] {
+        [q.to_vec(), q[..3].to_vec()]
     }
 
-    /// The gradients of `q`, `k` and `v` when `grad` arrives at the result `out`.
-    #[cfg_attr(feature = "fusion", fusion(
-        meta = |q, k, v, _out, _lse, _grad, _bias| (q.clone(), k.clone(), v.clone())
-    ))]
-    fn causal_attention_vjp(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-        out: FloatTensor<Self>,
-        lse: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        bias: Bias,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let _ = lse;
-        plain_attention_vjp::<Self>([q, k, v], out, grad, bias)
+    #[cfg(feature = "fusion")]
+    fn dtypes(&self, first: DType) -> [DType; 2] {
+        [first, DType::F32]
+    }
+
+    fn kernel(
+        &self,
+        [q, k, v]: [&wavecube::Tensor; 3],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 2]> {
+        let Attended { out, lse } = wavecube::attention(q, k, v, &causal(q.shape()[1], self.0))?;
+        Ok([out, lse])
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [q, k, v]: [FloatTensor<B>; 3],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 2] {
+        plain_attention::<B>(&q, k, v, self.0).into()
+    }
+
+    #[cfg(feature = "flex")]
+    fn flex(&self, [q, k, v]: [&FlexTensor; 3], []: [&FlexTensor; 0]) -> Option<[FlexTensor; 2]> {
+        flex_attention::attention(q, k, v, self.0).map(Into::into)
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { operands: &[0, 1, 2], results: &[0, 1] }
+    }
+
+    fn vjp(&self, _: [&[usize]; 3]) -> Option<Op> {
+        Some(CausalAttentionVjp(self.0).into())
+    }
+}
+
+/// The gradients of `q`, `k` and `v`, from these, both results and the gradient of the first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CausalAttentionVjp(Bias);
+
+impl Operation<6, 0, 3> for CausalAttentionVjp {
+    const NAME: &'static str = "attention_vjp";
+    const COMPLEX: [bool; 6] = [false; 6];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [q, k, v, ..]: [&[usize]; 6]) -> [Vec<usize>; 3] {
+        [q, k, v].map(<[usize]>::to_vec)
+    }
+
+    fn kernel(
+        &self,
+        [q, k, v, out, lse, grad]: [&wavecube::Tensor; 6],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 3]> {
+        let attended = Attended { out: out.clone(), lse: lse.clone() };
+        let options = causal(q.shape()[1], self.0);
+        let by = wavecube::attention_vjp([q, k, v], &options, &attended, grad)?;
+        Ok([by.q, by.k, by.v])
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [q, k, v, out, _, grad]: [FloatTensor<B>; 6],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 3] {
+        plain_attention_vjp::<B>([q, k, v], out, grad, self.0).into()
+    }
+
+    #[cfg(feature = "flex")]
+    fn flex(
+        &self,
+        [q, k, v, out, lse, grad]: [&FlexTensor; 6],
+        []: [&FlexTensor; 0],
+    ) -> Option<[FlexTensor; 3]> {
+        flex_attention::attention_vjp([q, k, v], [out, lse, grad], self.0)
+    }
+
+    fn vjp(&self, _: [&[usize]; 6]) -> Option<Op> {
+        None
     }
 }
 
@@ -106,7 +176,7 @@ fn exponentials<B: Backend>(
     (most.clone(), B::float_exp(B::float_sub(scores, most)))
 }
 
-pub(super) fn plain_attention<B: Backend>(
+fn plain_attention<B: Backend>(
     q: &FloatTensor<B>,
     k: FloatTensor<B>,
     v: FloatTensor<B>,
@@ -121,7 +191,7 @@ pub(super) fn plain_attention<B: Backend>(
     (out, B::float_cast(lse, FloatDType::F32))
 }
 
-pub(super) fn plain_attention_vjp<B: Backend>(
+fn plain_attention_vjp<B: Backend>(
     [q, k, v]: [FloatTensor<B>; 3],
     out: FloatTensor<B>,
     grad: FloatTensor<B>,
@@ -149,7 +219,7 @@ pub(super) fn plain_attention_vjp<B: Backend>(
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use wavecube_models::bridge::{Bias, attention};
+/// use wavecube_burn::{Bias, attention};
 ///
 /// let device = Device::flex();
 /// let x = Tensor::<4>::from_data([[[[0.0], [0.0]]]], &device);
@@ -174,6 +244,6 @@ pub fn attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, bias: Bias) -> Result
         let expected = "at least 1, and at most the number of keys";
         return Err(Error::Length { op: OP, argument: "q", expected, found: n });
     }
-    let [q, k, v] = [q, k, v].map(Tensor::into_dispatch);
-    Ok(Tensor::from_dispatch(<Dispatch as AttentionBackend>::causal_attention(q, k, v, bias).0))
+    let [out, _] = run(CausalAttention(bias), [q, k, v].map(Tensor::into_dispatch), [])?;
+    Ok(Tensor::from_dispatch(out))
 }

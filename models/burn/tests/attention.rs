@@ -1,9 +1,9 @@
 //! Attention: values and gradients by definition, and wgpu against flex.
 
 use burn::tensor::{DType, Device};
-use wavecube_models::bridge::{Bias, attention};
+use wavecube_burn::{Bias, attention};
 
-use crate::support::{close, flex, read, tensor, values, wgpu};
+use crate::support::{by_kernels, close, devices_with_kernels, flex, read, tensor, values};
 
 const HEADS: usize = 3;
 
@@ -91,13 +91,16 @@ fn gradients_match_finite_differences() {
 
 #[test]
 fn kernels_agree_with_plain_bodies() {
-    let Some(device) = wgpu() else { return };
     let cases = [([1, 7, 16], Bias::None), ([19, 19, 16], Bias::None), ([19, 23, 16], Bias::Alibi)];
     for (sizes, bias) in cases {
-        let kernels = with_gradients(sizes, bias, DType::F32, &device);
         let plain = with_gradients(sizes, bias, DType::F64, &flex());
-        for (kernel, plain) in kernels.iter().zip(&plain) {
-            close(kernel, plain, 4e-6);
+        for device in devices_with_kernels() {
+            let kernels = by_kernels(&["attention", "attention_vjp"], || {
+                with_gradients(sizes, bias, DType::F32, &device)
+            });
+            for (kernel, plain) in kernels.iter().zip(&plain) {
+                close(kernel, plain, 4e-6);
+            }
         }
     }
 }

@@ -9,28 +9,28 @@ use burn::{
 };
 use num_complex::Complex64;
 
-pub(super) fn numbers<B: Backend>(x: FloatTensor<B>) -> Vec<f64> {
+pub(crate) fn numbers<B: Backend>(x: FloatTensor<B>) -> Vec<f64> {
     let data = try_read_sync(B::float_into_data(x)).and_then(std::result::Result::ok);
     data.expect("the device can be read").iter::<f64>().collect()
 }
 
 /// Integers of 32 bits, by their bits.
-pub(super) fn words<B: Backend>(x: IntTensor<B>) -> Vec<u32> {
+pub(crate) fn words<B: Backend>(x: IntTensor<B>) -> Vec<u32> {
     let data = try_read_sync(B::int_into_data(x)).and_then(std::result::Result::ok);
     data.expect("the device can be read").iter::<i64>().map(|word| word as u32).collect()
 }
 
 /// The complex numbers of `[.., 2]`.
-pub(super) fn pairs<B: Backend>(x: FloatTensor<B>) -> Vec<Complex64> {
+pub(crate) fn pairs<B: Backend>(x: FloatTensor<B>) -> Vec<Complex64> {
     numbers::<B>(x).chunks_exact(2).map(|pair| Complex64::new(pair[0], pair[1])).collect()
 }
 
 /// A tensor of the shape and element type of `like`.
-pub(super) fn upload<B: Backend>(like: &FloatTensor<B>, values: Vec<f64>) -> FloatTensor<B> {
+pub(crate) fn upload<B: Backend>(like: &FloatTensor<B>, values: Vec<f64>) -> FloatTensor<B> {
     let data = TensorData::new(values, like.shape()).convert_dtype(like.dtype());
     B::float_from_data(data, &like.device())
 }
 
-pub(super) fn interleaved(values: impl IntoIterator<Item = Complex64>) -> Vec<f64> {
+pub(crate) fn interleaved(values: impl IntoIterator<Item = Complex64>) -> Vec<f64> {
     values.into_iter().flat_map(|value| [value.re, value.im]).collect()
 }

@@ -4,13 +4,21 @@
 //! (`[.., n − 1]`) of the elements beside it. The result is complex, `[.., n, 2]`.
 
 use burn::{
-    backend::{Backend, Dispatch, TensorMetadata, backend_extension, tensor::FloatTensor},
+    backend::{
+        Backend, TensorMetadata,
+        tensor::{FloatTensor, IntTensor},
+    },
     tensor::Tensor,
 };
-use num_complex::Complex64;
-use wavecube_core::{Error, Result};
+use cubecl::server::Handle;
+use num_complex::{Complex32, Complex64};
+use wavecube::{Tridiagonal, leading_resolvent, leading_resolvent_vjp};
+use wavecube_core::{Dtype, Error, Result};
 
-use super::host::{interleaved, numbers, pairs, upload};
+use crate::{
+    host::{interleaved, numbers, pairs, upload},
+    operation::{Kept, Op, Operation, run},
+};
 
 /// Which elements of the operator a result depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,34 +30,161 @@ pub enum Sides {
     Left,
 }
 
-/// Resolvents that a backend can run.
-///
-/// The bodies given here read the operands back and run the recursions on the host in `f64`: right
-/// on every backend, quick where the host is the device. A backend with kernels overrides them.
-#[backend_extension(
-    Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
-    Flex,
-    Autodiff,
-    Fusion: cfg(feature = "fusion")
-)]
-pub trait TridiagBackend: Backend {
-    /// `[.., n, 2]` from `d` (`[.., n, 2]`) and `p` (`[.., n − 1]`).
-    #[cfg_attr(feature = "fusion", fusion(dtype = d, shape = d))]
-    fn resolvent(d: FloatTensor<Self>, p: FloatTensor<Self>, sides: Sides) -> FloatTensor<Self> {
-        plain_resolvent::<Self>(&d, p, sides)
+/// The diagonals of the inverses, `[.., n, 2]`, from the diagonals `d` (`[.., n, 2]`) and the products `p`
+/// (`[.., n − 1]`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResolventDiagonal;
+
+impl Operation<2, 0, 1> for ResolventDiagonal {
+    const NAME: &'static str = "resolvent_diagonal";
+    const COMPLEX: [bool; 2] = [true, false];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [d, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
+        [d.to_vec()]
     }
 
-    /// The gradients of `d` and `p` when `grad` arrives at the result. `kept` is `d` for
-    /// [`Sides::Both`] and the result for [`Sides::Left`].
-    #[cfg_attr(feature = "fusion", fusion(meta = |kept, p, _grad, _sides| (kept.clone(), p.clone())))]
-    fn resolvent_vjp(
-        kept: FloatTensor<Self>,
-        p: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        sides: Sides,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        plain_resolvent_vjp::<Self>(&kept, &p, grad, sides)
+    fn kernel(
+        &self,
+        [d, p]: [&wavecube::Tensor; 2],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 1]> {
+        Ok([unshifted(d, p)?.resolvent_diagonal()?.diagonal])
     }
+
+    fn plain<B: Backend>(
+        &self,
+        [d, p]: [FloatTensor<B>; 2],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 1] {
+        [plain_resolvent::<B>(&d, p, Sides::Both)]
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { operands: &[0, 1], results: &[] }
+    }
+
+    fn vjp(&self, _: [&[usize]; 2]) -> Option<Op> {
+        Some(ResolventDiagonalVjp.into())
+    }
+}
+
+/// The gradients of `d` and `p`, from these and the gradient of the result.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResolventDiagonalVjp;
+
+impl Operation<3, 0, 2> for ResolventDiagonalVjp {
+    const NAME: &'static str = "resolvent_diagonal_vjp";
+    const COMPLEX: [bool; 3] = [true, false, true];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [d, p, _]: [&[usize]; 3]) -> [Vec<usize>; 2] {
+        [d.to_vec(), p.to_vec()]
+    }
+
+    fn kernel(
+        &self,
+        [d, p, grad]: [&wavecube::Tensor; 3],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 2]> {
+        let by = unshifted(d, p)?.resolvent_diagonal_vjp(grad)?;
+        Ok([by.a, by.b])
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [d, p, grad]: [FloatTensor<B>; 3],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 2] {
+        plain_resolvent_vjp::<B>(&d, &p, grad, Sides::Both).into()
+    }
+
+    fn vjp(&self, _: [&[usize]; 3]) -> Option<Op> {
+        None
+    }
+}
+
+/// Of every leading block, the last diagonal element of its inverse, of the same operands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LeadingResolvent;
+
+impl Operation<2, 0, 1> for LeadingResolvent {
+    const NAME: &'static str = "leading_resolvent";
+    const COMPLEX: [bool; 2] = [true, false];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [d, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
+        [d.to_vec()]
+    }
+
+    fn kernel(
+        &self,
+        [d, p]: [&wavecube::Tensor; 2],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 1]> {
+        Ok([leading_resolvent(d, p)?])
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [d, p]: [FloatTensor<B>; 2],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 1] {
+        [plain_resolvent::<B>(&d, p, Sides::Left)]
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { operands: &[1], results: &[0] }
+    }
+
+    fn vjp(&self, _: [&[usize]; 2]) -> Option<Op> {
+        Some(LeadingResolventVjp.into())
+    }
+}
+
+/// The gradients of `d` and `p`, from `p`, the result `y` and its gradient.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LeadingResolventVjp;
+
+impl Operation<3, 0, 2> for LeadingResolventVjp {
+    const NAME: &'static str = "leading_resolvent_vjp";
+    const COMPLEX: [bool; 3] = [false, true, true];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [p, y, _]: [&[usize]; 3]) -> [Vec<usize>; 2] {
+        [y.to_vec(), p.to_vec()]
+    }
+
+    fn kernel(
+        &self,
+        [p, y, grad]: [&wavecube::Tensor; 3],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 2]> {
+        leading_resolvent_vjp(p, y, grad)
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [p, y, grad]: [FloatTensor<B>; 3],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 2] {
+        plain_resolvent_vjp::<B>(&y, &p, grad, Sides::Left).into()
+    }
+
+    fn vjp(&self, _: [&[usize]; 3]) -> Option<Op> {
+        None
+    }
+}
+
+/// The operators with the diagonal `d`, which has the shift in it already.
+fn unshifted(d: &wavecube::Tensor, p: &wavecube::Tensor) -> Result<Tridiagonal> {
+    let batch = &d.shape()[..d.shape().len() - 1];
+    let rows = batch.iter().product();
+    let z = match d.dtype() {
+        Dtype::F64 => wavecube::Tensor::from_slice(d.device(), &vec![Complex64::ZERO; rows], batch),
+        _ => wavecube::Tensor::from_slice(d.device(), &vec![Complex32::ZERO; rows], batch),
+    };
+    Ok(Tridiagonal::of_products(d, p, &z?))
 }
 
 /// `n` of `[.., n, 2]`.
@@ -83,7 +218,7 @@ fn both(d: &[Complex64], left: &[Complex64], right: &[Complex64]) -> Vec<Complex
     (0..d.len()).map(|k| (left[k].inv() + right[k].inv() - d[k]).inv()).collect()
 }
 
-pub(super) fn plain_resolvent<B: Backend>(
+fn plain_resolvent<B: Backend>(
     d: &FloatTensor<B>,
     p: FloatTensor<B>,
     sides: Sides,
@@ -122,7 +257,7 @@ fn rightwards(source: &[Complex64], p: &[f64], x: &[Complex64]) -> Vec<Complex64
     sums
 }
 
-pub(super) fn plain_resolvent_vjp<B: Backend>(
+fn plain_resolvent_vjp<B: Backend>(
     kept: &FloatTensor<B>,
     p: &FloatTensor<B>,
     grad: FloatTensor<B>,
@@ -167,7 +302,7 @@ pub(super) fn plain_resolvent_vjp<B: Backend>(
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use wavecube_models::bridge::{Sides, resolvent};
+/// use wavecube_burn::{Sides, resolvent};
 ///
 /// let device = Device::flex();
 /// let d = Tensor::<2>::from_data([[2.0, 0.0], [2.0, 0.0]], &device);
@@ -206,6 +341,10 @@ pub fn resolvent<const D: usize, const E: usize>(
         let square = re.clone().square() + im.clone().square();
         return Ok(Tensor::cat(vec![re / square.clone(), im.neg() / square], D - 1));
     }
-    let y = <Dispatch as TridiagBackend>::resolvent(d.into_dispatch(), p.into_dispatch(), sides);
+    let operands = [d.into_dispatch(), p.into_dispatch()];
+    let [y] = match sides {
+        Sides::Both => run(ResolventDiagonal, operands, [])?,
+        Sides::Left => run(LeadingResolvent, operands, [])?,
+    };
     Ok(Tensor::from_dispatch(y))
 }

@@ -3,41 +3,94 @@
 use std::sync::Arc;
 
 use burn::{
-    backend::{Backend, Dispatch, TensorMetadata, backend_extension, tensor::FloatTensor},
+    backend::{
+        Backend, TensorMetadata,
+        tensor::{FloatTensor, IntTensor},
+    },
     tensor::Tensor,
 };
+use cubecl::server::Handle;
 use num_complex::Complex64;
 use rustfft::{Fft, FftPlanner};
 use wavecube_core::{Error, Result, fft::padded_len};
 
-use super::host::{interleaved, pairs, upload};
+use crate::{
+    host::{interleaved, pairs, upload},
+    operation::{Kept, Op, Operation, run},
+};
 
-/// Convolutions that a backend can run.
-///
-/// The bodies given here read the operands back and transform them on the host in `f64`: right on every
-/// backend, quick where the host is the device. A backend with kernels overrides them.
-#[backend_extension(
-    Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
-    Flex,
-    Autodiff,
-    Fusion: cfg(feature = "fusion")
-)]
-pub trait ConvolutionBackend: Backend {
-    /// `y_t = Σ_{s ≤ t} h_{t−s} x_s` for `x` (`[batch, channels, n, 2]`) and a filter `h` a channel
-    /// (`[1, channels, taps, 2]`).
-    #[cfg_attr(feature = "fusion", fusion(dtype = x, shape = x))]
-    fn causal_convolution(x: FloatTensor<Self>, h: FloatTensor<Self>) -> FloatTensor<Self> {
-        plain_convolution::<Self>(&x, &h)
+/// `y_t = Σ_{s ≤ t} h_{t−s} x_s` for `x` (`[batch, channels, n, 2]`) and a filter `h` a channel
+/// (`[1, channels, taps, 2]`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CausalConvolution;
+
+impl Operation<2, 0, 1> for CausalConvolution {
+    const NAME: &'static str = "causal_convolution";
+    const COMPLEX: [bool; 2] = [true; 2];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [x, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
+        [x.to_vec()]
     }
 
-    /// The gradients of `x` and `h` when `grad` arrives at the result.
-    #[cfg_attr(feature = "fusion", fusion(meta = |x, h, _grad| (x.clone(), h.clone())))]
-    fn causal_convolution_vjp(
-        x: FloatTensor<Self>,
-        h: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        plain_convolution_vjp::<Self>(&x, &h, &grad)
+    fn kernel(
+        &self,
+        [x, h]: [&wavecube::Tensor; 2],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 1]> {
+        Ok([wavecube::causal_convolution(x, h, -1)?])
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [x, h]: [FloatTensor<B>; 2],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 1] {
+        [plain_convolution::<B>(&x, &h)]
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { operands: &[0, 1], results: &[] }
+    }
+
+    fn vjp(&self, _: [&[usize]; 2]) -> Option<Op> {
+        Some(CausalConvolutionVjp.into())
+    }
+}
+
+/// The gradients of `x` and `h`, from these and the gradient of the result.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CausalConvolutionVjp;
+
+impl Operation<3, 0, 2> for CausalConvolutionVjp {
+    const NAME: &'static str = "causal_convolution_vjp";
+    const COMPLEX: [bool; 3] = [true; 3];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [x, h, _]: [&[usize]; 3]) -> [Vec<usize>; 2] {
+        [x.to_vec(), h.to_vec()]
+    }
+
+    fn kernel(
+        &self,
+        [x, h, grad]: [&wavecube::Tensor; 3],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 2]> {
+        let by_x = wavecube::causal_convolution_vjp(grad, h, -1)?;
+        let by_h = wavecube::causal_convolution_filter_vjp(x, grad, h.shape(), -1)?;
+        Ok([by_x, by_h])
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [x, h, grad]: [FloatTensor<B>; 3],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 2] {
+        plain_convolution_vjp::<B>(&x, &h, &grad).into()
+    }
+
+    fn vjp(&self, _: [&[usize]; 3]) -> Option<Op> {
+        None
     }
 }
 
@@ -85,10 +138,7 @@ fn spectra(padded: &Padded, h: &[Complex64], taps: usize, n: usize) -> Vec<Vec<C
     h.chunks_exact(taps).map(|filter| padded.spectrum(&filter[..taps.min(n)])).collect()
 }
 
-pub(super) fn plain_convolution<B: Backend>(
-    x: &FloatTensor<B>,
-    h: &FloatTensor<B>,
-) -> FloatTensor<B> {
+fn plain_convolution<B: Backend>(x: &FloatTensor<B>, h: &FloatTensor<B>) -> FloatTensor<B> {
     let [channels, n, taps] = sizes::<B>(x, h);
     let padded = Padded::new(2 * n - 1);
     let filters = spectra(&padded, &pairs::<B>(h.clone()), taps, n);
@@ -100,7 +150,7 @@ pub(super) fn plain_convolution<B: Backend>(
     upload::<B>(x, interleaved(y))
 }
 
-pub(super) fn plain_convolution_vjp<B: Backend>(
+fn plain_convolution_vjp<B: Backend>(
     x: &FloatTensor<B>,
     h: &FloatTensor<B>,
     grad: &FloatTensor<B>,
@@ -138,7 +188,7 @@ pub(super) fn plain_convolution_vjp<B: Backend>(
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use wavecube_models::bridge::causal_convolution;
+/// use wavecube_burn::causal_convolution;
 ///
 /// let device = Device::flex();
 /// let x = Tensor::<4>::from_data([[[[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]]], &device);
@@ -165,7 +215,6 @@ pub fn causal_convolution(x: Tensor<4>, h: Tensor<3>) -> Result<Tensor<4>> {
         }
     }
     let h: Tensor<4> = h.unsqueeze();
-    let y =
-        <Dispatch as ConvolutionBackend>::causal_convolution(x.into_dispatch(), h.into_dispatch());
+    let [y] = run(CausalConvolution, [x.into_dispatch(), h.into_dispatch()], [])?;
     Ok(Tensor::from_dispatch(y))
 }

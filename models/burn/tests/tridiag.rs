@@ -2,9 +2,11 @@
 
 use burn::tensor::{DType, Device, Tensor};
 use num_complex::Complex64;
-use wavecube_models::bridge::{Sides, resolvent};
+use wavecube_burn::{Sides, resolvent};
 
-use crate::support::{close, flex, read, tensor, values, wgpu};
+use crate::support::{
+    by_kernels, close, devices, devices_with_kernels, flex, read, tensor, values,
+};
 
 const SIDES: [Sides; 2] = [Sides::Both, Sides::Left];
 
@@ -101,7 +103,7 @@ fn gradients_match_finite_differences() {
 #[test]
 fn the_left_form_does_not_see_the_future() {
     let n = 40;
-    for device in [Some(flex()), wgpu()].into_iter().flatten() {
+    for device in devices() {
         for (sides, causal) in [(Sides::Left, true), (Sides::Both, false)] {
             let (d, p) = operands(1, n, 3);
             let before = run(&d, &p, n, sides, DType::F32, &device);
@@ -116,13 +118,18 @@ fn the_left_form_does_not_see_the_future() {
 
 #[test]
 fn kernels_agree_with_flex() {
-    let Some(wgpu) = wgpu() else { return };
-    for sides in SIDES {
+    for (sides, operations) in [
+        (Sides::Both, ["resolvent_diagonal", "resolvent_diagonal_vjp"]),
+        (Sides::Left, ["leading_resolvent", "leading_resolvent_vjp"]),
+    ] {
         for n in [2, 24, 300] {
             let expected = with_gradients(n, sides, DType::F32, &flex());
-            let found = with_gradients(n, sides, DType::F32, &wgpu);
-            for (found, expected) in found.iter().zip(&expected) {
-                close(found, expected, 2e-6);
+            for device in devices_with_kernels() {
+                let run = || with_gradients(n, sides, DType::F32, &device);
+                let found = by_kernels(&operations, run);
+                for (found, expected) in found.iter().zip(&expected) {
+                    close(found, expected, 2e-6);
+                }
             }
         }
     }

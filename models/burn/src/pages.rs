@@ -10,8 +10,9 @@ use burn_cubecl::{CubeBackend, tensor::CubeTensor};
 use wavecube::{CacheStorage, KvCache, KvCacheConfig, Rotary, SequenceId, Step};
 use wavecube_core::{DeviceFault, Dtype, Error, Result};
 
-use super::{
+use crate::{
     Bias,
+    attention::causal,
     cache::{CacheConfig, CacheType, elsewhere},
     cube,
 };
@@ -23,7 +24,7 @@ const BASE: f64 = 10_000.0;
 
 /// Texts whose keys and values lie in pages.
 #[derive(Debug, Clone)]
-pub(super) struct Pages {
+pub(crate) struct Pages {
     memory: Arc<Memory>,
     /// What several pasts share is forked by the first of them that goes on.
     texts: Vec<Arc<Text>>,
@@ -71,7 +72,7 @@ fn mixed(op: &'static str) -> Error {
 
 impl Pages {
     /// On the device of `like`, or nothing where it has no pages.
-    pub(super) fn new(config: &CacheConfig, like: &Tensor<2>) -> Option<Result<Self>> {
+    pub(crate) fn new(config: &CacheConfig, like: &Tensor<2>) -> Option<Result<Self>> {
         let like = like.clone().try_into_primitive::<CubeBackend>().ok()?;
         // Half of the bits of a model of doubles would be lost.
         (like.dtype() != DType::F64).then(|| Self::on(config, &like))
@@ -100,7 +101,7 @@ impl Pages {
         Ok(Self { texts: (0..texts).map(text).collect(), memory, step: None })
     }
 
-    pub(super) fn append(&mut self, time: usize) -> Result<()> {
+    pub(crate) fn append(&mut self, time: usize) -> Result<()> {
         for text in &mut self.texts {
             if Arc::get_mut(text).is_none() {
                 *text = text.fork()?;
@@ -111,7 +112,7 @@ impl Pages {
         Ok(())
     }
 
-    pub(super) fn attend(
+    pub(crate) fn attend(
         &self,
         layer: usize,
         operands: [Tensor<4>; 3],
@@ -125,9 +126,7 @@ impl Pages {
         let primitive =
             |x: Tensor<4>| x.cast(self.memory.dtype).try_into_primitive::<CubeBackend>();
         let [Ok(like), Ok(k), Ok(v)] = operands.map(primitive) else { return Err(mixed(OP)) };
-        let [Some(q), Some(k), Some(v)] = [&like, &k, &v].map(cube::view) else {
-            return Err(mixed(OP));
-        };
+        let [q, k, v] = [cube::view(OP, &like)?, cube::view(OP, &k)?, cube::view(OP, &v)?];
         let mut cache = self.memory.cache();
         let rotary = self.memory.rotary.as_ref();
         cache.write(layer, step, &k, &v, rotary)?;
@@ -135,16 +134,16 @@ impl Pages {
             Some(rotary) => rotary.apply(&q, step.starts())?,
             None => q,
         };
-        let out = cache.attend(layer, step, &q, &cube::causal(&like, bias))?.out;
+        let out = cache.attend(layer, step, &q, &causal(like.shape()[1], bias))?.out;
         let out = Tensor::<4>::from_primitive::<CubeBackend>(cube::from_wavecube(&out, &like));
         Ok(out.cast(dtype))
     }
 
-    pub(super) fn select(&mut self, texts: &[usize]) {
+    pub(crate) fn select(&mut self, texts: &[usize]) {
         self.texts = texts.iter().map(|&text| self.texts[text].clone()).collect();
     }
 
-    pub(super) fn join(&mut self, other: Self) -> Result<()> {
+    pub(crate) fn join(&mut self, other: Self) -> Result<()> {
         if !Arc::ptr_eq(&self.memory, &other.memory) {
             return Err(elsewhere());
         }

@@ -4,15 +4,12 @@
 //! A masked weight is 0, and 0 times a NaN is one. So where a result is not finite, all is done again pair by pair, and
 //! no query is touched by a key that it does not see.
 
-use burn::{
-    backend::{Flex, TensorMetadata, flex::FlexTensor, ops::FloatTensorOps},
-    tensor::TensorData,
-};
+use burn::backend::{Flex, TensorMetadata, flex::FlexTensor, ops::FloatTensorOps};
 use rayon::prelude::*;
 
-use super::{
+use crate::{
     Bias,
-    flex::{numbers, slice},
+    flex::{numbers, slice, tensor},
     rows::{all_finite, softmax_row, softmax_row_again, softmax_row_vjp},
 };
 
@@ -60,17 +57,13 @@ fn transposed(x: &FlexTensor) -> FlexTensor {
     Flex::float_swap_dims(x.clone(), 2, 3)
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape))
-}
-
 /// The result, and the logarithm of the sum of every query's exponentials; nothing where numbers are not `f32`.
-pub(super) fn attention(
+pub(crate) fn attention(
     q: &FlexTensor,
     k: &FlexTensor,
     v: &FlexTensor,
     bias: Bias,
-) -> Option<(FlexTensor, FlexTensor)> {
+) -> Option<[FlexTensor; 2]> {
     numbers(q)?;
     let sizes = Sizes::new(q, k, bias);
     let Sizes { batch, heads, n, m, .. } = sizes;
@@ -91,13 +84,13 @@ pub(super) fn attention(
         });
     let out = Flex::float_matmul(scores, v.clone());
     if all_finite(&log_sums) && all_finite(slice(&out)) {
-        return Some((out, tensor(log_sums, [batch, heads, n])));
+        return Some([out, tensor(log_sums, [batch, heads, n])]);
     }
     Some(pair_by_pair(&sizes, [&numbers(q)?, &numbers(k)?, &numbers(v)?].map(slice)))
 }
 
 /// The gradients of `q`, `k` and `v`.
-pub(super) fn attention_vjp(
+pub(crate) fn attention_vjp(
     [q, k, v]: [&FlexTensor; 3],
     [out, log_sums, grad]: [&FlexTensor; 3],
     bias: Bias,
@@ -167,7 +160,7 @@ fn line(of: &[f32], row: usize, d: usize) -> &[f32] {
     &of[row * d..(row + 1) * d]
 }
 
-fn pair_by_pair(sizes: &Sizes, [q, k, v]: [&[f32]; 3]) -> (FlexTensor, FlexTensor) {
+fn pair_by_pair(sizes: &Sizes, [q, k, v]: [&[f32]; 3]) -> [FlexTensor; 2] {
     let Sizes { batch, heads, n, d, .. } = *sizes;
     let (mut out, mut log_sums) = (Vec::with_capacity(q.len()), Vec::new());
     queries(sizes, |row, slope, keys| {
@@ -179,7 +172,7 @@ fn pair_by_pair(sizes: &Sizes, [q, k, v]: [&[f32]; 3]) -> (FlexTensor, FlexTenso
             weights.iter().zip(values).map(|(weight, value)| weight * value).sum::<f64>() as f32
         }));
     });
-    (tensor(out, [batch, heads, n, d]), tensor(log_sums, [batch, heads, n]))
+    [tensor(out, [batch, heads, n, d]), tensor(log_sums, [batch, heads, n])]
 }
 
 fn pair_by_pair_vjp(sizes: &Sizes, [q, k, v, grad]: [&[f32]; 4]) -> [FlexTensor; 3] {
@@ -213,11 +206,12 @@ fn pair_by_pair_vjp(sizes: &Sizes, [q, k, v, grad]: [&[f32]; 4]) -> [FlexTensor;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Random;
+    use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+    use rand_distr::StandardNormal;
 
     fn random(seed: u64, shape: [usize; 4]) -> FlexTensor {
-        let mut random = Random::new(seed);
-        tensor((0..shape.iter().product()).map(|_| random.normal() as f32).collect(), shape)
+        let mut random = StdRng::seed_from_u64(seed);
+        tensor((0..shape.iter().product()).map(|_| random.sample(StandardNormal)).collect(), shape)
     }
 
     #[track_caller]
@@ -247,10 +241,10 @@ mod tests {
             let grad = random(4, [batch, heads, n, d]);
             for bias in [Bias::None, Bias::Alibi] {
                 let sizes = Sizes::new(&q, &k, bias);
-                let (out, log_sums) = attention(&q, &k, &v, bias).unwrap();
+                let [out, log_sums] = attention(&q, &k, &v, bias).unwrap();
                 let expected = pair_by_pair(&sizes, [&q, &k, &v].map(slice));
-                close(&out, &expected.0);
-                close(&log_sums, &expected.1);
+                close(&out, &expected[0]);
+                close(&log_sums, &expected[1]);
                 let found = attention_vjp([&q, &k, &v], [&out, &log_sums, &grad], bias).unwrap();
                 let expected = pair_by_pair_vjp(&sizes, [&q, &k, &v, &grad].map(slice));
                 for (found, expected) in found.iter().zip(&expected) {

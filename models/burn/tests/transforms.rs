@@ -3,11 +3,11 @@
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use burn::tensor::{DType, Device, Tensor};
-use wavecube_models::bridge::{
-    LctPlan, Normalization, Parameters, fft, ifft, irfft, lct, matrix, rfft,
+use wavecube_burn::{
+    LctPlan, Normalization, Parameters, counts, fft, ifft, irfft, lct, matrix, rfft,
 };
 
-use crate::support::{close, flex, read, tensor, values, wgpu};
+use crate::support::{by_kernels, close, devices_with_kernels, flex, read, tensor, values};
 
 const NORMS: [Normalization; 3] =
     [Normalization::Backward, Normalization::Ortho, Normalization::Forward];
@@ -76,6 +76,9 @@ fn adjoints_pass_the_dot_product_test() {
     }
 }
 
+/// The smooth kernel next to `b = 0` has a plain body alone.
+const SMOOTH: &str = "causal, degenerate";
+
 /// A transform, and the parameter values it is tried at.
 struct Case {
     name: &'static str,
@@ -102,7 +105,7 @@ fn cases() -> Vec<Case> {
         Case { name: "lie, degenerate, turned", values: vec![0.4, 0.03, 0.9], plan: lie },
         Case { name: "causal", values: vec![-0.7, 1.2, 0.4], plan: causal },
         Case { name: "causal, b < 0", values: vec![0.3, -0.8, 0.1], plan: causal },
-        Case { name: "causal, degenerate", values: vec![0.3, 0.01, 0.1], plan: causal },
+        Case { name: SMOOTH, values: vec![0.3, 0.01, 0.1], plan: causal },
         Case { name: "causal lie", values: vec![0.1, 0.9, -0.5], plan: causal_lie },
         Case { name: "fractional", values: vec![0.8], plan: fractional },
         Case {
@@ -251,8 +254,7 @@ fn causal_outputs_do_not_see_the_future() {
 }
 
 #[test]
-fn wgpu_agrees_with_flex() {
-    let Some(wgpu) = wgpu() else { return };
+fn kernels_agree_with_flex() {
     let n = 24;
     let x = values(4 * n, 8);
     let w = values(8 * n, 9);
@@ -265,21 +267,24 @@ fn wgpu_agrees_with_flex() {
         let gradients = (y.clone() * weights).sum().backward();
         (read(y.inner()), read(input.grad(&gradients).unwrap()))
     };
-    let compare = |op: &dyn Fn(Tensor<3>) -> Tensor<3>| {
+    let compare = |operations: [&str; 2], op: &dyn Fn(Tensor<3>) -> Tensor<3>| {
         let (expected, expected_gradient) = run(&flex(), op);
-        let (found, found_gradient) = run(&wgpu, op);
-        close(&found, &expected, 2e-6);
-        close(&found_gradient, &expected_gradient, 2e-6);
+        for device in devices_with_kernels() {
+            let (found, found_gradient) = by_kernels(&operations, || run(&device, op));
+            close(&found, &expected, 2e-6);
+            close(&found_gradient, &expected_gradient, 2e-6);
+        }
     };
     // The norm is a factor in a table: one is enough to compare the kernels by.
     let norm = Normalization::Backward;
-    compare(&|x| fft(x, norm).unwrap());
-    compare(&|x| ifft(x, norm).unwrap());
-    compare(&|x| rfft(x.reshape([2, 2 * n]), norm).unwrap());
-    compare(&|x| irfft::<3, 2>(x, 2 * n - 2, norm).unwrap().reshape([2, 2 * n - 2, 1]));
+    compare(["fft"; 2], &|x| fft(x, norm).unwrap());
+    compare(["fft"; 2], &|x| ifft(x, norm).unwrap());
+    compare(["rfft", "rfft_vjp"], &|x| rfft(x.reshape([2, 2 * n]), norm).unwrap());
+    compare(["irfft", "irfft_vjp"], &|x| {
+        irfft::<3, 2>(x, 2 * n - 2, norm).unwrap().reshape([2, 2 * n - 2, 1])
+    });
     // Each kind of plan once: every kernel is compiled for it on the spot.
-    let kinds =
-        ["shear", "lie, degenerate", "causal", "causal, degenerate", "causal lie", "fractional"];
+    let kinds = ["shear", "lie, degenerate", "causal", SMOOTH, "causal lie", "fractional"];
     for case in cases().into_iter().filter(|case| kinds.contains(&case.name)) {
         for adjoint in [false, true] {
             let plan = (case.plan)(n, &case.values);
@@ -300,10 +305,21 @@ fn wgpu_agrees_with_flex() {
                     read(p.grad(&gradients).unwrap()),
                 )
             };
-            let (expected, found) = (run(&flex()), run(&wgpu));
-            close(&found.0, &expected.0, 2e-6);
-            close(&found.1, &expected.1, 2e-6);
-            close(&found.2, &expected.2, 1e-4);
+            let expected = run(&flex());
+            for device in devices_with_kernels() {
+                let found = if case.name == SMOOTH {
+                    let fell_back = || counts().get("lct").map_or(0, |count| count.fell_back);
+                    let before = fell_back();
+                    let found = run(&device);
+                    assert_eq!(fell_back(), before + 1);
+                    found
+                } else {
+                    by_kernels(&["lct", "lct_vjp"], || run(&device))
+                };
+                close(&found.0, &expected.0, 2e-6);
+                close(&found.1, &expected.1, 2e-6);
+                close(&found.2, &expected.2, 1e-4);
+            }
         }
     }
 }
@@ -328,17 +344,21 @@ fn wrong_shapes_are_errors() {
 }
 
 #[test]
-fn wgpu_runs_the_kernels() {
-    let Some(wgpu) = wgpu() else { return };
-    // The table of the plain body would have 2³⁴ entries here: only a kernel can do this.
+fn long_lines_run_by_kernels() {
+    for device in devices_with_kernels() {
+        by_kernels(&["fft", "lct", "lct_vjp"], || long_lines(&device));
+    }
+}
+
+fn long_lines(device: &Device) {
     let n = 1 << 16;
     let mut impulse = vec![0.0; 2 * n];
     impulse[0] = 1.0;
-    let y = fft(tensor(&impulse, [n, 2], DType::F32, &wgpu), Normalization::Backward).unwrap();
+    let y = fft(tensor(&impulse, [n, 2], DType::F32, device), Normalization::Backward).unwrap();
     let y = read(y);
     assert!(y.chunks(2).all(|pair| (pair[0] - 1.0).abs() + pair[1].abs() < 1e-6));
 
-    let device = wgpu.autodiff();
+    let device = device.clone().autodiff();
     let run = |values: [f64; 3], plan: LctPlan| {
         let p = parameters(&values, DType::F32, &device).require_grad();
         let x = tensor(&impulse, [n, 2], DType::F32, &device).require_grad();

@@ -5,18 +5,23 @@
 
 use burn::{
     backend::{
-        Backend, Dispatch, TensorMetadata, backend_extension,
+        Backend, TensorMetadata,
         tensor::{FloatTensor, IntTensor},
     },
-    module::{Module, Param, ParamId},
-    tensor::{DType, Device, Int, Tensor, TensorData},
+    module::{Module, Param, ParamId, Reparameterization},
+    tensor::{DType, Device, Int, Shape, Tensor, TensorData},
 };
+use cubecl::server::Handle;
+use wavecube::{QuantizedWeight, WeightBindings};
 use wavecube_core::{
     Error, Result,
     quant::{PackedWeight, Scheme},
 };
 
-use super::{host, plain};
+use crate::{
+    dense, host,
+    operation::{Op, Operation, run},
+};
 
 /// What the words of a packed weight mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,45 +32,88 @@ pub struct PackedFormat {
     pub shape: [usize; 2],
 }
 
-/// Products that a backend can run.
-///
-/// The bodies given here dequantise the weight on the host and multiply by that: right on every backend, quick on
-/// none. A backend with kernels overrides them. A symmetric scheme has one word of zero points, which is not used.
-#[backend_extension(
-    Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
-    Flex,
-    Autodiff,
-    Fusion: cfg(feature = "fusion")
-)]
-pub trait QmatmulBackend: Backend {
-    /// `[…, n]` from `x` (`[…, k]`).
-    #[cfg_attr(feature = "fusion", fusion(meta = |x, _words, _scales, _zeros, format| {
-        let shape = with_last(&x.shape.to_vec(), format.shape[0]);
-        burn::backend::fusion::custom::TensorSpec::new(shape.into(), x.dtype)
-    }))]
-    fn qmatmul(
-        x: FloatTensor<Self>,
-        words: IntTensor<Self>,
-        scales: IntTensor<Self>,
-        zeros: IntTensor<Self>,
-        format: PackedFormat,
-    ) -> FloatTensor<Self> {
-        plain_qmatmul::<Self>(x, [words, scales, zeros], format)
+/// The parts of a packed weight as one of the kernels'.
+fn packed(
+    x: &wavecube::Tensor,
+    [words, scales, zeros]: [&Handle; 3],
+    format: PackedFormat,
+) -> QuantizedWeight {
+    let zeros = (!format.scheme.symmetric).then(|| zeros.clone());
+    let bindings = WeightBindings { words: words.clone(), scales: scales.clone(), zeros };
+    QuantizedWeight::from_bindings(x.device(), format.scheme, format.shape, bindings)
+}
+
+/// `[…, n]` from `x` (`[…, k]`) and the words, scales and zero points of a weight; a symmetric scheme has one word of
+/// zero points, which is not used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Qmatmul(PackedFormat);
+
+impl Operation<1, 3, 1> for Qmatmul {
+    const NAME: &'static str = "qmatmul";
+    const COMPLEX: [bool; 1] = [false];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [x]: [&[usize]; 1]) -> [Vec<usize>; 1] {
+        [with_last(x, self.0.shape[0])]
     }
 
-    /// The gradient of `x`, `[…, k]`, when `grad` (`[…, n]`) arrives at the result.
-    #[cfg_attr(feature = "fusion", fusion(meta = |grad, _words, _scales, _zeros, format| {
-        let shape = with_last(&grad.shape.to_vec(), format.shape[1]);
-        burn::backend::fusion::custom::TensorSpec::new(shape.into(), grad.dtype)
-    }))]
-    fn qmatmul_vjp(
-        grad: FloatTensor<Self>,
-        words: IntTensor<Self>,
-        scales: IntTensor<Self>,
-        zeros: IntTensor<Self>,
-        format: PackedFormat,
-    ) -> FloatTensor<Self> {
-        plain_qmatmul_vjp::<Self>(grad, [words, scales, zeros], format)
+    fn kernel(
+        &self,
+        [x]: [&wavecube::Tensor; 1],
+        parts: [&Handle; 3],
+    ) -> Result<[wavecube::Tensor; 1]> {
+        Ok([wavecube::qmatmul(x, &packed(x, parts, self.0))?])
+    }
+
+    /// By the weights that the codes stand for: right everywhere, quick nowhere.
+    fn plain<B: Backend>(
+        &self,
+        [x]: [FloatTensor<B>; 1],
+        parts: [IntTensor<B>; 3],
+    ) -> [FloatTensor<B>; 1] {
+        let shape = with_last(&x.shape(), self.0.shape[0]);
+        let weights = dequantized::<B>(parts, self.0);
+        [dense::apply::<B>(x, weights, self.0.shape, true, shape)]
+    }
+
+    fn vjp(&self, _: [&[usize]; 1]) -> Option<Op> {
+        Some(QmatmulVjp(self.0).into())
+    }
+}
+
+/// The gradient of `x`, `[…, k]`, from that of the result, `[…, n]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QmatmulVjp(PackedFormat);
+
+impl Operation<1, 3, 1> for QmatmulVjp {
+    const NAME: &'static str = "qmatmul_vjp";
+    const COMPLEX: [bool; 1] = [false];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [grad]: [&[usize]; 1]) -> [Vec<usize>; 1] {
+        [with_last(grad, self.0.shape[1])]
+    }
+
+    fn kernel(
+        &self,
+        [grad]: [&wavecube::Tensor; 1],
+        parts: [&Handle; 3],
+    ) -> Result<[wavecube::Tensor; 1]> {
+        Ok([wavecube::qmatmul_vjp(grad, &packed(grad, parts, self.0))?])
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [grad]: [FloatTensor<B>; 1],
+        parts: [IntTensor<B>; 3],
+    ) -> [FloatTensor<B>; 1] {
+        let shape = with_last(&grad.shape(), self.0.shape[1]);
+        let weights = dequantized::<B>(parts, self.0);
+        [dense::apply::<B>(grad, weights, self.0.shape, false, shape)]
+    }
+
+    fn vjp(&self, _: [&[usize]; 1]) -> Option<Op> {
+        None
     }
 }
 
@@ -86,24 +134,6 @@ fn dequantized<B: Backend>(parts: [IntTensor<B>; 3], format: PackedFormat) -> Ve
     let weight = PackedWeight::from_parts(scheme, shape, words, scales, zeros);
     let weight = weight.expect("the parts are those of a packed weight");
     weight.dequantize().into_iter().map(f64::from).collect()
-}
-
-pub(super) fn plain_qmatmul<B: Backend>(
-    x: FloatTensor<B>,
-    parts: [IntTensor<B>; 3],
-    format: PackedFormat,
-) -> FloatTensor<B> {
-    let shape = with_last(&x.shape().to_vec(), format.shape[0]);
-    plain::apply::<B>(x, dequantized::<B>(parts, format), format.shape, true, shape)
-}
-
-pub(super) fn plain_qmatmul_vjp<B: Backend>(
-    grad: FloatTensor<B>,
-    parts: [IntTensor<B>; 3],
-    format: PackedFormat,
-) -> FloatTensor<B> {
-    let shape = with_last(&grad.shape().to_vec(), format.shape[1]);
-    plain::apply::<B>(grad, dequantized::<B>(parts, format), format.shape, false, shape)
 }
 
 /// Whether products on a device read packed weights. Flex has none that do: a weight of numbers is quicker there.
@@ -145,6 +175,24 @@ impl PackedTensor {
     }
 }
 
+/// A packed map, or a stack of them, takes the place of its numbers, of which nothing is left but the length of the
+/// stack; whoever asks for numbers gets those that the codes stand for.
+impl Reparameterization for PackedTensor {
+    const NAME: &'static str = "packed";
+
+    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        let [outputs, inputs] = self.shape();
+        // The rows of the identity pick the columns of the matrix, exactly.
+        let identity = Tensor::<2>::eye(inputs, &base.device());
+        let numbers = qmatmul(identity, self).expect("the identity has the width of the map");
+        let mut shape = base.dims()[..D - 2].to_vec();
+        let maps: usize = shape.iter().product();
+        shape.extend([inputs, outputs / maps]);
+        let numbers = numbers.reshape([inputs, maps, outputs / maps]).swap_dims(0, 1);
+        numbers.reshape(Shape::from(shape))
+    }
+}
+
 /// `x Wᵀ`: `[…, n]` from `x` of `[…, k]`; differentiable in `x`.
 ///
 /// # Errors
@@ -154,7 +202,7 @@ impl PackedTensor {
 /// ```
 /// use burn::tensor::{Device, Tensor};
 /// use wavecube_core::quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme};
-/// use wavecube_models::bridge::{PackedTensor, qmatmul};
+/// use wavecube_burn::{PackedTensor, qmatmul};
 ///
 /// let device = Device::flex();
 /// let scheme = Scheme { bits: Bits::Four, symmetric: true, group: Group::Of32, scale: ScaleType::F16 };
@@ -170,14 +218,8 @@ pub fn qmatmul<const D: usize>(x: Tensor<D>, weight: &PackedTensor) -> Result<Te
         let expected = "the inputs of the weight in every row";
         return Err(Error::Length { op: "qmatmul", argument: "x", expected, found });
     }
-    let [words, scales, zeros] =
+    let parts =
         [&weight.words, &weight.scales, &weight.zeros].map(|part| part.val().into_dispatch());
-    let y = <Dispatch as QmatmulBackend>::qmatmul(
-        x.into_dispatch(),
-        words,
-        scales,
-        zeros,
-        weight.format,
-    );
+    let [y] = run(Qmatmul(weight.format), [x.into_dispatch()], parts)?;
     Ok(Tensor::from_dispatch(y))
 }

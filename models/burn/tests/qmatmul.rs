@@ -1,13 +1,13 @@
 //! Products with packed weights: both devices against sums in `f64`, and their gradients.
 
 use burn::tensor::{DType, Tensor};
+use wavecube_burn::{PackedTensor, qmatmul};
 use wavecube_core::{
     Error,
     quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme},
 };
-use wavecube_models::bridge::{PackedTensor, qmatmul};
 
-use crate::support::{close, flex, read, tensor, values, wgpu};
+use crate::support::{by_kernels, close, devices, flex, read, tensor, values};
 
 /// `x W` or, transposed, `x Wᵀ` for the rows of `x`, with `W` of `[n, k]`.
 fn product(x: &[f64], weight: &[f32], [n, k]: [usize; 2], transposed: bool) -> Vec<f64> {
@@ -39,17 +39,18 @@ fn devices_agree_with_sums_in_f64() {
             });
             let expected = product(&x32, &stands_for, shape, true);
             let gradient = product(&g32, &stands_for, shape, false);
-            for device in [Some(flex()), wgpu()].into_iter().flatten() {
+            for device in devices() {
                 let device = device.autodiff();
                 let packed = PackedTensor::upload(&weight, &device);
                 let input = tensor(&x, [batch, time, k], DType::F32, &device).require_grad();
-                let y = qmatmul(input.clone(), &packed).unwrap();
+                let y = by_kernels(&["qmatmul"], || qmatmul(input.clone(), &packed).unwrap());
                 assert_eq!(y.dims(), [batch, time, n]);
                 // A sum of k products rounds each and itself: a few ε √k of its size.
                 let tolerance = 4.0 * f64::from(f32::EPSILON) * (k as f64).sqrt();
                 close(&read(y.clone().inner()), &expected, tolerance);
                 let g = tensor(&g, [batch, time, n], DType::F32, &device);
-                let by_x = input.grad(&(y * g).sum().backward()).unwrap();
+                let gradients = by_kernels(&["qmatmul_vjp"], || (y * g).sum().backward());
+                let by_x = input.grad(&gradients).unwrap();
                 close(&read(by_x), &gradient, tolerance);
             }
         }

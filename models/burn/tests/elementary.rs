@@ -1,13 +1,9 @@
 //! Functions that drivers have wrong, and the loss: values and gradients beside `f64`, on flex and on wgpu.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use wavecube_models::bridge::{cross_entropy, exponential, logistic, silu, softplus};
+use wavecube_burn::{cross_entropy, exponential, logistic, silu, softplus};
 
-use crate::support::{flex, read, tensor, values, wgpu};
-
-fn devices() -> impl Iterator<Item = Device> {
-    [flex()].into_iter().chain(wgpu())
-}
+use crate::support::{devices, flex, read, tensor, values};
 
 /// Of either sign, from next to nothing to where exponentials are 0.
 fn arguments() -> Vec<f64> {
@@ -148,7 +144,8 @@ fn losses_are_those_of_f64() {
                 let (expected, by_logit) = exact(&logits, &targets, classes);
                 let (found, gradient) = loss(&logits, &targets, classes, &device);
                 let eps = f64::from(f32::EPSILON);
-                let allowed = 8.0 * eps * (1.0 + expected.abs());
+                // The mean is a sum of as many rows, each of which may round it the same way.
+                let allowed = (8.0 + rows as f64 / 4.0) * eps * (1.0 + expected.abs());
                 let case = format!("{rows} {classes} {scale:e} {device:?}");
                 assert!((found - expected).abs() <= allowed, "{case}: {found} for {expected}");
                 for (found, expected) in gradient.iter().zip(by_logit) {

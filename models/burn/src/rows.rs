@@ -99,7 +99,7 @@ fn inner(a: &[f32], b: &[f32]) -> f32 {
 macro_rules! pass {
     ($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) $(-> $out:ty)? $body:block) => {
         $(#[$doc])*
-        pub(super) fn $name($($argument: $type),*) $(-> $out)? {
+        pub(crate) fn $name($($argument: $type),*) $(-> $out)? {
             #[inline(always)]
             fn body($($argument: $type),*) $(-> $out)? $body
 

@@ -4,13 +4,13 @@
 //! texts are kept, dropped and joined by their handles. Elsewhere, and where gradients are wanted, they are tensors
 //! that grow.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
-use super::{Bias, attention, pages::Pages};
+use crate::{Bias, attention, pages::Pages};
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -27,16 +27,28 @@ pub enum CacheType {
     Int4,
 }
 
-impl FromStr for CacheType {
-    type Err = anyhow::Error;
+/// A name that no [`CacheType`] has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownCacheType(String);
 
-    fn from_str(name: &str) -> anyhow::Result<Self> {
+impl fmt::Display for UnknownCacheType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown type `{}`; a cache is of f32, f16, int8 or int4", self.0)
+    }
+}
+
+impl std::error::Error for UnknownCacheType {}
+
+impl FromStr for CacheType {
+    type Err = UnknownCacheType;
+
+    fn from_str(name: &str) -> std::result::Result<Self, UnknownCacheType> {
         Ok(match name {
             "f32" => Self::F32,
             "f16" => Self::F16,
             "int8" => Self::Int8,
             "int4" => Self::Int4,
-            _ => anyhow::bail!("unknown type `{name}`; a cache is of f32, f16, int8 or int4"),
+            _ => return Err(UnknownCacheType(name.to_owned())),
         })
     }
 }
@@ -67,7 +79,7 @@ pub struct CacheConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use wavecube_models::bridge::{Bias, Cache, CacheConfig, CacheType};
+/// use wavecube_burn::{Bias, Cache, CacheConfig, CacheType};
 ///
 /// let storage = CacheType::F32;
 /// let config =
@@ -205,13 +217,13 @@ impl Cache {
 }
 
 /// The refusal to join texts of another memory.
-pub(super) fn elsewhere() -> Error {
+pub(crate) fn elsewhere() -> Error {
     let reason = "its texts lie in another memory";
     Error::Unsupported { op: "Cache::join", argument: "other", reason }
 }
 
 /// Rows as a tensor of indices.
-pub(crate) fn indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
+pub fn indices(rows: &[usize], device: &Device) -> Tensor<1, Int> {
     let values: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
     Tensor::from_data(TensorData::new(values, [rows.len()]), device)
 }

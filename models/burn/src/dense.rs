@@ -1,4 +1,4 @@
-//! The plain-ops bodies: a matrix built in `f64` on the host, applied as one matrix product.
+//! Transforms as dense matrices: a matrix built in `f64` on the host, applied as one matrix product.
 //!
 //! `O(n²)` a row, which at the channel counts of a small model is no slower than a linear layer;
 //! right on every backend, and therefore the oracle that the kernels are compared with.
@@ -8,7 +8,7 @@ use burn::{
     tensor::TensorData,
 };
 
-use super::{
+use crate::{
     lct::LctPlan,
     matrix::{self, ComplexMatrix},
 };
@@ -31,7 +31,7 @@ fn rows<B: Backend>(x: FloatTensor<B>, width: usize) -> FloatTensor<B> {
 
 /// Multiplies the trailing `width_in` numbers of `x` by the real matrix `[width_in, width_out]`,
 /// or by its transpose; the result has shape `shape`.
-pub(super) fn apply<B: Backend>(
+pub(crate) fn apply<B: Backend>(
     x: FloatTensor<B>,
     matrix: Vec<f64>,
     [width_in, width_out]: [usize; 2],
@@ -62,7 +62,7 @@ fn turn<B: Backend>(x: FloatTensor<B>, n: usize, turns: u8, inverse: bool) -> Fl
     apply_square::<B>(x, matrix::centred_dft(n, turns).interleaved(), n, inverse)
 }
 
-pub(super) fn lct<B: Backend>(x: FloatTensor<B>, plan: &LctPlan) -> FloatTensor<B> {
+pub(crate) fn lct<B: Backend>(x: FloatTensor<B>, plan: &LctPlan) -> FloatTensor<B> {
     let n = plan.n();
     let (before, after) = plan.turns();
     let matrix = plan.matrix().interleaved();
@@ -75,7 +75,7 @@ pub(super) fn lct<B: Backend>(x: FloatTensor<B>, plan: &LctPlan) -> FloatTensor<
     }
 }
 
-pub(super) fn lct_vjp<B: Backend>(
+pub(crate) fn lct_vjp<B: Backend>(
     x: FloatTensor<B>,
     grad: FloatTensor<B>,
     plan: &LctPlan,
@@ -124,16 +124,4 @@ fn parameter_gradient<B: Backend>(
     }
     let table = upload::<B>(&gram, table, [width * width, parameters]);
     B::float_reshape(B::float_matmul(gram, table), [parameters].into())
-}
-
-/// `Jᵀ gradient` for a Jacobian with a row for each number of `gradient`.
-#[cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu"))]
-pub(super) fn chain_rule<B: Backend>(
-    gradient: FloatTensor<B>,
-    jacobian: &[Vec<f64>],
-) -> FloatTensor<B> {
-    let [numbers, parameters] = [jacobian.len(), jacobian.first().map_or(0, Vec::len)];
-    let table = upload::<B>(&gradient, jacobian.concat(), [numbers, parameters]);
-    let row = B::float_reshape(gradient, [1, numbers].into());
-    B::float_reshape(B::float_matmul(row, table), [parameters].into())
 }

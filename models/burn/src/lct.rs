@@ -5,18 +5,27 @@
 //! along with it because the gradient has to arrive there.
 
 use burn::{
-    backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor},
+    backend::{
+        Backend,
+        tensor::{FloatTensor, IntTensor},
+    },
     tensor::Tensor,
 };
+use cubecl::server::Handle;
 use num_complex::Complex64;
+use wavecube::{
+    frft, frft_angle_vjp, lct_causal, lct_causal_jacobian_vjp, lct_causal_vjp, lct_shear_passes,
+    lct_shear_passes_vjp, lct_shear_rate_vjp,
+};
 use wavecube_core::{
     Error, Result,
-    lct::{Eigenbasis, Lie, ShearFactors, ShearForm},
+    lct::{Abcd, Eigenbasis, Lie, ShearFactors, ShearForm, ShearPasses},
 };
 
-use super::{
-    matrix::{self, CausalKernel, ComplexMatrix, Rates},
-    plain,
+use crate::{
+    dense,
+    matrix::{self, CausalKernel, ComplexMatrix, Rates, grid},
+    operation::{Kept, Op, Operation, run},
 };
 
 /// What the learned numbers of a transform mean.
@@ -30,7 +39,7 @@ pub enum Parameters {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Transform {
+pub(crate) enum Transform {
     /// `phase · F^after · S(rates) · F^before`.
     Shear {
         rates: Rates,
@@ -229,17 +238,17 @@ impl LctPlan {
         self.jacobian.first().map_or(0, Vec::len)
     }
 
-    pub(super) fn transform(&self) -> &Transform {
+    pub(crate) fn transform(&self) -> &Transform {
         &self.transform
     }
 
     /// The derivative of the transform's own numbers (rows) by the learned parameters (columns).
-    pub(super) fn jacobian(&self) -> &[Vec<f64>] {
+    pub(crate) fn jacobian(&self) -> &[Vec<f64>] {
         &self.jacobian
     }
 
     /// The powers of the centred DFT before and after the part that has parameters.
-    pub(super) fn turns(&self) -> (u8, u8) {
+    pub(crate) fn turns(&self) -> (u8, u8) {
         match self.transform {
             Transform::Shear { before, after, .. } => (before, after),
             _ => (0, 0),
@@ -247,7 +256,7 @@ impl LctPlan {
     }
 
     /// The part that has parameters.
-    pub(super) fn matrix(&self) -> ComplexMatrix {
+    pub(crate) fn matrix(&self) -> ComplexMatrix {
         match self.transform {
             Transform::Shear { rates, phase, .. } => matrix::shear(self.n, rates).scaled(phase),
             Transform::Causal { rates, kernel, grid } => {
@@ -269,7 +278,7 @@ impl LctPlan {
     }
 
     /// The derivatives of [`matrix`](Self::matrix) by the transform's own numbers.
-    pub(super) fn derivatives(&self) -> Vec<ComplexMatrix> {
+    pub(crate) fn derivatives(&self) -> Vec<ComplexMatrix> {
         match self.transform {
             Transform::Shear { rates, phase, .. } => matrix::shear_derivatives(self.n, rates)
                 .map(|derivative| derivative.scaled(phase))
@@ -281,45 +290,163 @@ impl LctPlan {
         }
     }
 
-    pub(super) fn is_adjoint(&self) -> bool {
+    pub(crate) fn is_adjoint(&self) -> bool {
         self.adjoint
     }
 }
 
-/// Linear canonical transforms that a backend can run.
-///
-/// The bodies given here are plain tensor operations, right on every backend; a backend with
-/// kernels overrides them.
-#[backend_extension(
-    Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
-    Flex,
-    Autodiff,
-    Fusion: cfg(feature = "fusion")
-)]
-pub trait LctBackend: Backend {
-    /// The transform of `x` (`[.., n, 2]`); `parameters` only receives the gradient.
-    #[cfg_attr(feature = "fusion", fusion(dtype = x, shape = x))]
-    fn lct(
-        x: FloatTensor<Self>,
-        parameters: FloatTensor<Self>,
-        plan: LctPlan,
-    ) -> FloatTensor<Self> {
-        let _ = parameters;
-        plain::lct::<Self>(x, &plan)
+/// The transform of `x` (`[.., n, 2]`); the second operand, the parameters, receives its gradient alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Lct(LctPlan);
+
+impl Operation<2, 0, 1> for Lct {
+    const NAME: &'static str = "lct";
+    const COMPLEX: [bool; 2] = [true, false];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [x, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
+        [x.to_vec()]
     }
 
-    /// The gradients that arrive at `x` and at the parameters when `grad` arrives at the output.
-    #[cfg_attr(feature = "fusion", fusion(meta = |x, _grad, plan| (
-        x.clone(),
-        burn::backend::fusion::custom::TensorSpec::new([plan.parameters()].into(), x.dtype),
-    )))]
-    fn lct_vjp(
-        x: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        plan: LctPlan,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        plain::lct_vjp::<Self>(x, grad, &plan)
+    fn kernel(
+        &self,
+        [x, _]: [&wavecube::Tensor; 2],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 1]> {
+        Ok([transform(x, &self.0, self.0.adjoint)?])
     }
+
+    fn plain<B: Backend>(
+        &self,
+        [x, _]: [FloatTensor<B>; 2],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 1] {
+        [dense::lct::<B>(x, &self.0)]
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { operands: &[0], results: &[] }
+    }
+
+    fn vjp(&self, _: [&[usize]; 2]) -> Option<Op> {
+        Some(LctVjp(self.0.clone()).into())
+    }
+}
+
+/// The gradients of `x` and of the parameters, from `x` and the gradient of the result.
+#[derive(Debug, Clone)]
+pub(crate) struct LctVjp(LctPlan);
+
+impl Operation<2, 0, 2> for LctVjp {
+    const NAME: &'static str = "lct_vjp";
+    const COMPLEX: [bool; 2] = [true, true];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [x, _]: [&[usize]; 2]) -> [Vec<usize>; 2] {
+        [x.to_vec(), vec![self.0.parameters()]]
+    }
+
+    fn kernel(
+        &self,
+        [x, grad]: [&wavecube::Tensor; 2],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 2]> {
+        let plan = &self.0;
+        let by_x = transform(grad, plan, !plan.adjoint)?;
+        // y = Aᴴx pairs with g as x pairs with A g: the adjoint swaps the two.
+        let (from, to) = if plan.adjoint { (grad, x) } else { (x, grad) };
+        Ok([by_x, native_gradient(from, to, plan)?])
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [x, grad]: [FloatTensor<B>; 2],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 2] {
+        dense::lct_vjp::<B>(x, grad, &self.0).into()
+    }
+
+    fn vjp(&self, _: [&[usize]; 2]) -> Option<Op> {
+        None
+    }
+}
+
+/// No kernel for this plan.
+fn none<T>() -> Result<T> {
+    Err(Error::Unsupported {
+        op: "lct",
+        argument: "plan",
+        reason: "the smooth causal kernel next to b = 0 has a plain body only",
+    })
+}
+
+fn passes(rates: Rates, before: u8, after: u8) -> ShearPasses {
+    let Rates { q1, b, q2 } = rates;
+    ShearPasses { before, first: q1, forward: true, middle: -b, last: q2, after }
+}
+
+/// `L(q₂) U(b) L(q₁)`.
+fn abcd(Rates { q1, b, q2 }: Rates) -> Result<Abcd> {
+    Abcd::new(1.0 + b * q1, b, q1 + q2 + b * q1 * q2, 1.0 + b * q2)
+}
+
+/// Start and spacing of the centred grid of `length` points.
+fn centred(length: usize) -> (f64, f64) {
+    (grid(length, 0), 1.0 / (length as f64).sqrt())
+}
+
+fn transform(x: &wavecube::Tensor, plan: &LctPlan, adjoint: bool) -> Result<wavecube::Tensor> {
+    match *plan.transform() {
+        Transform::Shear { rates, before, after, phase } => {
+            let op = if adjoint { lct_shear_passes_vjp } else { lct_shear_passes };
+            op(x, &passes(rates, before, after), phase, -1)
+        }
+        Transform::Fractional { angle } => frft(x, if adjoint { -angle } else { angle }, -1),
+        Transform::Causal { rates, kernel: CausalKernel::Sampled, grid } => {
+            let (start, spacing) = centred(grid);
+            let op = if adjoint { lct_causal_vjp } else { lct_causal };
+            op(x, &abcd(rates)?, start, spacing, -1)
+        }
+        Transform::Causal { kernel: CausalKernel::Spectral, .. } => none(),
+    }
+}
+
+/// The gradient of the forward transform of `x` by the learned parameters.
+fn native_gradient(
+    x: &wavecube::Tensor,
+    grad: &wavecube::Tensor,
+    plan: &LctPlan,
+) -> Result<wavecube::Tensor> {
+    match *plan.transform() {
+        Transform::Shear { rates, before, after, phase } => {
+            let jacobian: Vec<Vec<f64>> = (0..plan.parameters())
+                .map(|parameter| {
+                    // The middle chirp of the passes turns the other way.
+                    let by = |rate: usize| plan.jacobian()[rate][parameter];
+                    vec![by(0), -by(1), by(2)]
+                })
+                .collect();
+            lct_shear_rate_vjp(x, grad, &passes(rates, before, after), phase, &jacobian, -1)
+        }
+        Transform::Fractional { angle } => frft_angle_vjp(x, grad, angle, -1),
+        Transform::Causal { rates, kernel: CausalKernel::Sampled, grid } => {
+            let (start, spacing) = centred(grid);
+            let jacobian = causal_jacobian(rates, plan);
+            lct_causal_jacobian_vjp(x, grad, &abcd(rates)?, start, spacing, &jacobian, -1)
+        }
+        Transform::Causal { kernel: CausalKernel::Spectral, .. } => none(),
+    }
+}
+
+/// `∂(a, b, c, d, start, spacing)/∂parameters`, a row a parameter. The grid is not learned.
+fn causal_jacobian(Rates { q1, b, q2 }: Rates, plan: &LctPlan) -> Vec<Vec<f64>> {
+    let by_rates = [[b, q1, 0.0], [0.0, 1.0, 0.0], [0.0; 3], [0.0, q2, b], [0.0; 3], [0.0; 3]];
+    let by = |entry: [f64; 3], parameter: usize| {
+        entry.iter().zip(plan.jacobian()).map(|(by, rate)| by * rate[parameter]).sum()
+    };
+    (0..plan.parameters())
+        .map(|parameter| by_rates.iter().map(|&entry| by(entry, parameter)).collect())
+        .collect()
 }
 
 /// Applies `plan` to the complex tensor `x` (`[.., n, 2]`), differentiable in `x` and `parameters`.
@@ -352,11 +479,8 @@ pub fn lct<const D: usize>(
             found: parameters.dims().to_vec(),
         });
     }
-    Ok(Tensor::from_dispatch(<Dispatch as LctBackend>::lct(
-        x.into_dispatch(),
-        parameters.into_dispatch(),
-        plan.clone(),
-    )))
+    let [y] = run(Lct(plan.clone()), [x.into_dispatch(), parameters.into_dispatch()], [])?;
+    Ok(Tensor::from_dispatch(y))
 }
 
 /// Reads learned parameters back as `f64`: one small transfer, the only wait of a call.

@@ -1,0 +1,89 @@
+//! wavecube's operations as differentiable operations of [Burn](burn), on every backend.
+//!
+//! | functions | what they are |
+//! |---|---|
+//! | [`fft()`], [`ifft`], [`rfft`], [`irfft`] | Fourier transforms |
+//! | [`lct()`] with an [`LctPlan`] | linear canonical transforms of learned parameters: shear, causal and fractional |
+//! | [`causal_convolution`] | lines with a filter a channel |
+//! | [`resolvent`] | resolvents of tridiagonal operators, of all elements or causal ([`Sides`]) |
+//! | [`attention()`], [`Cache`] | causal attention, and keys and values of texts that are kept |
+//! | [`qmatmul()`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
+//! | [`cross_entropy`], [`logistic`], [`softplus`] | functions that drivers get wrong |
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use wavecube_burn::{Normalization, fft};
+//!
+//! let x = Tensor::<2>::from_data([[1.0, 0.0], [0.0, 0.0]], &Device::flex());
+//! let y = fft(x, Normalization::Backward)?.into_data();
+//! y.assert_approx_eq::<f32>(&[[1.0, 0.0], [1.0, 0.0]].into(), Default::default());
+//! # Ok::<(), wavecube_core::Error>(())
+//! ```
+//!
+//! A complex tensor is a real tensor whose last axis is the pair (re, im): `[.., n, 2]` is `n`
+//! complex numbers, and every transform runs along `n`, the last axis but one.
+//!
+//! # Who runs what
+//! - **Every `CubeCL` backend** (features `wgpu`, `cuda`, `cpu`) runs the kernels of the `wavecube` crate. Where these
+//!   do not take the operands (an element type or a size that the device lacks), a plain body runs instead, which is
+//!   slower: [`counts()`] says how often, and why. Any other error of a kernel is the error of the call, or a panic in
+//!   a backward pass, which has no errors.
+//! - **flex** (Burn's own CPU backend, feature `flex`) runs the plain bodies: one matrix product with a matrix built in
+//!   `f64` on the host ([`matrix`]), the recursions of a resolvent and the transforms of a convolution in `f64`. They
+//!   are the oracle of the parity tests. Attention and the loss have bodies of their own there, whose passes between
+//!   the products take one trip through memory on all threads.
+//! - **Autodiff** makes every operation one node of its graph, so the backward pass of a kernel is a kernel too.
+//! - **Fusion** (feature `fusion`) defers each call as one opaque operation.
+//!
+//! Parameters that are learned reach the host as `f64` once per call, where tables and matrices
+//! are built from them; their gradients are exact, on every backend.
+//!
+//! # To add an operation
+//! A type with its options that implements `Operation`: shapes, kernel, plain body, and the operation that is its
+//! gradient; a line in the table of `operation.rs`; a function that checks arguments and calls `run`. Routing, autodiff
+//! and fusion are written once, for the table.
+
+mod attention;
+mod autodiff;
+mod cache;
+mod convolution;
+mod counts;
+#[cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu"))]
+mod cube;
+mod dense;
+mod elementary;
+mod fft;
+#[cfg(feature = "flex")]
+mod flex;
+#[cfg(feature = "flex")]
+mod flex_attention;
+mod host;
+mod lct;
+mod loss;
+mod operation;
+#[cfg(all(any(feature = "wgpu", feature = "cuda", feature = "cpu"), not(feature = "fusion")))]
+mod pages;
+#[cfg(not(all(
+    any(feature = "wgpu", feature = "cuda", feature = "cpu"),
+    not(feature = "fusion")
+)))]
+#[path = "no_pages.rs"]
+mod pages;
+mod qmatmul;
+#[cfg(feature = "flex")]
+mod rows;
+mod tridiag;
+
+pub mod matrix;
+
+pub use attention::{Bias, attention};
+pub use cache::{Cache, CacheConfig, CacheType, UnknownCacheType, indices};
+pub use convolution::causal_convolution;
+pub use counts::{Count, counts};
+pub use elementary::{exponential, logistic, silu, softplus};
+pub use fft::{fft, ifft, irfft, rfft};
+pub use lct::{LctPlan, Parameters, lct, parameters_to_host};
+pub use loss::cross_entropy;
+pub use qmatmul::{PackedFormat, PackedTensor, multiplies_packed, qmatmul};
+pub use tridiag::{Sides, resolvent};
+pub use wavecube_core::fft::Normalization;

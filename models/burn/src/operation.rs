@@ -1,0 +1,406 @@
+//! What an operation says of itself, the table of all of them, and the one trait through which backends run them.
+
+#[cfg(feature = "flex")]
+use burn::backend::flex::FlexTensor;
+use burn::backend::{
+    Backend, Dispatch, ExtensionType, backend_extension,
+    tensor::{FloatTensor, IntTensor},
+};
+use cubecl::server::Handle;
+use wavecube::Tensor;
+use wavecube_core::{Error, Result};
+
+use crate::{
+    attention::{CausalAttention, CausalAttentionVjp},
+    convolution::{CausalConvolution, CausalConvolutionVjp},
+    elementary::{Logistic, LogisticVjp, Softplus, SoftplusVjp},
+    fft::{Fft, Irfft, IrfftVjp, Rfft, RfftVjp},
+    lct::{Lct, LctVjp},
+    loss::{CrossEntropy, CrossEntropyVjp},
+    qmatmul::{Qmatmul, QmatmulVjp},
+    tridiag::{LeadingResolvent, LeadingResolventVjp, ResolventDiagonal, ResolventDiagonalVjp},
+};
+
+/// What the gradient of an operation needs of it, by number.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Kept {
+    pub(crate) operands: &'static [usize],
+    pub(crate) results: &'static [usize],
+}
+
+/// One operation with its options, of `OPERANDS` tensors of numbers and `CODES` tensors of integers, with `RESULTS`
+/// results, the first of which is differentiated.
+pub(crate) trait Operation<const OPERANDS: usize, const CODES: usize, const RESULTS: usize> {
+    /// What errors and counts call it.
+    const NAME: &'static str;
+
+    /// The operands whose last axis is the pair (re, im).
+    const COMPLEX: [bool; OPERANDS];
+
+    /// The shapes of the results.
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, operands: [&[usize]; OPERANDS]) -> [Vec<usize>; RESULTS];
+
+    /// The element types of the results, of which most are that of the first operand.
+    #[cfg(feature = "fusion")]
+    fn dtypes(&self, first: DType) -> [DType; RESULTS] {
+        [first; RESULTS]
+    }
+
+    /// By kernels of the `wavecube` crate; complex operands come as such.
+    ///
+    /// # Errors
+    ///
+    /// Those of the kernels; [`Error::Unsupported`] where there is none.
+    fn kernel(
+        &self,
+        operands: [&Tensor; OPERANDS],
+        codes: [&Handle; CODES],
+    ) -> Result<[Tensor; RESULTS]>;
+
+    /// By operations that every backend has, or on the host in `f64`.
+    fn plain<B: Backend>(
+        &self,
+        operands: [FloatTensor<B>; OPERANDS],
+        codes: [IntTensor<B>; CODES],
+    ) -> [FloatTensor<B>; RESULTS];
+
+    /// Where the host is the device, if there is a quicker way than [`plain`](Self::plain).
+    #[cfg(feature = "flex")]
+    fn flex(
+        &self,
+        _operands: [&FlexTensor; OPERANDS],
+        _codes: [&FlexTensor; CODES],
+    ) -> Option<[FlexTensor; RESULTS]> {
+        None
+    }
+
+    /// What [`vjp`](Self::vjp) takes before the gradient of the result.
+    fn kept(&self) -> Kept {
+        Kept::default()
+    }
+
+    /// The operation that gives the gradients of the operands, from what was [`kept`](Self::kept), operands first, the
+    /// gradient of the first result, and the same codes. It is not differentiable itself.
+    fn vjp(&self, operands: [&[usize]; OPERANDS]) -> Option<Op>;
+}
+
+/// As many as the table says.
+fn counted<T, const N: usize>(items: impl IntoIterator<Item = T>) -> [T; N] {
+    let items: Vec<T> = items.into_iter().collect();
+    let found = items.len();
+    items.try_into().unwrap_or_else(|_| panic!("{found} operands for {N}"))
+}
+
+macro_rules! operations {
+    ($($name:ident($operands:literal, $codes:literal, $results:literal),)*) => {
+        /// Any operation with its options.
+        #[derive(Debug, Clone)]
+        pub(crate) enum Op {
+            $($name($name),)*
+        }
+
+        $(impl From<$name> for Op {
+            fn from(operation: $name) -> Self {
+                Self::$name(operation)
+            }
+        })*
+
+        impl Op {
+            pub(crate) fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => <$name as Operation<$operands, $codes, $results>>::NAME,)*
+                }
+            }
+
+            pub(crate) fn complex(&self) -> &'static [bool] {
+                match self {
+                    $(Self::$name(_) => {
+                        &<$name as Operation<$operands, $codes, $results>>::COMPLEX
+                    })*
+                }
+            }
+
+            #[cfg(feature = "fusion")]
+            pub(crate) fn shapes(&self, operands: &[&[usize]]) -> Vec<Vec<usize>> {
+                match self {
+                    $(Self::$name(op) => {
+                        let operands = counted(operands.iter().copied());
+                        let shapes: [_; $results] =
+                            Operation::<$operands, $codes, $results>::shapes(op, operands);
+                        shapes.into()
+                    })*
+                }
+            }
+
+            #[cfg(feature = "fusion")]
+            pub(crate) fn dtypes(&self, first: DType) -> Vec<DType> {
+                match self {
+                    $(Self::$name(op) => {
+                        let dtypes: [_; $results] =
+                            Operation::<$operands, $codes, $results>::dtypes(op, first);
+                        dtypes.into()
+                    })*
+                }
+            }
+
+            #[cfg_attr(
+                not(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
+                expect(dead_code, reason = "a build without kernels")
+            )]
+            pub(crate) fn kernel(
+                &self,
+                operands: &[Tensor],
+                codes: &[Handle],
+            ) -> Result<Vec<Tensor>> {
+                match self {
+                    $(Self::$name(op) => {
+                        let results: [_; $results] = Operation::<$operands, $codes, $results>::kernel(
+                            op, counted(operands), counted(codes),
+                        )?;
+                        Ok(results.into())
+                    })*
+                }
+            }
+
+            pub(crate) fn plain<B: Backend>(
+                &self,
+                operands: Vec<FloatTensor<B>>,
+                codes: Vec<IntTensor<B>>,
+            ) -> Vec<FloatTensor<B>> {
+                match self {
+                    $(Self::$name(op) => {
+                        let results: [_; $results] =
+                            Operation::<$operands, $codes, $results>::plain::<B>(
+                                op, counted(operands), counted(codes),
+                            );
+                        results.into()
+                    })*
+                }
+            }
+
+            #[cfg(feature = "flex")]
+            pub(crate) fn flex(
+                &self,
+                operands: &[FlexTensor],
+                codes: &[FlexTensor],
+            ) -> Option<Vec<FlexTensor>> {
+                match self {
+                    $(Self::$name(op) => {
+                        let results: Option<[_; $results]> =
+                            Operation::<$operands, $codes, $results>::flex(
+                                op, counted(operands), counted(codes),
+                            );
+                        results.map(Into::into)
+                    })*
+                }
+            }
+
+            pub(crate) fn kept(&self) -> Kept {
+                match self {
+                    $(Self::$name(op) => Operation::<$operands, $codes, $results>::kept(op),)*
+                }
+            }
+
+            pub(crate) fn vjp(&self, operands: &[&[usize]]) -> Option<Op> {
+                match self {
+                    $(Self::$name(op) => {
+                        let operands = counted(operands.iter().copied());
+                        Operation::<$operands, $codes, $results>::vjp(op, operands)
+                    })*
+                }
+            }
+        }
+    };
+}
+
+// Operands of numbers, of codes, and results: a line an operation, and one for its gradient.
+operations! {
+    Fft(1, 0, 1),
+    Rfft(1, 0, 1),
+    RfftVjp(1, 0, 1),
+    Irfft(1, 0, 1),
+    IrfftVjp(1, 0, 1),
+    Lct(2, 0, 1),
+    LctVjp(2, 0, 2),
+    CausalConvolution(2, 0, 1),
+    CausalConvolutionVjp(3, 0, 2),
+    ResolventDiagonal(2, 0, 1),
+    ResolventDiagonalVjp(3, 0, 2),
+    LeadingResolvent(2, 0, 1),
+    LeadingResolventVjp(3, 0, 2),
+    CausalAttention(3, 0, 2),
+    CausalAttentionVjp(6, 0, 3),
+    Qmatmul(1, 3, 1),
+    QmatmulVjp(1, 3, 1),
+    CrossEntropy(1, 1, 1),
+    CrossEntropyVjp(2, 1, 1),
+    Logistic(1, 0, 1),
+    LogisticVjp(2, 0, 1),
+    Softplus(1, 0, 1),
+    SoftplusVjp(2, 0, 1),
+}
+
+/// Tensors of numbers.
+#[derive(Debug, Clone, ExtensionType)]
+#[cfg_attr(feature = "fusion", extension_type(fusion))]
+pub(crate) enum Numbers<B: Backend> {
+    One(FloatTensor<B>),
+    Two(FloatTensor<B>, FloatTensor<B>),
+    Three(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
+    Four(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
+    Five(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
+    Six(
+        FloatTensor<B>,
+        FloatTensor<B>,
+        FloatTensor<B>,
+        FloatTensor<B>,
+        FloatTensor<B>,
+        FloatTensor<B>,
+    ),
+}
+
+impl<B: Backend> Numbers<B> {
+    /// One to six tensors.
+    pub(crate) fn new(tensors: impl IntoIterator<Item = FloatTensor<B>>) -> Self {
+        let mut tensors = tensors.into_iter();
+        let all = [(); 6].map(|()| tensors.next());
+        match (all, tensors.next()) {
+            ([Some(a), None, ..], None) => Self::One(a),
+            ([Some(a), Some(b), None, ..], None) => Self::Two(a, b),
+            ([Some(a), Some(b), Some(c), None, ..], None) => Self::Three(a, b, c),
+            ([Some(a), Some(b), Some(c), Some(d), None, _], None) => Self::Four(a, b, c, d),
+            ([Some(a), Some(b), Some(c), Some(d), Some(e), None], None) => {
+                Self::Five(a, b, c, d, e)
+            }
+            ([Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)], None) => {
+                Self::Six(a, b, c, d, e, f)
+            }
+            _ => unreachable!("the table has operations of one to six tensors"),
+        }
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<FloatTensor<B>> {
+        match self {
+            Self::One(a) => vec![a],
+            Self::Two(a, b) => vec![a, b],
+            Self::Three(a, b, c) => vec![a, b, c],
+            Self::Four(a, b, c, d) => vec![a, b, c, d],
+            Self::Five(a, b, c, d, e) => vec![a, b, c, d, e],
+            Self::Six(a, b, c, d, e, f) => vec![a, b, c, d, e, f],
+        }
+    }
+}
+
+/// Tensors of integers of 32 bits.
+#[derive(Debug, Clone, ExtensionType)]
+#[cfg_attr(feature = "fusion", extension_type(fusion))]
+pub(crate) enum Codes<B: Backend> {
+    None,
+    One(IntTensor<B>),
+    Three(IntTensor<B>, IntTensor<B>, IntTensor<B>),
+}
+
+impl<B: Backend> Codes<B> {
+    /// None, one or three tensors.
+    pub(crate) fn new(tensors: impl IntoIterator<Item = IntTensor<B>>) -> Self {
+        let mut tensors = tensors.into_iter();
+        match [(); 4].map(|()| tensors.next()) {
+            [None, ..] => Self::None,
+            [Some(a), None, ..] => Self::One(a),
+            [Some(a), Some(b), Some(c), None] => Self::Three(a, b, c),
+            _ => unreachable!("the table has operations of none, one or three tensors of codes"),
+        }
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<IntTensor<B>> {
+        match self {
+            Self::None => Vec::new(),
+            Self::One(a) => vec![a],
+            Self::Three(a, b, c) => vec![a, b, c],
+        }
+    }
+}
+
+/// What came of an operation.
+#[derive(Debug, Clone, ExtensionType)]
+#[cfg_attr(feature = "fusion", extension_type(fusion))]
+pub(crate) enum Outcome<B: Backend> {
+    Results(#[extension_type] Numbers<B>),
+    Failed(Error),
+}
+
+impl<B: Backend> Outcome<B> {
+    pub(crate) fn into_result(self) -> Result<Vec<FloatTensor<B>>> {
+        match self {
+            Self::Results(results) => Ok(results.into_vec()),
+            Self::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl<B: Backend> From<Result<Vec<FloatTensor<B>>>> for Outcome<B> {
+    fn from(result: Result<Vec<FloatTensor<B>>>) -> Self {
+        match result {
+            Ok(results) => Self::Results(Numbers::new(results)),
+            Err(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// A backend that runs operations of the table.
+#[backend_extension(
+    Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
+    Flex: cfg(feature = "flex"),
+    Autodiff,
+    Fusion: cfg(feature = "fusion")
+)]
+pub(crate) trait Bridge: Backend {
+    #[cfg_attr(feature = "fusion", fusion(meta = deferred))]
+    fn run(
+        #[extension_type] operands: Numbers<Self>,
+        #[extension_type] codes: Codes<Self>,
+        op: Op,
+    ) -> Outcome<Self>;
+}
+
+/// What an operation that fusion defers will give. If it fails then, there is nobody left to hand the error to.
+#[cfg(feature = "fusion")]
+fn deferred(operands: &NumbersMetadata, _: &CodesMetadata, op: &Op) -> OutcomeMetadata {
+    let operands = match operands {
+        NumbersMetadata::One(a) => vec![a],
+        NumbersMetadata::Two(a, b) => vec![a, b],
+        NumbersMetadata::Three(a, b, c) => vec![a, b, c],
+        NumbersMetadata::Four(a, b, c, d) => vec![a, b, c, d],
+        NumbersMetadata::Five(a, b, c, d, e) => vec![a, b, c, d, e],
+        NumbersMetadata::Six(a, b, c, d, e, f) => vec![a, b, c, d, e, f],
+    };
+    let shapes: Vec<&[usize]> = operands.iter().map(|operand| &operand.shape[..]).collect();
+    let dtypes = op.dtypes(operands[0].dtype);
+    let spec = |(shape, dtype): (Vec<usize>, DType)| TensorSpec::new(shape.into(), dtype);
+    let mut specs = op.shapes(&shapes).into_iter().zip(dtypes).map(spec);
+    let results = match [specs.next(), specs.next(), specs.next()] {
+        [Some(a), None, None] => NumbersMetadata::One(a),
+        [Some(a), Some(b), None] => NumbersMetadata::Two(a, b),
+        [Some(a), Some(b), Some(c)] => NumbersMetadata::Three(a, b, c),
+        _ => unreachable!("the table has operations of one to three results"),
+    };
+    OutcomeMetadata::Results(results)
+}
+
+/// Runs an operation on tensors of any device.
+///
+/// # Errors
+///
+/// That of a kernel that failed.
+pub(crate) fn run<const OPERANDS: usize, const CODES: usize, const RESULTS: usize, O>(
+    operation: O,
+    operands: [FloatTensor<Dispatch>; OPERANDS],
+    codes: [IntTensor<Dispatch>; CODES],
+) -> Result<[FloatTensor<Dispatch>; RESULTS]>
+where
+    O: Operation<OPERANDS, CODES, RESULTS> + Into<Op>,
+{
+    let (operands, codes) = (Numbers::new(operands), Codes::new(codes));
+    Ok(counted(Dispatch::run(operands, codes, operation.into()).into_result()?))
+}

@@ -1,0 +1,9 @@
+//! Tests of the operations on Burn tensors: values, gradients, and kernels against plain bodies.
+
+mod attention;
+mod convolution;
+mod elementary;
+mod qmatmul;
+mod support;
+mod transforms;
+mod tridiag;

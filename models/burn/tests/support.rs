@@ -1,0 +1,97 @@
+//! What the tests share: random tensors, comparisons, the devices with kernels.
+
+use burn::tensor::{DType, Device, DeviceType, Tensor, TensorData};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use rand_distr::StandardNormal;
+use wavecube_burn::counts;
+
+/// Burn's CPU backend, the oracle.
+pub(crate) fn flex() -> Device {
+    Device::flex()
+}
+
+/// A device of every runtime with kernels that this build has. A build that finds none fails loudly: a test without a
+/// device would prove nothing.
+pub(crate) fn devices_with_kernels() -> Vec<Device> {
+    let mut types: Vec<DeviceType> = Vec::new();
+    #[cfg(feature = "cuda")]
+    types.push(DeviceType::Cuda);
+    #[cfg(feature = "wgpu")]
+    types.push(DeviceType::Wgpu);
+    #[cfg(feature = "cpu")]
+    types.push(DeviceType::Cpu);
+    let first = |of: DeviceType| Device::enumerate(of).into_iter().next();
+    let devices: Vec<Device> = types.into_iter().filter_map(first).collect();
+    assert!(
+        !devices.is_empty(),
+        "no device: `cargo xtask setup` installs a software Vulkan driver"
+    );
+    devices
+}
+
+/// Flex and all devices with kernels.
+pub(crate) fn devices() -> Vec<Device> {
+    [vec![flex()], devices_with_kernels()].concat()
+}
+
+/// The operations that have no kernels.
+const MADE_OF_BURNS: [&str; 6] =
+    ["logistic", "logistic_vjp", "softplus", "softplus_vjp", "cross_entropy", "cross_entropy_vjp"];
+
+/// What `run` returns, if its operations, these among them, ran as their backend runs them: none fell back.
+#[track_caller]
+pub(crate) fn by_kernels<T>(operations: &[&str], run: impl FnOnce() -> T) -> T {
+    let before = counts();
+    let result = run();
+    let after = counts();
+    let of = |counts: &std::collections::BTreeMap<&str, wavecube_burn::Count>, name: &str| {
+        counts.get(name).map_or((0, 0), |count| (count.ran, count.fell_back))
+    };
+    for name in operations {
+        assert!(of(&after, name).0 > of(&before, name).0, "{name} did not run by a kernel");
+    }
+    for (name, count) in &after {
+        let fell_back = count.fell_back > of(&before, name).1;
+        let why = count.reason.as_ref().map(ToString::to_string).unwrap_or_default();
+        assert!(!fell_back || MADE_OF_BURNS.contains(name), "{name} fell back: {why}");
+    }
+    result
+}
+
+pub(crate) fn values(count: usize, seed: u64) -> Vec<f64> {
+    let mut random = StdRng::seed_from_u64(seed);
+    (0..count).map(|_| random.sample(StandardNormal)).collect()
+}
+
+pub(crate) fn tensor<const D: usize>(
+    values: &[f64],
+    shape: [usize; D],
+    dtype: DType,
+    device: &Device,
+) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape).convert_dtype(dtype), (device, dtype))
+}
+
+pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.into_data_as::<f64>().as_slice::<f64>().expect("f64 was asked for").to_vec()
+}
+
+/// `‖found − expected‖ / ‖expected‖ ≤ tolerance`, or a message with the worst place.
+#[track_caller]
+pub(crate) fn close(found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "lengths differ");
+    let norm = expected.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-300);
+    let difference = found.iter().zip(expected).map(|(x, y)| x - y);
+    let error = difference.clone().map(|d| d * d).sum::<f64>().sqrt() / norm;
+    let worst = difference
+        .map(f64::abs)
+        .enumerate()
+        .max_by(|x, y| x.1.total_cmp(&y.1))
+        .map_or(0, |(index, _)| index);
+    assert!(
+        error <= tolerance,
+        "relative error {error:.3e} > {tolerance:.1e}; worst at {worst}: {} instead of {}",
+        found.get(worst).copied().unwrap_or_default(),
+        expected.get(worst).copied().unwrap_or_default()
+    );
+}
