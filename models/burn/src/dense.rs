@@ -14,12 +14,12 @@ use crate::{
 };
 
 /// Uploads `values` (row by row) in the element type of `like`.
-fn upload<B: Backend>(
+pub(crate) fn upload<B: Backend>(
     like: &FloatTensor<B>,
     values: Vec<f64>,
-    shape: [usize; 2],
+    shape: &[usize],
 ) -> FloatTensor<B> {
-    let data = TensorData::new(values, shape).convert_dtype(like.dtype());
+    let data = TensorData::new(values, shape.to_vec()).convert_dtype(like.dtype());
     B::float_from_data(data, &like.device())
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn apply<B: Backend>(
     transpose: bool,
     shape: Vec<usize>,
 ) -> FloatTensor<B> {
-    let matrix = upload::<B>(&x, matrix, [width_in, width_out]);
+    let matrix = upload::<B>(&x, matrix, &[width_in, width_out]);
     let (matrix, width) =
         if transpose { (B::float_transpose(matrix), width_out) } else { (matrix, width_in) };
     B::float_reshape(B::float_matmul(rows::<B>(x, width), matrix), shape.into())
@@ -122,6 +122,6 @@ fn parameter_gradient<B: Backend>(
                 .sum();
         }
     }
-    let table = upload::<B>(&gram, table, [width * width, parameters]);
+    let table = upload::<B>(&gram, table, &[width * width, parameters]);
     B::float_reshape(B::float_matmul(gram, table), [parameters].into())
 }

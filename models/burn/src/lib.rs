@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`fft()`], [`ifft`], [`rfft`], [`irfft`] | Fourier transforms |
 //! | [`lct()`] with an [`LctPlan`] | linear canonical transforms of learned parameters: shear, causal and fractional |
-//! | [`causal_convolution`] | lines with a filter a channel |
+//! | [`causal_convolution`], [`spectral_filter()`] | lines with a filter a channel, by its taps or by its spectrum |
+//! | [`complex_linear`], [`phase_mix`], [`complex_rms_norm`] | complex channels mixed, and their norm |
+//! | [`mod_relu`], [`cardioid`], [`phase_rotate`], [`sigmoid_gate`], [`to_polar`], [`from_polar`] | maps of complex elements |
 //! | [`resolvent`] | resolvents of tridiagonal operators, of all elements or causal ([`Sides`]) |
 //! | [`attention()`], [`Cache`] | causal attention, and keys and values of texts that are kept |
 //! | [`qmatmul()`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
@@ -60,6 +62,8 @@ mod flex_attention;
 mod host;
 mod lct;
 mod loss;
+mod maps;
+mod mixing;
 mod operation;
 #[cfg(all(any(feature = "wgpu", feature = "cuda", feature = "cpu"), not(feature = "fusion")))]
 mod pages;
@@ -72,6 +76,7 @@ mod pages;
 mod qmatmul;
 #[cfg(feature = "flex")]
 mod rows;
+mod spectral_filter;
 mod tridiag;
 
 pub mod matrix;
@@ -84,6 +89,9 @@ pub use elementary::{exponential, logistic, silu, softplus};
 pub use fft::{fft, ifft, irfft, rfft};
 pub use lct::{LctPlan, Parameters, lct, parameters_to_host};
 pub use loss::cross_entropy;
+pub use maps::{cardioid, from_polar, mod_relu, phase_rotate, sigmoid_gate, to_polar};
+pub use mixing::{complex_linear, complex_rms_norm, phase_mix};
 pub use qmatmul::{PackedFormat, PackedTensor, multiplies_packed, qmatmul};
+pub use spectral_filter::spectral_filter;
 pub use tridiag::{Sides, resolvent};
 pub use wavecube_core::fft::Normalization;
