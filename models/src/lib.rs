@@ -1,6 +1,6 @@
 //! Sequence models on wavecube's kernels: layers, data, training, generation.
 //!
-//! The one crate of the workspace that knows [Burn](burn). From the bottom up:
+//! The library that knows [Burn](burn). The `wavecube` program has a crate of its own, `wavecube-cli`. From the bottom up:
 //!
 //! | module | what it is |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | [`model`], [`flops`] | the models behind one type, and what they compute |
 //! | [`config`], [`presets`], [`data`], [`random`], [`device`], [`threads`] | a run's configuration, text, randomness, device, threads |
 //! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`] | training that resumes to the last bit |
-//! | [`generate`], [`quantize`], [`ablate`], [`demo`], [`speed`] | what the `wavecube` program does with a model |
+//! | [`generate`], [`quantize`] | what a trained model is for, and fewer bits for it |
 //!
 //! ```
 //! use burn::tensor::{Device, Int, Tensor};
@@ -25,13 +25,11 @@
 //! # Ok::<(), wavecube_core::Error>(())
 //! ```
 
-pub mod ablate;
 pub mod bridge;
 pub mod byte_spectral;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
-pub mod demo;
 pub mod device;
 pub mod flops;
 pub mod generate;
@@ -45,6 +43,5 @@ pub mod quantize;
 pub mod quantize_aware;
 pub mod random;
 pub mod resnet_bk;
-pub mod speed;
 pub mod threads;
 pub mod train;

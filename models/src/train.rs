@@ -1,7 +1,6 @@
 //! Training: the loop around Burn's `AdamW`.
 
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -12,13 +11,12 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     checkpoint::{self, Checkpoint, Progress},
     config::Config,
     data::{Batch, Corpus, even_starts},
-    metrics::{Metrics, Record, decimals},
+    metrics::{Metrics, Record},
     model::{Losses, Model, Statistic},
     optimizer::{FlatAdamW, clip_global_norm, flat_gradients},
     quantize_aware::rounded,
@@ -255,8 +253,17 @@ pub struct RunOptions {
     pub out: PathBuf,
     /// Stop after this long instead of after `train.steps`.
     pub budget: Option<Duration>,
-    /// Say nothing but errors.
-    pub quiet: bool,
+}
+
+/// Where a run stands at a line of its log.
+#[derive(Debug, Clone, Copy)]
+pub struct Milestone<'a> {
+    /// The line.
+    pub record: &'a Record,
+    /// Bits per byte on the held-out text as last measured, in this record or an earlier one.
+    pub validation_bpb: Option<f64>,
+    /// How much of the run is over, from 0 to 1.
+    pub share: f64,
 }
 
 /// How a run ended.
@@ -283,7 +290,8 @@ pub fn checkpoint_path(out: &Path) -> PathBuf {
     out.join("checkpoint.safetensors")
 }
 
-/// Trains to the end, or until `interrupted` is set: then the checkpoint is saved all the same.
+/// Trains to the end, or until `interrupted` is set: then the checkpoint is saved all the same. `on_log` sees each line of
+/// the log as it is written.
 ///
 /// A log line falls on every multiple of `train.log_every`, wherever the run began, and on the last step.
 ///
@@ -296,17 +304,17 @@ pub fn run(
     trainer: &mut Trainer,
     options: &RunOptions,
     interrupted: &AtomicBool,
+    mut on_log: impl FnMut(&Milestone<'_>) + Send,
 ) -> Result<(Summary, Metrics)> {
     checkpoint::claim_directory(&options.out)?;
     let mut metrics = Metrics::open(&options.out, trainer.progress.step)?;
     let mut saved = None;
-    let display = Display::new(options, trainer.config.train.steps);
     let (device, operations) = (trainer.device.clone(), trainer.operations());
     let trained = on_threads(&device, operations, || {
-        steps(trainer, options, interrupted, &mut metrics, &display, &mut saved)
+        let mut log = Log { metrics: &mut metrics, on_log: &mut on_log };
+        steps(trainer, options, interrupted, &mut log, &mut saved)
     });
     if let Err(error) = trained.flatten() {
-        display.finish();
         // The log shows the way there. If it cannot be written either, the first error says more.
         let _ = metrics.write();
         return Err(error.context(kept(&options.out, saved)));
@@ -325,7 +333,6 @@ pub fn run(
         degenerate_hits: trainer.model.degenerate_hits(),
         interrupted: interrupted.load(Ordering::Relaxed),
     };
-    display.finish();
     Ok((summary, metrics))
 }
 
@@ -343,13 +350,18 @@ fn kept(out: &Path, saved: Option<usize>) -> String {
     }
 }
 
+/// Where the lines of a run go.
+struct Log<'a> {
+    metrics: &'a mut Metrics,
+    on_log: &'a mut (dyn FnMut(&Milestone<'_>) + Send),
+}
+
 /// The steps of a run; `saved` is the last one that a checkpoint was written at.
 fn steps(
     trainer: &mut Trainer,
     options: &RunOptions,
     interrupted: &AtomicBool,
-    metrics: &mut Metrics,
-    display: &Display,
+    log: &mut Log<'_>,
     saved: &mut Option<usize>,
 ) -> Result<()> {
     let train = trainer.config.train.clone();
@@ -400,14 +412,14 @@ fn steps(
                 seconds: trainer.progress.seconds,
             };
             latest = validation_bpb.or(latest);
-            display.show(&record, latest, share);
-            metrics.push(record);
+            (log.on_log)(&Milestone { record: &record, validation_bpb: latest, share });
+            log.metrics.push(record);
             window = Window::after(step);
         }
         if saves {
             trainer.save(&checkpoint_path(&options.out))?;
             *saved = Some(step);
-            metrics.write()?;
+            log.metrics.write()?;
         }
     }
 }
@@ -466,66 +478,5 @@ impl Window {
             self.norm = norm;
         }
         Ok(())
-    }
-}
-
-/// A bar on a terminal, lines elsewhere.
-struct Display {
-    bar: Option<ProgressBar>,
-    quiet: bool,
-    /// The run is measured in tenths of a second instead of steps.
-    timed: Option<Duration>,
-    steps: usize,
-}
-
-impl Display {
-    fn new(options: &RunOptions, steps: usize) -> Self {
-        let bar = (!options.quiet && std::io::stderr().is_terminal()).then(|| {
-            let len = match options.budget {
-                Some(budget) => budget.as_millis() as u64 / 100,
-                None => steps as u64,
-            };
-            let bar = ProgressBar::new(len);
-            if let Ok(style) =
-                ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}  ETA {eta}")
-            {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self { bar, quiet: options.quiet, timed: options.budget, steps }
-    }
-
-    fn show(&self, record: &Record, validation: Option<f64>, share: f64) {
-        let held_out =
-            validation.map(|bpb| format!("  held out {}", decimals(bpb, 3))).unwrap_or_default();
-        let line = format!(
-            "step {}  loss {}  {} bits/byte{held_out}  {:.0} tokens/s",
-            record.step,
-            decimals(record.train_bpb * std::f64::consts::LN_2, 3),
-            decimals(record.train_bpb, 3),
-            record.bytes_per_second
-        );
-        if let Some(bar) = &self.bar {
-            bar.set_position(match self.timed {
-                Some(budget) => (share * budget.as_millis() as f64 / 100.0) as u64,
-                None => record.step as u64,
-            });
-            bar.set_message(line);
-        } else if !self.quiet {
-            let left = if let Some(budget) = self.timed {
-                (1.0 - share).max(0.0) * budget.as_secs_f64()
-            } else {
-                let rate = record.seconds / record.step.max(1) as f64;
-                rate * self.steps.saturating_sub(record.step) as f64
-            };
-            println!("{line}  ETA {left:.0} s");
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish();
-        }
     }
 }

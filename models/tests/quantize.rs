@@ -44,8 +44,8 @@ pub(crate) fn configured(preset: Preset) -> Config {
 /// The checkpoint of a model that has learned a little, in `out`.
 pub(crate) fn trained(config: &Config, out: &Path) -> Checkpoint {
     let mut trainer = Trainer::new(config, corpus(), &flex()).unwrap();
-    let options = RunOptions { out: out.to_owned(), budget: None, quiet: true };
-    run(&mut trainer, &options, &AtomicBool::new(false)).unwrap();
+    let options = RunOptions { out: out.to_owned(), budget: None };
+    run(&mut trainer, &options, &AtomicBool::new(false), |_| {}).unwrap();
     Checkpoint::read(&checkpoint_path(out)).unwrap()
 }
 

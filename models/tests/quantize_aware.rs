@@ -68,8 +68,8 @@ fn a_model_trained_for_four_bits_loses_less_by_them() {
             let out = tempfile::tempdir().unwrap();
             let path = checkpoint_path(begun.path());
             let mut trainer = Trainer::resume(&path, &config, corpus(), &flex()).unwrap();
-            let options = RunOptions { out: out.path().to_owned(), budget: None, quiet: true };
-            run(&mut trainer, &options, &AtomicBool::new(false)).unwrap();
+            let options = RunOptions { out: out.path().to_owned(), budget: None };
+            run(&mut trainer, &options, &AtomicBool::new(false), |_| {}).unwrap();
             let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
             let path = out.path().join("small.safetensors");
             checkpoint.quantize(&path, &QuantizeOptions::default()).unwrap();

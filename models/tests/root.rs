@@ -2,6 +2,7 @@
 
 mod attention;
 mod bridge;
+mod broken;
 mod byte_spectral;
 mod cache;
 mod convolution;
@@ -12,7 +13,6 @@ mod generation;
 mod inputs;
 mod layers;
 mod model;
-mod program;
 mod qmatmul;
 mod quantize;
 mod quantize_aware;

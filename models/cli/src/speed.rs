@@ -9,8 +9,7 @@ use burn::{
     tensor::{Device, Distribution, Int, Tensor, TensorData},
 };
 use serde::Serialize;
-
-use crate::{
+use wavecube_models::{
     bridge::CacheType,
     config::Config,
     data::Corpus,
@@ -168,7 +167,7 @@ pub fn measure_generation(
     Ok(rows)
 }
 
-/// Times steps of training, as [`run`](crate::train::run) takes them, of the model of a preset, or of one of every kind,
+/// Times steps of training, as [`run`](wavecube_models::train::run) takes them, of the model of a preset, or of one of every kind,
 /// each length the context of its models; `on_row` sees each row as it is ready.
 ///
 /// # Errors

@@ -14,8 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use burn::module::Module as _;
 use serde::{Deserialize, Serialize};
-
-use crate::{
+use wavecube_models::{
     checkpoint::write_atomically,
     config::{Config, DataConfig, TrainConfig},
     data::{Corpus, Entropy},
@@ -26,6 +25,8 @@ use crate::{
     metrics::{Record, decimals},
     train::{RunOptions, Trainer, run},
 };
+
+use crate::display::Display;
 
 pub use page::html;
 pub use text::{cargo_sources, describe_sources};
@@ -211,9 +212,11 @@ pub fn demo(
         "LCT-GPT: {parameters} parameters, {} s of training on {selected}",
         options.budget.as_secs()
     );
-    let run_options =
-        RunOptions { out: options.out.clone(), budget: Some(options.budget), quiet: false };
-    let (summary, metrics) = run(&mut trainer, &run_options, interrupted)?;
+    let display = Display::new(Some(options.budget), config.train.steps);
+    let run_options = RunOptions { out: options.out.clone(), budget: Some(options.budget) };
+    let ran = run(&mut trainer, &run_options, interrupted, |milestone| display.show(milestone));
+    display.finish();
+    let (summary, metrics) = ran?;
     let bits_per_byte = summary.validation_bpb.context("no text is held out")?;
     let beats_order1 = bits_per_byte < entropy.order1;
     println!(

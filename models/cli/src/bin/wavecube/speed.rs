@@ -5,11 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use wavecube_models::{
-    bridge::CacheType,
-    checkpoint::write_atomically,
-    speed::{self, SpeedOptions, SpeedRow},
-};
+use wavecube_cli::speed::{self, SpeedOptions, SpeedRow};
+use wavecube_models::{bridge::CacheType, checkpoint::write_atomically};
 
 use crate::{DeviceArgs, train::preset};
 

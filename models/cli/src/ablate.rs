@@ -9,8 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use burn::{module::Module as _, tensor::Device};
 use serde::Serialize;
-
-use crate::{
+use wavecube_models::{
     checkpoint::write_atomically,
     config::Config,
     data::Corpus,
@@ -227,8 +226,8 @@ fn row(
     interrupted: &AtomicBool,
 ) -> Result<Option<Row>> {
     let mut trainer = Trainer::new(config, corpus.clone(), device)?;
-    let options = RunOptions { out, budget: None, quiet: true };
-    let (summary, _) = run(&mut trainer, &options, interrupted)?;
+    let options = RunOptions { out, budget: None };
+    let (summary, _) = run(&mut trainer, &options, interrupted, |_| {})?;
     if summary.interrupted {
         return Ok(None);
     }

@@ -5,11 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::de::DeserializeOwned;
-use wavecube_models::{
-    ablate::{self, Grid, Variants},
-    metrics::decimals,
-    presets::Preset,
-};
+use wavecube_cli::ablate::{self, Grid, Variants};
+use wavecube_models::{metrics::decimals, presets::Preset};
 
 use crate::{
     DeviceArgs,
