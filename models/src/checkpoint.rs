@@ -36,12 +36,6 @@ use crate::{
 
 /// The version of the layout described above.
 const FORMAT: &str = "2";
-/// The table of each model in a configuration.
-const TABLES: [(Architecture, &str); 3] = [
-    (Architecture::LctGpt, "lct-gpt"),
-    (Architecture::ResnetBk, "resnet-bk"),
-    (Architecture::ByteSpectral, "byte-spectral"),
-];
 /// What the metadata of a quantised checkpoint has.
 const QUANTIZED: &str = "wavecube.quantized";
 const GROUPS: [&str; 2] = ["matrices", "vectors"];
@@ -338,10 +332,8 @@ impl Checkpoint {
             }
             if let Some(config) = value.as_object_mut() {
                 config.remove("data");
-                for (model, table) in TABLES {
-                    if model != used {
-                        config.remove(table);
-                    }
+                for model in Architecture::ALL.iter().filter(|model| **model != used) {
+                    config.remove(model.key());
                 }
             }
             Ok(value)

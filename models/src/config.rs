@@ -8,27 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    byte_spectral, lct_gpt, model::Architecture, quantize_aware::QuantizeAware, resnet_bk,
-};
+use crate::quantize_aware::QuantizeAware;
 
-/// One run: model, text, training.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
-    /// Which model; only its own table counts.
-    pub model: Architecture,
-    /// LCT-GPT.
-    pub lct_gpt: lct_gpt::ModelConfig,
-    /// ResNet-BK.
-    pub resnet_bk: resnet_bk::ModelConfig,
-    /// The byte-spectral model.
-    pub byte_spectral: byte_spectral::ModelConfig,
-    /// The text.
-    pub data: DataConfig,
-    /// The training.
-    pub train: TrainConfig,
-}
+pub use crate::registry::Config;
 
 /// Where the text comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,11 +129,7 @@ impl Config {
 
     /// How many bytes the model sees.
     pub fn context(&self) -> usize {
-        match self.model {
-            Architecture::LctGpt => self.lct_gpt.context,
-            Architecture::ResnetBk => self.resnet_bk.context,
-            Architecture::ByteSpectral => self.byte_spectral.context,
-        }
+        self.core().context
     }
 
     /// Checks every value that counts.
@@ -160,13 +138,7 @@ impl Config {
     ///
     /// The first value that is out of range, by its key.
     pub fn validate(&self) -> Result<()> {
-        match self.model {
-            Architecture::LctGpt => self.lct_gpt.validate().context("in [lct-gpt]")?,
-            Architecture::ResnetBk => self.resnet_bk.validate().context("in [resnet-bk]")?,
-            Architecture::ByteSpectral => {
-                self.byte_spectral.validate().context("in [byte-spectral]")?;
-            }
-        }
+        self.validate_model().with_context(|| format!("in [{}]", self.model.key()))?;
         let train = &self.train;
         let counts = [
             ("train.steps", train.steps),

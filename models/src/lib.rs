@@ -9,14 +9,14 @@
 //! | [`lct_gpt`] | LCT-GPT, a byte-level GPT with a transform in its blocks |
 //! | [`resnet_bk`] | ResNet-BK, a byte-level model on resolvents of tridiagonal operators |
 //! | [`byte_spectral`] | the byte-spectral model, on complex filters along the sequence |
-//! | [`model`], [`flops`] | the models behind one type, and what they compute |
+//! | [`core_config`], [`model`], [`flops`] | what all models have, the models behind one type, and what they compute |
 //! | [`config`], [`presets`], [`data`], [`random`], [`device`], [`threads`] | a run's configuration, text, randomness, device, threads |
 //! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`] | training that resumes to the last bit |
 //! | [`generate`], [`quantize`] | what a trained model is for, and fewer bits for it |
 //!
 //! ```
 //! use burn::tensor::{Device, Int, Tensor};
-//! use wavecube_models::{lct_gpt::{LctGpt, ModelConfig}, random::Random};
+//! use wavecube_models::{lct_gpt::{LctGpt, ModelConfig}, model::LanguageModel, random::Random};
 //!
 //! let device = Device::flex();
 //! let model = LctGpt::new(&ModelConfig::default(), &mut Random::new(1), &device)?;
@@ -29,6 +29,7 @@ pub mod bridge;
 pub mod byte_spectral;
 pub mod checkpoint;
 pub mod config;
+pub mod core_config;
 pub mod data;
 pub mod device;
 pub mod flops;
@@ -42,6 +43,7 @@ pub mod presets;
 pub mod quantize;
 pub mod quantize_aware;
 pub mod random;
+mod registry;
 pub mod resnet_bk;
 pub mod threads;
 pub mod train;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     byte_spectral,
     config::Config,
+    core_config::HasCore as _,
     layers::{ExpertsConfig, Hopping, ResolventForm, SpectralConfig},
     lct_gpt::Placement,
     model::Architecture,
@@ -112,15 +113,7 @@ impl Preset {
     }
 
     fn set_bk(self, bk: &mut ModelConfig) {
-        *bk = ModelConfig {
-            context: bk.context,
-            d_model: bk.d_model,
-            layers: bk.layers,
-            mlp_hidden: bk.mlp_hidden,
-            match_parameters: bk.match_parameters,
-            norm: bk.norm,
-            ..ModelConfig::default()
-        };
+        *bk = ModelConfig::default().with_core(bk.core());
         match self {
             Self::BkFixed => bk.mixer.hopping = Hopping::Fixed,
             Self::BkBlocked => bk.mixer.form = ResolventForm::Blocked,

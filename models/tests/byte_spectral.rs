@@ -8,9 +8,10 @@ use burn::{
 use wavecube_models::{
     byte_spectral::{ByteSpectral, ModelConfig},
     config::Config,
+    core_config::Configuration as _,
     layers::{SpectralConfig, SpectralMixer},
     lct_gpt,
-    model::{Architecture, Model},
+    model::{Architecture, LanguageModel as _, Model},
     presets::Preset,
     random::Random,
 };

@@ -4,9 +4,12 @@ use std::fs;
 
 use wavecube_models::{
     config::{Config, DataConfig},
+    core_config::CoreConfig,
     data::Corpus,
     device::{DeviceChoice, select},
+    model::{Architecture, Model},
     presets::Preset,
+    random::Random,
     train::Trainer,
 };
 
@@ -45,6 +48,10 @@ fn a_configuration_names_the_key_that_is_wrong() {
         ("model = \"resnet-bk\"\n[resnet-bk.experts]\ncount = 2\ntop_k = 3", "experts.top_k"),
         ("model = \"resnet-bk\"\n[resnet-bk.halting]\nsteps = 0", "halting.steps"),
         ("model = \"resnet-bk\"\n[resnet-bk.exits]\nconfidence = 0.0", "confidence"),
+        // Keys that all models have, and those that one has, are refused alike.
+        ("[resnet-bk]\ncontexts = 3", "`contexts`"),
+        ("[byte-spectral]\nheads = 3", "`heads`"),
+        ("[byte-spectral]\nd_model = \"wide\"", "d_model"),
         ("[lct-gpt", "TOML"),
     ] {
         let message = message(toml);
@@ -57,6 +64,25 @@ fn a_configuration_names_the_key_that_is_wrong() {
 #[test]
 fn every_key_has_a_default() {
     assert_eq!(Config::from_toml("").unwrap(), Config::default());
+}
+
+/// The registry: a model is named as its table is, and its sizes are those of its table.
+#[test]
+fn every_model_has_a_table() {
+    let written = Config::default().to_toml().unwrap();
+    for &model in Architecture::ALL {
+        let key = model.key();
+        assert!(written.contains(&format!("\n[{key}]\n")), "{key}: {written}");
+        let config = Config::from_toml(&format!("model = \"{key}\"\n[{key}]\ncontext = 7"));
+        let config = config.unwrap();
+        assert_eq!((config.model, config.context()), (model, 7));
+        let wide = config.clone().with_every_core(|core| CoreConfig { d_model: 24, ..core });
+        assert_eq!(wide.core(), CoreConfig { d_model: 24, ..config.core() });
+        let built = Model::new(&wide, &mut Random::new(1), &flex()).unwrap();
+        assert_eq!(built.context(), 7);
+        let empty = message(&format!("model = \"{key}\"\n[{key}]\nlayers = 0"));
+        assert!(empty.contains(&format!("[{key}]")) && empty.contains("`layers`"), "{empty}");
+    }
 }
 
 #[test]

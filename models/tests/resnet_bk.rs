@@ -7,10 +7,11 @@ use burn::{
 use wavecube_models::{
     bridge::Sides,
     config::Config,
+    core_config::Configuration as _,
     flops::Flops,
     layers::{Hopping, Resample, ResolventConfig, ResolventForm, ResolventMixer, blended},
     lct_gpt,
-    model::Architecture,
+    model::{Architecture, LanguageModel as _},
     presets::Preset,
     random::Random,
     resnet_bk::{ModelConfig, ResNetBk},

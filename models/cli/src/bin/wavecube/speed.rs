@@ -89,7 +89,7 @@ pub(crate) fn main(args: &SpeedArgs) -> Result<()> {
     }
     if args.generation {
         let rows = speed::measure_generation(&options, &selected.device, |row| {
-            let (model, length) = (row.model, row.length);
+            let (model, length) = (&row.model, row.length);
             let again = row.recomputed.map(|again| format!(" and {again:.0}")).unwrap_or_default();
             eprintln!("{length}: {model} {:.0}{again} bytes/s", row.kept);
         })?;
