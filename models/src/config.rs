@@ -5,10 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::quantize_aware::QuantizeAware;
+use crate::{
+    error::{Attempt as _, Context as _, Error, Result},
+    quantize_aware::QuantizeAware,
+};
 
 pub use crate::registry::Config;
 
@@ -103,8 +105,8 @@ impl Config {
     /// message names the file and the key.
     pub fn from_file(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-        Self::from_toml(&text).with_context(|| format!("in the configuration {}", path.display()))
+            .attempting(|| format!("cannot read the configuration {}", path.display()))?;
+        Self::from_toml(&text).within(|| format!("in the configuration {}", path.display()))
     }
 
     /// Reads and checks TOML.
@@ -113,7 +115,7 @@ impl Config {
     ///
     /// As for [`from_file`](Self::from_file).
     pub fn from_toml(text: &str) -> Result<Self> {
-        let config: Self = toml::from_str(text)?;
+        let config: Self = toml::from_str(text).map_err(|error| Error::Toml(Box::new(error)))?;
         config.validate()?;
         Ok(config)
     }
@@ -124,7 +126,7 @@ impl Config {
     ///
     /// When a number has no TOML form.
     pub fn to_toml(&self) -> Result<String> {
-        Ok(toml::to_string(self)?)
+        toml::to_string(self).map_err(Error::ToToml)
     }
 
     /// How many bytes the model sees.
@@ -138,7 +140,7 @@ impl Config {
     ///
     /// The first value that is out of range, by its key.
     pub fn validate(&self) -> Result<()> {
-        self.validate_model().with_context(|| format!("in [{}]", self.model.key()))?;
+        self.validate_model().within(|| format!("in [{}]", self.model.key()))?;
         let train = &self.train;
         let counts = [
             ("train.steps", train.steps),
@@ -148,32 +150,30 @@ impl Config {
             ("train.eval_sequences", train.eval_sequences),
             ("data.max_bytes", self.data.max_bytes),
         ];
-        for (key, value) in counts {
-            ensure!(value > 0, "{key} must be at least 1, it is 0");
+        for (name, count) in counts {
+            accept(name, count > 0, "at least 1", &count)?;
         }
-        let positive = [("train.learning_rate", train.learning_rate)];
-        for (key, value) in positive {
-            ensure!(value.is_finite() && value > 0.0, "{key} must be positive, it is {value}");
-        }
+        let rate = train.learning_rate;
+        accept("train.learning_rate", rate.is_finite() && rate > 0.0, "positive", &rate)?;
         let not_negative = [
             ("train.weight_decay", train.weight_decay),
             ("train.clip", train.clip),
             ("train.final_rate", train.final_rate),
         ];
-        for (key, value) in not_negative {
-            ensure!(value.is_finite() && value >= 0.0, "{key} must be at least 0, it is {value}");
+        for (name, value) in not_negative {
+            accept(name, value.is_finite() && value >= 0.0, "at least 0", &value)?;
         }
-        let shares = [("train.beta1", train.beta1), ("train.beta2", train.beta2)];
-        for (key, value) in shares {
-            ensure!((0.0..1.0).contains(&value), "{key} must be in [0, 1), it is {value}");
+        for (name, value) in [("train.beta1", train.beta1), ("train.beta2", train.beta2)] {
+            accept(name, (0.0..1.0).contains(&value), "in [0, 1)", &value)?;
         }
         train.quantize_aware.options(train.quantize_group)?;
-        ensure!(
-            (0.0..1.0).contains(&self.data.validation),
-            "data.validation must be in [0, 1), it is {}: it is the share of the text that is held out",
-            self.data.validation
-        );
-        Ok(())
+        let validation = self.data.validation;
+        accept(
+            "data.validation, the share of the text that is held out,",
+            (0.0..1.0).contains(&validation),
+            "in [0, 1)",
+            &validation,
+        )
     }
 }
 
@@ -188,4 +188,14 @@ impl TrainConfig {
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.clamp(0.0, 1.0)).cos());
         self.learning_rate * warm * (self.final_rate + (1.0 - self.final_rate) * cosine)
     }
+}
+
+/// Refuses a value that is not `good`.
+pub(crate) fn accept(
+    name: &'static str,
+    good: bool,
+    expected: &'static str,
+    found: &dyn ToString,
+) -> Result<()> {
+    if good { Ok(()) } else { Err(Error::Value { name, expected, found: found.to_string() }) }
 }

@@ -10,6 +10,7 @@
 //! | [`resnet_bk`] | ResNet-BK, a byte-level model on resolvents of tridiagonal operators |
 //! | [`byte_spectral`] | the byte-spectral model, on complex filters along the sequence |
 //! | [`core_config`], [`model`], [`flops`] | what all models have, the models behind one type, and what they compute |
+//! | [`error`] | what can go wrong around a model |
 //! | [`config`], [`presets`], [`data`], [`random`], [`device`], [`threads`] | a run's configuration, text, randomness, device, threads |
 //! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`] | training that resumes to the last bit |
 //! | [`generate`], [`quantize`] | what a trained model is for, and fewer bits for it |
@@ -32,6 +33,7 @@ pub mod config;
 pub mod core_config;
 pub mod data;
 pub mod device;
+pub mod error;
 pub mod flops;
 pub mod generate;
 pub mod layers;

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
@@ -16,6 +15,7 @@ use crate::{
     checkpoint::{self, Checkpoint, Progress},
     config::Config,
     data::{Batch, Corpus, even_starts},
+    error::{Context as _, Error, Result, TextFault},
     metrics::{Metrics, Record},
     model::{Losses, Model, Statistic},
     optimizer::{FlatAdamW, clip_global_norm, flat_gradients},
@@ -157,7 +157,11 @@ impl Trainer {
             });
         }
         let (Some(mut gradients), Some(mut loss)) = (gradients, total) else {
-            anyhow::bail!("train.accumulation must be at least 1");
+            return Err(Error::Value {
+                name: "train.accumulation",
+                expected: "at least 1",
+                found: rounds.to_string(),
+            });
         };
         if rounds > 1 {
             let share = 1.0 / rounds as f64;
@@ -221,29 +225,22 @@ impl Trainer {
 /// When the text is not longer than the model's context, the loss of a window is not finite, or the device fails.
 pub fn bits_per_byte(model: &Model, text: &[u8], sequences: usize, device: &Device) -> Result<f64> {
     let context = model.context();
-    ensure!(
-        text.len() > context,
-        "a text of {} bytes is not longer than the model's context of {context}",
-        text.len()
-    );
+    if text.len() <= context {
+        return Err(TextFault::Context { part: "evaluated", len: text.len(), context }.into());
+    }
     let starts = even_starts(text.len(), context, sequences);
     let mut nats = 0.0;
     for starts in starts.chunks(32) {
         let batch = Batch::at(text, starts, context, device);
-        let loss = read(model.loss(batch.bytes, batch.targets)?)?;
-        ensure!(
-            loss.is_finite(),
-            "the loss on the text is {loss}, between its bytes {} and {}",
-            starts[0],
-            starts[starts.len() - 1] + context
-        );
+        let loss = model.loss(batch.bytes, batch.targets)?;
+        let loss = loss.try_into_scalar::<f64>().map_err(Error::failed("bits_per_byte"))?;
+        if !loss.is_finite() {
+            let bytes = starts[0]..starts[starts.len() - 1] + context;
+            return Err(Error::Evaluation { loss, bytes });
+        }
         nats += loss * starts.len() as f64;
     }
     Ok(nats / starts.len() as f64 / std::f64::consts::LN_2)
-}
-
-fn read(value: Tensor<1>) -> Result<f64> {
-    value.try_into_scalar::<f64>().context("the device failed")
 }
 
 /// How a run is driven.
@@ -317,7 +314,7 @@ pub fn run(
     if let Err(error) = trained.flatten() {
         // The log shows the way there. If it cannot be written either, the first error says more.
         let _ = metrics.write();
-        return Err(error.context(kept(&options.out, saved)));
+        return Err(error).within(|| kept(&options.out, saved));
     }
     // What was trained is on disk before anything else can fail.
     trainer.save(&checkpoint_path(&options.out))?;
@@ -382,7 +379,7 @@ fn steps(
             return window.settle();
         }
         let start = Instant::now();
-        let report = trainer.step(share).with_context(|| format!("in step {}", step + 1))?;
+        let report = trainer.step(share).within(|| format!("in step {}", step + 1))?;
         let step = trainer.progress.step;
         let last = options.budget.is_none() && step >= train.steps;
         let logs = step.is_multiple_of(train.log_every) || last;
@@ -462,17 +459,15 @@ impl Window {
             return Ok(());
         }
         let values = Tensor::cat(std::mem::take(&mut self.pending), 0);
-        let values = values.try_into_data_as::<f64>().context("the device failed")?;
+        let values = values.try_into_data_as::<f64>().map_err(Error::failed("train::run"))?;
         let values: Vec<f64> = values.iter::<f64>().collect();
         for &[nats, norm] in values.as_chunks().0 {
             self.read += 1;
             let step = self.first + self.read;
-            for (what, value) in [("loss", nats), ("norm of the gradient", norm)] {
-                ensure!(
-                    value.is_finite(),
-                    "the {what} is {value} at step {step}: take a smaller train.learning_rate or a \
-                     longer train.warmup"
-                );
+            for (quantity, value) in [("loss", nats), ("norm of the gradient", norm)] {
+                if !value.is_finite() {
+                    return Err(Error::Diverged { quantity, value, step });
+                }
             }
             self.nats += nats;
             self.norm = norm;

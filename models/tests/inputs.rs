@@ -7,6 +7,7 @@ use wavecube_models::{
     core_config::CoreConfig,
     data::Corpus,
     device::{DeviceChoice, select},
+    error::{Error, TextFault},
     model::{Architecture, Model},
     presets::Preset,
     random::Random,
@@ -135,6 +136,22 @@ fn texts_that_cannot_be_used_are_errors() {
         panic!("a text shorter than the context was accepted");
     };
     assert!(error.to_string().contains("shorter context"), "{error:#}");
+}
+
+/// What a program that links the library goes by; `{}` is the error alone, `{:#}` its causes too.
+#[test]
+fn errors_are_values() {
+    let refused = Config::from_toml("[train]\nsteps = 0").unwrap_err();
+    assert!(matches!(refused, Error::Value { name: "train.steps", .. }), "{refused:?}");
+    let refused = Config::from_toml("[train]\nstep = 1").unwrap_err();
+    assert!(matches!(refused, Error::Toml(_)), "{refused:?}");
+    let refused = Corpus::read(&DataConfig::default()).unwrap_err();
+    assert!(matches!(refused, Error::Text(TextFault::Missing)), "{refused:?}");
+    let refused = Config::from_toml("[lct-gpt]\nheads = 0").unwrap_err();
+    assert_eq!(refused.to_string(), "in [lct-gpt]");
+    assert!(format!("{refused:#}").starts_with("in [lct-gpt]: lct-gpt: "), "{refused:#}");
+    let Error::Within { cause, .. } = refused else { panic!("{refused:?}") };
+    assert!(matches!(*cause, Error::Operation(wavecube_core::Error::Length { .. })), "{cause:?}");
 }
 
 #[test]

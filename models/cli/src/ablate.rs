@@ -291,5 +291,6 @@ pub fn markdown(table: &Table) -> String {
 /// When a file cannot be written.
 pub fn write(table: &Table, out: &Path) -> Result<()> {
     write_atomically(&out.join("ablation.md"), markdown(table).as_bytes())?;
-    write_atomically(&out.join("ablation.json"), &serde_json::to_vec_pretty(table)?)
+    write_atomically(&out.join("ablation.json"), &serde_json::to_vec_pretty(table)?)?;
+    Ok(())
 }

@@ -257,7 +257,8 @@ pub fn demo(
 
 fn write(report: &Report, out: &Path) -> Result<()> {
     write_atomically(&out.join("report.json"), &serde_json::to_vec_pretty(report)?)?;
-    write_atomically(&out.join("report.html"), html(report).as_bytes())
+    write_atomically(&out.join("report.html"), html(report).as_bytes())?;
+    Ok(())
 }
 
 /// The commit of the tree this program was built from, if it is still there.

@@ -94,7 +94,7 @@ impl TextArgs {
     /// The text of a configuration, or of the demo.
     pub(crate) fn corpus(&self, data: &DataConfig) -> Result<Corpus> {
         if !self.sources {
-            return Corpus::read(data);
+            return Ok(Corpus::read(data)?);
         }
         let (corpus, text) = demo::sources(data.validation)?;
         eprintln!("text: {text}");
