@@ -1,6 +1,8 @@
 //! Sequence models on wavecube's kernels: layers, data, training, generation.
 //!
-//! The library that knows [Burn](burn). The `wavecube` program has a crate of its own, `wavecube-cli`. From the bottom up:
+//! The library that knows [Burn](burn). The `wavecube` program has a crate of its own, `wavecube-cli`. A model is a
+//! module with a [`LanguageModel`](model::LanguageModel) and a line in the registry, `src/registry.rs`. From the bottom
+//! up:
 //!
 //! | module | what it is |
 //! |---|---|
@@ -12,7 +14,7 @@
 //! | [`core_config`], [`model`], [`flops`] | what all models have, the models behind one type, and what they compute |
 //! | [`error`] | what can go wrong around a model |
 //! | [`config`], [`presets`], [`data`], [`random`], [`device`], [`threads`] | a run's configuration, text, randomness, device, threads |
-//! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`] | training that resumes to the last bit |
+//! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`], [`output`] | training that resumes to the last bit |
 //! | [`generate`], [`quantize`] | what a trained model is for, and fewer bits for it |
 //!
 //! ```
@@ -41,6 +43,7 @@ pub mod lct_gpt;
 pub mod metrics;
 pub mod model;
 pub mod optimizer;
+pub mod output;
 pub mod presets;
 pub mod quantize;
 pub mod quantize_aware;

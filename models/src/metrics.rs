@@ -8,8 +8,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    checkpoint::write_atomically,
     error::{Attempt as _, Context as _, Result},
+    output::write_atomically,
 };
 
 /// One line of the log.

@@ -1,5 +1,5 @@
-//! The registry of models. A model is a module with a [`LanguageModel`] and a line at the end of this file; nothing else
-//! in the crate tells models apart.
+//! The registry of models. A model is a module with a [`LanguageModel`] and a line below, in `models!`; training,
+//! generation and checkpoints do not tell models apart.
 
 use std::fmt;
 
@@ -19,9 +19,9 @@ use crate::{
     random::Random,
 };
 
-/// Defines what there is once for all models, from a line for each: the variant, whose name is also that of its weights in
-/// a checkpoint; the module; the type; the name in TOML; the name for a reader. The first is what a configuration means
-/// that names no model.
+/// Defines what there is once for all models, from a line for each: the variant, which is also how its weights are
+/// named in a checkpoint; the module, which has a `ModelConfig` too and names its field in [`Config`]; the type; the
+/// name in TOML; the name for a reader. The first is what a configuration means that names no model.
 macro_rules! models {
     ($($variant:ident: $module:ident::$type:ident, $toml:literal, $name:literal;)*) => {
         /// Which model: `model = "…"` in a configuration.

@@ -19,6 +19,7 @@ use crate::{
     metrics::{Metrics, Record},
     model::{Losses, Model, Statistic},
     optimizer::{FlatAdamW, clip_global_norm, flat_gradients},
+    output::claim_directory,
     quantize_aware::rounded,
     random::Random,
     threads::on_threads,
@@ -287,8 +288,8 @@ pub fn checkpoint_path(out: &Path) -> PathBuf {
     out.join("checkpoint.safetensors")
 }
 
-/// Trains to the end, or until `interrupted` is set: then the checkpoint is saved all the same. `on_log` sees each line of
-/// the log as it is written.
+/// Trains to the end, or until `interrupted` is set: then the checkpoint is saved all the same. `on_log` sees each line
+/// of the log as it is written.
 ///
 /// A log line falls on every multiple of `train.log_every`, wherever the run began, and on the last step.
 ///
@@ -303,7 +304,7 @@ pub fn run(
     interrupted: &AtomicBool,
     mut on_log: impl FnMut(&Milestone<'_>) + Send,
 ) -> Result<(Summary, Metrics)> {
-    checkpoint::claim_directory(&options.out)?;
+    claim_directory(&options.out)?;
     let mut metrics = Metrics::open(&options.out, trainer.progress.step)?;
     let mut saved = None;
     let (device, operations) = (trainer.device.clone(), trainer.operations());

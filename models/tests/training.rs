@@ -4,13 +4,14 @@ use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use burn::module::Module as _;
 use wavecube_models::{
-    checkpoint::{Checkpoint, write_atomically},
+    checkpoint::Checkpoint,
     config::Config,
     data::{Corpus, Entropy},
     generate::{Sampling, generate},
     layers::{LctConfig, ParameterForm},
     lct_gpt::ModelConfig,
     metrics::Record,
+    output::write_atomically,
     presets::Preset,
     train::{RunOptions, Trainer, checkpoint_path, run},
 };

@@ -10,13 +10,13 @@ use anyhow::{Context as _, Result, ensure};
 use burn::{module::Module as _, tensor::Device};
 use serde::Serialize;
 use wavecube_models::{
-    checkpoint::write_atomically,
     config::Config,
     data::Corpus,
     layers::{Axis, ComplexToReal},
     lct_gpt::{ModelConfig, Placement, Positions},
     metrics::decimals,
     model::{Architecture, Statistic},
+    output::write_atomically,
     presets::Preset,
     train::{RunOptions, Trainer, run},
 };

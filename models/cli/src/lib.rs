@@ -1,5 +1,5 @@
-//! What the `wavecube` program does beside parsing its command line: comparing, timing, demonstrating, and showing that a
-//! run is under way. Models, training and generation are in [`wavecube_models`].
+//! What the `wavecube` program does beside parsing its command line: comparing, timing, demonstrating, and showing that
+//! a run is under way. Models, training and generation are in [`wavecube_models`].
 //!
 //! | module | what it is |
 //! |---|---|

@@ -176,8 +176,8 @@ pub fn measure_generation(
     Ok(rows)
 }
 
-/// Times steps of training, as [`run`](wavecube_models::train::run) takes them, of the model of a preset, or of one of every kind,
-/// each length the context of its models; `on_row` sees each row as it is ready.
+/// Times steps of training, as [`run`](wavecube_models::train::run) takes them, of the model of a preset, or of one of
+/// every kind, each length the context of its models; `on_row` sees each row as it is ready.
 ///
 /// # Errors
 ///

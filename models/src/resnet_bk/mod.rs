@@ -207,8 +207,8 @@ impl LanguageModel for ResNetBk {
         Ok(Losses { total, nats })
     }
 
-    /// The load of every expert and how many count for a token, the steps of halting blocks, the share of positions that
-    /// leave at each exit.
+    /// The load of every expert and how many count for a token, the steps of halting blocks, the share of positions
+    /// that leave at each exit.
     fn statistics(&self, bytes: Tensor<2, Int>) -> Result<Vec<Statistic>> {
         let mut pass = Pass::default();
         let last = self.run(bytes, &mut pass)?;

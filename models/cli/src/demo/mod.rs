@@ -15,7 +15,6 @@ use anyhow::{Context as _, Result, ensure};
 use burn::module::Module as _;
 use serde::{Deserialize, Serialize};
 use wavecube_models::{
-    checkpoint::write_atomically,
     config::{Config, DataConfig, TrainConfig},
     data::{Corpus, Entropy},
     device::Selected,
@@ -23,6 +22,7 @@ use wavecube_models::{
     layers::{ComplexToReal, LctConfig, Start},
     lct_gpt::{ModelConfig, Placement},
     metrics::{Record, decimals},
+    output::write_atomically,
     train::{RunOptions, Trainer, run},
 };
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use wavecube_cli::speed::{self, SpeedOptions, SpeedRow};
-use wavecube_models::{bridge::CacheType, checkpoint::write_atomically};
+use wavecube_models::{bridge::CacheType, output::write_atomically};
 
 use crate::{DeviceArgs, train::preset};
 
