@@ -2,7 +2,7 @@
 //!
 //! In TOML a model's table is flat: `context` stands beside the model's own keys. Serde can flatten one structure into
 //! another, but not where unknown keys are refused, so the fields are laid into each model's structure by
-//! [`model_config!`], and [`CoreConfig`] is what they are together.
+//! `model_config!`, and [`CoreConfig`] is what they are together.
 
 use wavecube_core::{Error, Result};
 
