@@ -20,6 +20,7 @@ use crate::{
         Norm, Room, SequenceContext, linear, normal_matrix, position_angle, rows_of,
     },
     model::{LanguageModel, check_length},
+    presets::Named,
     random::Random,
 };
 
@@ -307,6 +308,12 @@ pub struct LctGpt {
 impl LanguageModel for LctGpt {
     type Config = ModelConfig;
     type Past = Past;
+
+    const PRESETS: &'static [Named<ModelConfig>] = &[
+        // The transformer that other models are matched to.
+        ("attention", |config| ModelConfig { placement: Placement::None, ..config.clone() }),
+        ("lct-gpt", ModelConfig::clone),
+    ];
 
     fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
         config.validate()?;

@@ -15,6 +15,7 @@ use crate::{
     core_config::{Configuration, HasCore as _},
     flops::Flops,
     layers::{ModelPast, Room},
+    presets::Named,
     random::Random,
 };
 
@@ -23,9 +24,12 @@ pub use crate::registry::{Architecture, Model, Past};
 /// A causal language model over bytes: bytes in, logits of the next byte out.
 pub trait LanguageModel: Module {
     /// Its configuration, the table of its name in TOML.
-    type Config: Configuration;
+    type Config: Configuration + 'static;
     /// What it keeps of the bytes that it has seen.
     type Past: ModelPast;
+
+    /// Names for configurations, from baseline to full.
+    const PRESETS: &'static [Named<Self::Config>] = &[];
 
     /// A fresh model; the same `random` gives the same parameters on every device.
     ///

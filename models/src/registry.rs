@@ -44,6 +44,18 @@ macro_rules! models {
                     $(Self::$variant => $toml,)*
                 }
             }
+
+            /// The names of its presets, from baseline to full.
+            pub(crate) fn preset_names(self) -> Vec<&'static str> {
+                match self {
+                    $(
+                        Self::$variant => {
+                            let presets = <crate::$module::$type as LanguageModel>::PRESETS;
+                            presets.iter().map(|(name, _)| *name).collect()
+                        }
+                    )*
+                }
+            }
         }
 
         impl Default for Architecture {
@@ -90,6 +102,21 @@ macro_rules! models {
             pub fn with_every_core(self, change: impl Fn(CoreConfig) -> CoreConfig) -> Self {
                 $(let $module = change(self.$module.core());)*
                 Self { $($module: self.$module.with_core($module),)* ..self }
+            }
+
+            /// This configuration with the switches of the model's preset `name`.
+            pub(crate) fn switched(mut self, name: &str) -> Self {
+                match self.model {
+                    $(
+                        Architecture::$variant => {
+                            let presets = <crate::$module::$type as LanguageModel>::PRESETS;
+                            if let Some((_, switch)) = presets.iter().find(|one| one.0 == name) {
+                                self.$module = switch(&self.$module);
+                            }
+                        }
+                    )*
+                }
+                self
             }
 
             /// Checks the model's table.

@@ -14,7 +14,7 @@ use wavecube_models::{
     train::Trainer,
 };
 
-use crate::support::flex;
+use crate::support::{flex, preset};
 
 fn message(toml: &str) -> String {
     match Config::from_toml(toml) {
@@ -91,19 +91,20 @@ fn presets_are_configurations() {
     let mut base = Config::default();
     base.resnet_bk.layers = 5;
     base.train.steps = 7;
-    for preset in Preset::ALL {
+    for preset in Preset::all() {
         let config = preset.of(&base);
         config.validate().unwrap();
         assert_eq!(config.train, base.train);
         assert_eq!(Config::from_toml(&config.to_toml().unwrap()).unwrap(), config);
     }
     // Each is another model than the ones before it.
-    let all = Preset::ALL.map(|preset| preset.of(&base));
+    let presets = Preset::all();
+    let all: Vec<_> = presets.iter().map(|preset| preset.of(&base)).collect();
     for (index, config) in all.iter().enumerate() {
-        assert!(!all[..index].contains(config), "{:?}", Preset::ALL[index]);
+        assert!(!all[..index].contains(config), "{}", presets[index]);
     }
     // Two layers have no room for a halving on either side.
-    let refused = Preset::BkScales.of(&Config::default()).validate().unwrap_err();
+    let refused = preset("bk-scales").of(&Config::default()).validate().unwrap_err();
     assert!(format!("{refused:#}").contains("scales"), "{refused:#}");
 }
 

@@ -30,9 +30,9 @@ fn small() -> ModelConfig {
 /// Every preset that is a ResNet-BK, small, and pairs of switches.
 fn configurations() -> Vec<(String, ModelConfig)> {
     let base = Config { resnet_bk: small(), ..Config::default() };
-    let mut all: Vec<_> = Preset::ALL
-        .iter()
-        .map(|preset| (format!("{preset:?}"), preset.of(&base)))
+    let mut all: Vec<_> = Preset::all()
+        .into_iter()
+        .map(|preset| (preset.to_string(), preset.of(&base)))
         .filter(|(_, config)| config.model == Architecture::ResnetBk)
         .map(|(name, config)| (name, config.resnet_bk))
         .collect();

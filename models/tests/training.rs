@@ -12,11 +12,10 @@ use wavecube_models::{
     lct_gpt::ModelConfig,
     metrics::Record,
     output::write_atomically,
-    presets::Preset,
     train::{RunOptions, Trainer, checkpoint_path, run},
 };
 
-use crate::support::flex;
+use crate::support::{flex, preset};
 
 fn corpus() -> Corpus {
     let line = "the same words in the same order, again and again; ";
@@ -127,7 +126,7 @@ fn full() -> Config {
     config.resnet_bk.context = 16;
     config.resnet_bk.d_model = 16;
     config.resnet_bk.layers = 5;
-    Preset::BkFull.of(&config)
+    preset("bk-full").of(&config)
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub struct Failure {
 impl Variants {
     /// `base` with each of `presets`.
     pub fn of_presets(base: &Config, presets: &[Preset]) -> Self {
-        let variant = |preset: &Preset| (vec![name(Some(*preset))], preset.of(base));
+        let variant = |preset: &Preset| (vec![preset.to_string()], preset.of(base));
         Self { columns: vec!["preset"], variants: presets.iter().map(variant).collect() }
     }
 }

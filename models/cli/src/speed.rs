@@ -92,13 +92,13 @@ pub struct TrainingRow {
     pub tokens_per_second: f64,
 }
 
-/// The models that [`measure_models`] times.
-const TRAINING: [(&str, Preset); 5] = [
-    ("attention", Preset::Attention),
-    ("ResNet-BK", Preset::Bk),
-    ("spectral, no cure", Preset::SpectralPlain),
-    ("spectral", Preset::Spectral),
-    ("spectral, every cure", Preset::SpectralFull),
+/// The models that [`measure_models`] times: what they are called, and their presets.
+const TRAINING: [(&str, &str); 5] = [
+    ("attention", "attention"),
+    ("ResNet-BK", "bk"),
+    ("spectral, no cure", "spectral-plain"),
+    ("spectral", "spectral"),
+    ("spectral, every cure", "spectral-full"),
 ];
 
 impl SpeedOptions {
@@ -128,7 +128,8 @@ impl SpeedOptions {
     }
 
     /// The model of a preset.
-    fn config(&self, preset: Preset, context: usize) -> Result<Config> {
+    fn config(&self, preset: &str, context: usize) -> Result<Config> {
+        let preset = Preset::named(preset).with_context(|| format!("no preset `{preset}`"))?;
         let config = preset.of(&self.sizes(context));
         config.validate()?;
         Ok(config)
@@ -136,7 +137,7 @@ impl SpeedOptions {
 
     /// The transformer, and every model as it is configured without further notice.
     fn kinds(&self, context: usize) -> Result<Vec<(String, Config)>> {
-        let transformer = ("attention".to_owned(), self.config(Preset::Attention, context)?);
+        let transformer = ("attention".to_owned(), self.config("attention", context)?);
         let mut all = vec![transformer];
         for &model in Architecture::ALL {
             let config = Config { model, ..self.sizes(context) };
@@ -184,7 +185,7 @@ pub fn measure_generation(
 /// As [`measure`].
 pub fn measure_training(
     options: &SpeedOptions,
-    preset: Option<(&str, Preset)>,
+    preset: Option<&str>,
     device: &Device,
     mut on_row: impl FnMut(&TrainingRow),
 ) -> Result<Vec<TrainingRow>> {
@@ -193,7 +194,7 @@ pub fn measure_training(
     for &length in &options.lengths {
         let text: Vec<u8> = (0..4 * length + 4).map(|t| (t * t % 251) as u8).collect();
         let chosen = match preset {
-            Some((name, preset)) => vec![(name.to_owned(), options.config(preset, length)?)],
+            Some(name) => vec![(name.to_owned(), options.config(name, length)?)],
             None => options.kinds(length)?,
         };
         for (model, config) in chosen {

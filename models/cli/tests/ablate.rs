@@ -34,7 +34,8 @@ fn named_models_are_compared_in_one_table() {
     let mut base = config();
     (base.resnet_bk.context, base.resnet_bk.d_model, base.resnet_bk.layers) = (16, 16, 5);
     base.train.steps = 2;
-    let variants = Variants::of_presets(&base, &[Preset::Attention, Preset::BkFull]);
+    let presets = ["attention", "bk-full"].map(|name| Preset::named(name).unwrap());
+    let variants = Variants::of_presets(&base, &presets);
     let mut seen = Vec::new();
     let never = AtomicBool::new(false);
     let table =

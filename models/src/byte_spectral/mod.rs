@@ -6,6 +6,7 @@
 //! setting that the model takes is causal.
 
 mod config;
+mod presets;
 
 use burn::{
     module::{Module, Param},
@@ -20,6 +21,7 @@ use crate::{
     },
     lct_gpt::VOCABULARY,
     model::{LanguageModel, check_length},
+    presets::Named,
     random::Random,
 };
 
@@ -77,6 +79,8 @@ pub type Past = layers::Past<CausalStream>;
 impl LanguageModel for ByteSpectral {
     type Config = ModelConfig;
     type Past = Past;
+
+    const PRESETS: &'static [Named<ModelConfig>] = presets::PRESETS;
 
     fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
         config.validate()?;

@@ -13,6 +13,7 @@
 
 mod block;
 mod config;
+mod presets;
 
 use burn::{
     module::{Module, Param},
@@ -28,6 +29,7 @@ use crate::{
     },
     lct_gpt::VOCABULARY,
     model::{LanguageModel, Losses, Statistic, check_length, cross_entropy},
+    presets::Named,
     random::Random,
 };
 use block::Block;
@@ -120,6 +122,8 @@ pub struct ResNetBk {
 impl LanguageModel for ResNetBk {
     type Config = ModelConfig;
     type Past = Past;
+
+    const PRESETS: &'static [Named<ModelConfig>] = presets::PRESETS;
 
     fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
         config.validate()?;

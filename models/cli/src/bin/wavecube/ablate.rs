@@ -98,7 +98,7 @@ pub(crate) fn main(args: &AblateArgs) -> Result<()> {
     ensure!(!grid.epsilons.is_empty(), "--epsilon needs at least one value");
     let variants = match args.preset.as_slice() {
         [] => grid.variants(&config),
-        [all] if all == "all" => Variants::of_presets(&config, &Preset::ALL),
+        [all] if all == "all" => Variants::of_presets(&config, &Preset::all()),
         names => {
             let presets: Result<Vec<_>> = names.iter().map(|name| preset(name)).collect();
             Variants::of_presets(&config, &presets?)

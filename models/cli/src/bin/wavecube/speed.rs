@@ -68,8 +68,9 @@ pub(crate) struct SpeedArgs {
 }
 
 pub(crate) fn main(args: &SpeedArgs) -> Result<()> {
-    let named = args.preset.as_deref().map(|name| Ok::<_, anyhow::Error>((name, preset(name)?)));
-    let named = named.transpose()?;
+    // A name that there is not is better known before anything else.
+    let named = args.preset.as_deref();
+    named.map(preset).transpose()?;
     let selected = args.device.select()?;
     let options = SpeedOptions {
         lengths: args.lengths.clone(),

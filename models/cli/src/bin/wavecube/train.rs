@@ -118,8 +118,10 @@ pub(crate) fn interruption() -> Result<Arc<AtomicBool>> {
 
 /// The preset called `name`.
 pub(crate) fn preset(name: &str) -> Result<Preset> {
-    serde_json::from_value(serde_json::Value::String(name.to_owned()))
-        .with_context(|| format!("there is no preset `{name}`"))
+    Preset::named(name).with_context(|| {
+        let names: Vec<String> = Preset::all().iter().map(Preset::to_string).collect();
+        format!("there is no preset `{name}`; there are {}", names.join(", "))
+    })
 }
 
 pub(crate) fn main(args: &TrainArgs) -> Result<()> {
