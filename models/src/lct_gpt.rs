@@ -133,6 +133,7 @@ impl Configuration for ModelConfig {
         Ok(())
     }
 
+    /// `4 · d_model` where none is configured.
     fn hidden(&self) -> usize {
         if self.mlp_hidden == 0 { 4 * self.d_model } else { self.mlp_hidden }
     }

@@ -36,6 +36,7 @@ impl Configuration for ModelConfig {
         self.mixer.validate()
     }
 
+    /// 8/3 of `d_model` where none is configured.
     fn hidden(&self) -> usize {
         if self.mlp_hidden == 0 { (8 * self.d_model).div_ceil(3) } else { self.mlp_hidden }
     }

@@ -110,6 +110,7 @@ impl Configuration for ModelConfig {
         self.experts.validate()
     }
 
+    /// `4 · d_model` where none is configured, a multiple of the number of experts.
     fn hidden(&self) -> usize {
         let hidden = if self.mlp_hidden == 0 { 4 * self.d_model } else { self.mlp_hidden };
         let count = self.experts.count.max(1);
