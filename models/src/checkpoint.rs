@@ -12,12 +12,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
 use burn::{
     module::{Module, ModuleVisitor, Param, Reparameterizer},
     tensor::{Device, Tensor, TensorData},
 };
-use safetensors::{Dtype, SafeTensorError, SafeTensors, View, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors, View, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use wavecube_core::{
     file,
@@ -26,22 +25,18 @@ use wavecube_core::{
 };
 
 use crate::{
-    bridge::{self, PackedTensor},
     config::Config,
+    error::{Attempt as _, CheckpointFault, Context as _, Error, Result, WeightFault},
     model::{Architecture, Model},
     optimizer::{FlatAdamW, Moments},
+    output::write_atomically,
     quantize::{self, QuantizeOptions},
     random::Random,
 };
+use wavecube_burn::PackedTensor;
 
 /// The version of the layout described above.
 const FORMAT: &str = "2";
-/// The table of each model in a configuration.
-const TABLES: [(Architecture, &str); 3] = [
-    (Architecture::LctGpt, "lct-gpt"),
-    (Architecture::ResnetBk, "resnet-bk"),
-    (Architecture::ByteSpectral, "byte-spectral"),
-];
 /// What the metadata of a quantised checkpoint has.
 const QUANTIZED: &str = "wavecube.quantized";
 const GROUPS: [&str; 2] = ["matrices", "vectors"];
@@ -96,10 +91,10 @@ impl View for Owned {
 }
 
 impl Owned {
-    fn new(data: &TensorData) -> Result<Self> {
+    fn new(name: &str, data: &TensorData) -> Result<Self> {
         let values = data
             .as_slice::<f32>()
-            .map_err(|error| anyhow::anyhow!("a checkpoint holds f32 numbers: {error:?}"))?;
+            .map_err(|_| Error::weight(name, WeightFault::Dtype(format!("{:?}", data.dtype()))))?;
         Ok(Self {
             shape: data.shape().to_vec(),
             data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -144,15 +139,18 @@ pub fn save(
 ) -> Result<()> {
     let mut tensors = Vec::new();
     for (name, data) in weights(model) {
-        tensors.push((format!("model.{name}"), Owned::new(&data)?));
+        let data = Owned::new(&name, &data)?;
+        tensors.push((format!("model.{name}"), data));
     }
     let mut progress = progress.clone();
     for (index, moments) in optimizer.moments().into_iter().enumerate() {
         progress.optimizer_time[index] = moments.as_ref().map(|moments| moments.time);
         if let Some(moments) = moments {
-            let name = |moment| format!("optimizer.{}.{moment}", GROUPS[index]);
-            tensors.push((name("first"), Owned::new(&moments.first)?));
-            tensors.push((name("second"), Owned::new(&moments.second)?));
+            for (moment, data) in [("first", &moments.first), ("second", &moments.second)] {
+                let name = format!("optimizer.{}.{moment}", GROUPS[index]);
+                let data = Owned::new(&name, data)?;
+                tensors.push((name, data));
+            }
         }
     }
     let metadata = HashMap::from([
@@ -164,61 +162,23 @@ pub fn save(
     write_atomically(path, &bytes)
 }
 
-/// Writes `bytes` beside `path` and renames them over it.
-///
-/// # Errors
-///
-/// When the directory cannot be made or the file not written.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let describe = || format!("cannot write {}", path.display());
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent).with_context(describe)?;
-    }
-    file::replace(path, bytes).with_context(describe)
-}
-
-/// Makes a directory and shows that a file can be written there, before anything is spent on what will be
-/// written.
-///
-/// # Errors
-///
-/// When it cannot.
-pub fn claim_directory(directory: &Path) -> Result<()> {
-    ensure!(
-        directory.is_dir() || !directory.exists(),
-        "{} is a file, not a directory; name another one with --out",
-        directory.display()
-    );
-    let attempt = || {
-        fs::create_dir_all(directory)?;
-        let probe = directory.join(".writable");
-        fs::write(&probe, b"wavecube")?;
-        fs::remove_file(probe)
-    };
-    attempt().with_context(|| {
-        format!(
-            "cannot write into the directory {}; name another one with --out",
-            directory.display()
-        )
-    })
-}
-
 impl Checkpoint {
-    /// Writes a checkpoint of the same model to `path`, its matrices packed and its filters coded, without what training needs.
-    /// Returns the bytes of the model before, and of the file.
+    /// Writes a checkpoint of the same model to `path`, its matrices packed and its filters coded, without what
+    /// training needs. Returns the bytes of the model before, and of the file.
     ///
     /// # Errors
     ///
     /// When this one is quantised already, a weight is not finite (it and the index are named), or the file cannot be
     /// written.
     pub fn quantize(&self, path: &Path, options: &QuantizeOptions) -> Result<[usize; 2]> {
-        ensure!(!self.quantized, "the checkpoint {} is quantised already", self.path.display());
+        if self.quantized {
+            return Err(self.unfit(CheckpointFault::Quantized));
+        }
         let tensors = SafeTensors::deserialize(&self.bytes)?;
         let mut parameters = Vec::new();
         for (name, view) in tensors.tensors() {
             if name.starts_with("model.") {
-                let values = floats(&name, &view)
-                    .with_context(|| format!("in the checkpoint {}", self.path.display()))?;
+                let values = floats(&name, &view).within(|| self.place())?;
                 parameters.push((name, values));
             }
         }
@@ -227,10 +187,9 @@ impl Checkpoint {
             (name.as_str(), data.shape().as_slice(), values)
         });
         let slices: Vec<_> = slices.collect();
-        let packed = quantize::pack(slices.iter().copied(), options)
-            .with_context(|| format!("in the checkpoint {}", self.path.display()))?;
-        let filters = quantize::code_filters(&slices, options.filter_bits)
-            .with_context(|| format!("in the checkpoint {}", self.path.display()))?;
+        let packed = quantize::pack(slices.iter().copied(), options).within(|| self.place())?;
+        let filters =
+            quantize::code_filters(&slices, options.filter_bits).within(|| self.place())?;
         let (packed_bytes, filter_bytes) = (quant::to_bytes(&packed)?, polar::to_bytes(&filters)?);
         let packed_tensors = SafeTensors::deserialize(&packed_bytes)?;
         let filter_tensors = SafeTensors::deserialize(&filter_bytes)?;
@@ -255,51 +214,34 @@ impl Checkpoint {
     ///
     /// When the file is missing, cut short, damaged, has a key twice, or was not written by this program.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).with_context(|| {
+        let bytes = fs::read(path).attempting(|| {
             format!(
                 "cannot read the checkpoint {}; `wavecube train` writes checkpoint.safetensors \
-                     into its --out directory",
+                 into its --out directory",
                 path.display()
             )
         })?;
-        let damaged = |error: SafeTensorError| {
-            anyhow::anyhow!(
-                "{} is not a checkpoint, or one that was cut short or damaged ({} bytes: {error}); take \
-                 an earlier one or train again",
-                path.display(),
-                bytes.len()
-            )
-        };
+        let unfit = |fault| Error::Checkpoint { path: path.to_owned(), fault };
+        let damaged = |report| unfit(CheckpointFault::Damaged { len: bytes.len(), report });
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
         SafeTensors::deserialize(&bytes).map_err(damaged)?;
         if let Some(key) = file::repeated_key(&bytes) {
-            bail!(
-                "{} is not a checkpoint, or a damaged one: its header repeats the key `{key}`",
-                path.display()
-            );
+            return Err(unfit(CheckpointFault::Repeated(key)));
         }
         let metadata = header.metadata().clone().unwrap_or_default();
-        let entry = |key: &str| {
-            metadata.get(key).with_context(|| {
-                format!(
-                    "{} is a safetensors file without `{key}`: not a checkpoint of wavecube",
-                    path.display()
-                )
-            })
+        let entry = |key: &'static str| {
+            metadata.get(key).ok_or_else(|| unfit(CheckpointFault::Foreign(key)))
         };
-        let format = entry("wavecube.format")?;
-        ensure!(
-            format == FORMAT,
-            "the checkpoint {} has format {format}, this program reads {FORMAT}",
-            path.display()
-        );
-        let config: Config = serde_json::from_str(entry("wavecube.config")?)
-            .with_context(|| format!("in the configuration inside {}", path.display()))?;
-        config
-            .validate()
-            .with_context(|| format!("in the configuration inside {}", path.display()))?;
+        let found = entry("wavecube.format")?;
+        if found != FORMAT {
+            let found = found.clone();
+            return Err(unfit(CheckpointFault::Format { found, expected: FORMAT }));
+        }
+        let inside = || format!("in the configuration inside {}", path.display());
+        let config: Config = serde_json::from_str(entry("wavecube.config")?).within(inside)?;
+        config.validate().within(inside)?;
         let progress = serde_json::from_str(entry("wavecube.progress")?)
-            .with_context(|| format!("in the progress inside {}", path.display()))?;
+            .within(|| format!("in the progress inside {}", path.display()))?;
         let quantized = metadata.contains_key(QUANTIZED);
         Ok(Self { config, progress, quantized, path: path.to_owned(), bytes })
     }
@@ -313,12 +255,9 @@ impl Checkpoint {
     ///
     /// Names the first key that differs, with both values.
     pub fn check_resumes(&self, config: &Config) -> Result<()> {
-        ensure!(
-            !self.quantized,
-            "the checkpoint {} is quantised: it generates, and training goes on from the one that it was \
-             made of",
-            self.path.display()
-        );
+        if self.quantized {
+            return Err(self.unfit(CheckpointFault::Untrainable));
+        }
         let essential = |config: &Config| -> Result<serde_json::Value> {
             let used = config.model;
             let mut value = serde_json::to_value(config)?;
@@ -338,21 +277,15 @@ impl Checkpoint {
             }
             if let Some(config) = value.as_object_mut() {
                 config.remove("data");
-                for (model, table) in TABLES {
-                    if model != used {
-                        config.remove(table);
-                    }
+                for model in Architecture::ALL.iter().filter(|model| **model != used) {
+                    config.remove(model.key());
                 }
             }
             Ok(value)
         };
         let (ours, theirs) = (essential(config)?, essential(&self.config)?);
         if let Some((key, wanted, found)) = first_difference("", &ours, &theirs) {
-            bail!(
-                "the checkpoint {} is of another configuration: it has {key} = {found}, this run \
-                 asks for {wanted}; resume with the checkpoint's own configuration or start anew",
-                self.path.display()
-            );
+            return Err(self.unfit(CheckpointFault::Configuration { key, found, wanted }));
         }
         Ok(())
     }
@@ -371,14 +304,12 @@ impl Checkpoint {
             tensors: &tensors,
             packed: packed.into_iter().collect(),
             filters: polar::from_bytes(&self.bytes)?.into_iter().collect(),
-            keeps_packed: bridge::multiplies_packed(device),
+            keeps_packed: wavecube_burn::multiplies_packed(device),
             failure: None,
         };
         let model = model.apply_reparameterization(&mut loader);
         match loader.failure {
-            Some(failure) => {
-                Err(failure).with_context(|| format!("in the checkpoint {}", self.path.display()))
-            }
+            Some(failure) => Err(failure).within(|| self.place()),
             None => Ok(model),
         }
     }
@@ -396,20 +327,25 @@ impl Checkpoint {
             if let Some(time) = time {
                 let read = |moment| {
                     let name = format!("optimizer.{}.{moment}", GROUPS[index]);
-                    let view = tensors
-                        .tensor(&name)
-                        .map_err(|_| anyhow::anyhow!("{} lacks `{name}`", self.path.display()))?;
-                    floats(&name, &view)
-                        .with_context(|| format!("in the checkpoint {}", self.path.display()))
+                    let view = tensors.tensor(&name);
+                    view.map_err(|_| Error::weight(&name, WeightFault::Missing))
+                        .and_then(|view| floats(&name, &view))
+                        .within(|| self.place())
                 };
                 moments[index] =
                     Some(Moments { first: read("first")?, second: read("second")?, time });
             }
         }
-        optimizer
-            .restore(moments, model, device)
-            .with_context(|| format!("in the checkpoint {}", self.path.display()))?;
+        optimizer.restore(moments, model, device).within(|| self.place())?;
         Ok(optimizer)
+    }
+
+    fn unfit(&self, fault: CheckpointFault) -> Error {
+        Error::Checkpoint { path: self.path.clone(), fault }
+    }
+
+    fn place(&self) -> String {
+        format!("in the checkpoint {}", self.path.display())
     }
 }
 
@@ -447,17 +383,15 @@ fn place(mut flat: usize, shape: &[usize]) -> Vec<usize> {
 
 /// The numbers of a tensor, all of them finite: what is not would reach every result of the model.
 fn floats(name: &str, view: &TensorView<'_>) -> Result<TensorData> {
-    ensure!(view.dtype() == Dtype::F32, "`{name}` is {:?}, expected F32", view.dtype());
+    if view.dtype() != Dtype::F32 {
+        return Err(Error::weight(name, WeightFault::Dtype(format!("{:?}", view.dtype()))));
+    }
     let values: Vec<f32> =
         view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     if let Some(first) = values.iter().position(|value| !value.is_finite()) {
-        bail!(
-            "`{name}` is {} at index {:?} of shape {:?}: take an earlier checkpoint or train again, \
-             with a smaller train.learning_rate if that is where it came from",
-            values[first],
-            place(first, view.shape()),
-            view.shape()
-        );
+        let (index, shape) = (place(first, view.shape()), view.shape().to_vec());
+        let fault = WeightFault::NotFinite { value: values[first], index, shape };
+        return Err(Error::weight(name, fault));
     }
     Ok(TensorData::new(values, view.shape().to_vec()))
 }
@@ -467,7 +401,7 @@ struct Loader<'a> {
     packed: HashMap<String, PackedWeight>,
     filters: HashMap<String, ComplexCodes>,
     keeps_packed: bool,
-    failure: Option<anyhow::Error>,
+    failure: Option<Error>,
 }
 
 impl Loader<'_> {
@@ -479,12 +413,12 @@ impl Loader<'_> {
         if let Some(codes) = quantize::coded_filter(name, &self.filters) {
             return Ok(TensorData::new(quantize::filter_part(name, codes, shape)?, shape));
         }
-        let view = self.tensors.tensor(name).map_err(|_| anyhow::anyhow!("`{name}` is missing"))?;
-        ensure!(
-            view.shape() == shape,
-            "`{name}` has shape {:?}, the model needs {shape:?}",
-            view.shape()
-        );
+        let view = self.tensors.tensor(name);
+        let view = view.map_err(|_| Error::weight(name, WeightFault::Missing))?;
+        if view.shape() != shape {
+            let (found, expected) = (view.shape().to_vec(), shape.to_vec());
+            return Err(Error::weight(name, WeightFault::Shape { found, expected }));
+        }
         floats(name, &view)
     }
 }

@@ -5,30 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    byte_spectral, lct_gpt, model::Architecture, quantize_aware::QuantizeAware, resnet_bk,
+    error::{Attempt as _, Context as _, Error, Result},
+    quantize_aware::QuantizeAware,
 };
 
-/// One run: model, text, training.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
-    /// Which model; only its own table counts.
-    pub model: Architecture,
-    /// LCT-GPT.
-    pub lct_gpt: lct_gpt::ModelConfig,
-    /// ResNet-BK.
-    pub resnet_bk: resnet_bk::ModelConfig,
-    /// The byte-spectral model.
-    pub byte_spectral: byte_spectral::ModelConfig,
-    /// The text.
-    pub data: DataConfig,
-    /// The training.
-    pub train: TrainConfig,
-}
+pub use crate::registry::Config;
 
 /// Where the text comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,8 +105,8 @@ impl Config {
     /// message names the file and the key.
     pub fn from_file(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-        Self::from_toml(&text).with_context(|| format!("in the configuration {}", path.display()))
+            .attempting(|| format!("cannot read the configuration {}", path.display()))?;
+        Self::from_toml(&text).within(|| format!("in the configuration {}", path.display()))
     }
 
     /// Reads and checks TOML.
@@ -131,7 +115,7 @@ impl Config {
     ///
     /// As for [`from_file`](Self::from_file).
     pub fn from_toml(text: &str) -> Result<Self> {
-        let config: Self = toml::from_str(text)?;
+        let config: Self = toml::from_str(text).map_err(|error| Error::Toml(Box::new(error)))?;
         config.validate()?;
         Ok(config)
     }
@@ -142,16 +126,12 @@ impl Config {
     ///
     /// When a number has no TOML form.
     pub fn to_toml(&self) -> Result<String> {
-        Ok(toml::to_string(self)?)
+        toml::to_string(self).map_err(Error::ToToml)
     }
 
     /// How many bytes the model sees.
     pub fn context(&self) -> usize {
-        match self.model {
-            Architecture::LctGpt => self.lct_gpt.context,
-            Architecture::ResnetBk => self.resnet_bk.context,
-            Architecture::ByteSpectral => self.byte_spectral.context,
-        }
+        self.core().context
     }
 
     /// Checks every value that counts.
@@ -160,13 +140,7 @@ impl Config {
     ///
     /// The first value that is out of range, by its key.
     pub fn validate(&self) -> Result<()> {
-        match self.model {
-            Architecture::LctGpt => self.lct_gpt.validate().context("in [lct-gpt]")?,
-            Architecture::ResnetBk => self.resnet_bk.validate().context("in [resnet-bk]")?,
-            Architecture::ByteSpectral => {
-                self.byte_spectral.validate().context("in [byte-spectral]")?;
-            }
-        }
+        self.validate_model().within(|| format!("in [{}]", self.model.key()))?;
         let train = &self.train;
         let counts = [
             ("train.steps", train.steps),
@@ -176,32 +150,30 @@ impl Config {
             ("train.eval_sequences", train.eval_sequences),
             ("data.max_bytes", self.data.max_bytes),
         ];
-        for (key, value) in counts {
-            ensure!(value > 0, "{key} must be at least 1, it is 0");
+        for (name, count) in counts {
+            accept(name, count > 0, "at least 1", &count)?;
         }
-        let positive = [("train.learning_rate", train.learning_rate)];
-        for (key, value) in positive {
-            ensure!(value.is_finite() && value > 0.0, "{key} must be positive, it is {value}");
-        }
+        let rate = train.learning_rate;
+        accept("train.learning_rate", rate.is_finite() && rate > 0.0, "positive", &rate)?;
         let not_negative = [
             ("train.weight_decay", train.weight_decay),
             ("train.clip", train.clip),
             ("train.final_rate", train.final_rate),
         ];
-        for (key, value) in not_negative {
-            ensure!(value.is_finite() && value >= 0.0, "{key} must be at least 0, it is {value}");
+        for (name, value) in not_negative {
+            accept(name, value.is_finite() && value >= 0.0, "at least 0", &value)?;
         }
-        let shares = [("train.beta1", train.beta1), ("train.beta2", train.beta2)];
-        for (key, value) in shares {
-            ensure!((0.0..1.0).contains(&value), "{key} must be in [0, 1), it is {value}");
+        for (name, value) in [("train.beta1", train.beta1), ("train.beta2", train.beta2)] {
+            accept(name, (0.0..1.0).contains(&value), "in [0, 1)", &value)?;
         }
         train.quantize_aware.options(train.quantize_group)?;
-        ensure!(
-            (0.0..1.0).contains(&self.data.validation),
-            "data.validation must be in [0, 1), it is {}: it is the share of the text that is held out",
-            self.data.validation
-        );
-        Ok(())
+        let validation = self.data.validation;
+        accept(
+            "data.validation, the share of the text that is held out,",
+            (0.0..1.0).contains(&validation),
+            "in [0, 1)",
+            &validation,
+        )
     }
 }
 
@@ -216,4 +188,14 @@ impl TrainConfig {
         let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.clamp(0.0, 1.0)).cos());
         self.learning_rate * warm * (self.final_rate + (1.0 - self.final_rate) * cosine)
     }
+}
+
+/// Refuses a value that is not `good`.
+pub(crate) fn accept(
+    name: &'static str,
+    good: bool,
+    expected: &'static str,
+    found: &dyn ToString,
+) -> Result<()> {
+    if good { Ok(()) } else { Err(Error::Value { name, expected, found: found.to_string() }) }
 }

@@ -5,10 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::{config::DataConfig, random::Random};
+use crate::{
+    config::DataConfig,
+    error::{Attempt as _, Context as _, Result, TextFault, listed},
+    random::Random,
+};
 
 /// A text, split into what is trained on and what is held out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,18 +29,18 @@ impl Corpus {
     ///
     /// When nothing is named, something is missing or cannot be read, or all of it is empty.
     pub fn read(config: &DataConfig) -> Result<Self> {
-        ensure!(
-            !config.text.is_empty(),
-            "no text to train on: name a file or directory with --text or data.text"
-        );
+        if config.text.is_empty() {
+            return Err(TextFault::Missing.into());
+        }
         let mut bytes = Vec::new();
         for path in &config.text {
             append(path, config.max_bytes, &mut bytes)?;
         }
-        let named: Vec<_> = config.text.iter().map(|path| path.display().to_string()).collect();
-        ensure!(!bytes.is_empty(), "the text is empty: no bytes in {}", named.join(", "));
+        if bytes.is_empty() {
+            return Err(TextFault::Empty(config.text.clone()).into());
+        }
         Self::split(bytes, config.validation)
-            .with_context(|| format!("in the text of {}", named.join(", ")))
+            .within(|| format!("in the text of {}", listed(&config.text)))
     }
 
     /// Holds out the last `validation` of `bytes`, a share; of 0 nothing.
@@ -46,22 +49,19 @@ impl Corpus {
     ///
     /// When there are too few bytes for both parts.
     pub fn split(mut bytes: Vec<u8>, validation: f64) -> Result<Self> {
+        let len = bytes.len();
+        let short = || Err(TextFault::Short { len, validation }.into());
         if validation == 0.0 {
-            ensure!(
-                bytes.len() >= 2,
-                "{} bytes are too few to train on: at least two are needed",
-                bytes.len()
-            );
-            return Ok(Self { train: bytes, validation: Vec::new() });
+            return if len < 2 {
+                short()
+            } else {
+                Ok(Self { train: bytes, validation: Vec::new() })
+            };
         }
-        let held_out = (bytes.len() as f64 * validation).round() as usize;
-        let at = bytes.len().saturating_sub(held_out);
+        let held_out = (len as f64 * validation).round() as usize;
+        let at = len.saturating_sub(held_out);
         if at < 2 || held_out < 2 {
-            bail!(
-                "{} bytes are too few to train on and hold out {validation}: at least two bytes \
-                 are needed on each side",
-                bytes.len()
-            );
+            return short();
         }
         let validation = bytes.split_off(at);
         Ok(Self { train: bytes, validation })
@@ -74,11 +74,9 @@ impl Corpus {
     /// When either part is not longer than the context; a held-out part that there is none of is not looked at.
     pub fn check_context(&self, context: usize) -> Result<()> {
         for (part, len) in [("training", self.train.len()), ("held-out", self.validation.len())] {
-            ensure!(
-                len > context || (part == "held-out" && len == 0),
-                "the {part} text has {len} bytes, which is not more than the model's context of \
-                 {context}: take a longer text or a shorter context"
-            );
+            if len <= context && !(part == "held-out" && len == 0) {
+                return Err(TextFault::Context { part, len, context }.into());
+            }
         }
         Ok(())
     }
@@ -86,7 +84,7 @@ impl Corpus {
 
 fn append(path: &Path, limit: usize, bytes: &mut Vec<u8>) -> Result<()> {
     let kind = fs::metadata(path)
-        .with_context(|| format!("cannot read the text {}: is the path right?", path.display()))?;
+        .attempting(|| format!("cannot read the text {}: is the path right?", path.display()))?;
     if kind.is_dir() {
         for entry in sorted_entries(path)? {
             if bytes.len() >= limit {
@@ -96,7 +94,7 @@ fn append(path: &Path, limit: usize, bytes: &mut Vec<u8>) -> Result<()> {
         }
     } else {
         let text =
-            fs::read(path).with_context(|| format!("cannot read the text {}", path.display()))?;
+            fs::read(path).attempting(|| format!("cannot read the text {}", path.display()))?;
         bytes.extend_from_slice(&text[..text.len().min(limit.saturating_sub(bytes.len()))]);
     }
     Ok(())
@@ -112,7 +110,7 @@ pub fn sorted_entries(directory: &Path) -> Result<Vec<PathBuf>> {
         fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect()
     };
     let mut entries =
-        list().with_context(|| format!("cannot list the directory {}", directory.display()))?;
+        list().attempting(|| format!("cannot list the directory {}", directory.display()))?;
     entries.sort();
     Ok(entries)
 }

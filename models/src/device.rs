@@ -5,8 +5,9 @@
 
 use std::{fmt, str::FromStr};
 
-use anyhow::{Result, bail};
 use burn::tensor::Device;
+
+use crate::error::{Error, Result};
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +26,7 @@ pub enum DeviceChoice {
 }
 
 impl FromStr for DeviceChoice {
-    type Err = anyhow::Error;
+    type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
         Ok(match name {
@@ -34,7 +35,11 @@ impl FromStr for DeviceChoice {
             "cuda" => Self::Cuda,
             "cpu" => Self::Cpu,
             "flex" => Self::Flex,
-            _ => bail!("unknown device `{name}`; devices are auto, wgpu, cuda, cpu, flex"),
+            _ => {
+                let (name, found) = ("the device", name.to_owned());
+                let expected = "auto, wgpu, cuda, cpu or flex";
+                return Err(Error::Value { name, expected, found });
+            }
         })
     }
 }
@@ -125,16 +130,20 @@ fn wgpu_adapters() -> Vec<Adapter> {
 
 fn wgpu(reason: &'static str) -> Result<Selected> {
     if !cfg!(feature = "wgpu") {
-        bail!("this program was built without wgpu; build it with --features wgpu");
+        return Err(Error::Device {
+            missing: "this program was built without wgpu",
+            advice: "build it with --features wgpu",
+        });
     }
     let mut found = wgpu_adapters();
     found.sort_by_key(|adapter| !adapter.hardware);
     match found.into_iter().next() {
         Some(adapter) => Ok(adapter.selected(reason)),
-        None => bail!(
-            "wgpu finds no adapter on this machine; a software Vulkan driver is enough (Debian and \
-             Ubuntu: mesa-vulkan-drivers), or take --device flex"
-        ),
+        None => Err(Error::Device {
+            missing: "wgpu finds no adapter on this machine",
+            advice: "a software Vulkan driver is enough (Debian and Ubuntu: mesa-vulkan-drivers), or take \
+                     --device flex",
+        }),
     }
 }
 
@@ -144,12 +153,18 @@ fn cuda(reason: &'static str) -> Result<Selected> {
         if let Some(adapter) = adapters("cuda", burn::tensor::DeviceType::Cuda).into_iter().next() {
             return Ok(adapter.selected(reason));
         }
-        bail!("no CUDA device or driver on this machine; take --device auto")
+        Err(Error::Device {
+            missing: "no CUDA device or driver on this machine",
+            advice: "take --device auto",
+        })
     }
     #[cfg(not(feature = "cuda"))]
     {
         let _ = reason;
-        bail!("this program was built without CUDA; build it with --features cuda")
+        Err(Error::Device {
+            missing: "this program was built without CUDA",
+            advice: "build it with --features cuda",
+        })
     }
 }
 
@@ -159,14 +174,17 @@ fn cpu(reason: &'static str) -> Result<Selected> {
         if let Some(adapter) = adapters("cpu", burn::tensor::DeviceType::Cpu).into_iter().next() {
             return Ok(adapter.selected(reason));
         }
-        bail!("CubeCL's CPU runtime reports no device; take --device flex")
+        Err(Error::Device {
+            missing: "CubeCL's CPU runtime reports no device",
+            advice: "take --device flex",
+        })
     }
     #[cfg(not(feature = "cpu"))]
     {
         let _ = reason;
-        bail!(
-            "this program was built without CubeCL's CPU runtime; build it with --features cpu, or \
-             take --device flex, which trains faster"
-        )
+        Err(Error::Device {
+            missing: "this program was built without CubeCL's CPU runtime",
+            advice: "build it with --features cpu, or take --device flex, which trains faster",
+        })
     }
 }

@@ -12,15 +12,17 @@ use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
 use crate::{
-    bridge::{Bias, Cache, CacheConfig},
+    core_config::{Configuration, CoreConfig, HasCore as _, model_config},
     flops::{Flops, Part},
     layers::{
-        self, CausalSelfAttention, ChirpedStream, LctConfig, LctLayer, Linear, Mlp, Norm, NormKind,
-        Room, SequenceContext, linear, normal_matrix, position_angle, rows_of,
+        self, CausalSelfAttention, ChirpedStream, LctConfig, LctLayer, Linear, Mlp, ModelPast,
+        Norm, Room, SequenceContext, linear, normal_matrix, position_angle, rows_of,
     },
-    model::{check_length, cross_entropy},
+    model::{LanguageModel, check_length},
+    presets::Named,
     random::Random,
 };
+use wavecube_burn::{Bias, Cache, CacheConfig};
 
 /// One symbol a byte.
 pub const VOCABULARY: usize = 256;
@@ -75,69 +77,39 @@ fn sinusoids(positions: std::ops::Range<usize>, d: usize, device: &Device) -> Te
     Tensor::from_data(TensorData::new(values.collect::<Vec<_>>(), [1, time, d]), device)
 }
 
-/// An [`LctGpt`] in words.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// How many bytes the model sees.
-    pub context: usize,
-    /// Channels.
-    pub d_model: usize,
-    /// Blocks.
-    pub layers: usize,
-    /// Attention heads.
-    pub heads: usize,
-    /// Width of the MLP; `4 · d_model` when it is 0.
-    pub mlp_hidden: usize,
-    /// Adjust the width of the MLP to the baseline's number of parameters.
-    pub match_parameters: bool,
-    /// Normalisation.
-    pub norm: NormKind,
-    /// How positions are told apart.
-    pub positions: Positions,
-    /// Where the transform goes.
-    pub placement: Placement,
-    /// The transform.
-    pub lct: LctConfig,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self {
-            context: 64,
-            d_model: 64,
-            layers: 2,
-            heads: 4,
-            mlp_hidden: 0,
-            match_parameters: true,
-            norm: NormKind::Rms,
-            positions: Positions::Rope,
-            placement: Placement::Block,
-            lct: LctConfig::default(),
-        }
+model_config! {
+    /// An [`LctGpt`] in words.
+    ModelConfig {
+        /// Attention heads.
+        heads: usize = 4,
+        /// How positions are told apart.
+        positions: Positions = Positions::default(),
+        /// Where the transform goes.
+        placement: Placement = Placement::default(),
+        /// The transform.
+        lct: LctConfig = LctConfig::default(),
     }
 }
 
 const OP: &str = "lct-gpt";
 
 impl ModelConfig {
-    /// Checks every size and combination.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] for a size that is zero or does not divide; those of
-    /// [`LctConfig::validate`].
-    pub fn validate(&self) -> Result<()> {
-        let at_least_one = [
-            ("lct-gpt.context", self.context),
-            ("lct-gpt.d_model", self.d_model),
-            ("lct-gpt.layers", self.layers),
-            ("lct-gpt.heads", self.heads),
-        ];
-        for (argument, found) in at_least_one {
-            if found == 0 {
-                return Err(Error::Length { op: OP, argument, expected: "at least 1", found });
-            }
+    /// The transformer of these sizes that other models are matched to.
+    pub(crate) fn transformer(core: CoreConfig) -> Self {
+        Self { heads: 1, placement: Placement::None, ..Self::default() }.with_core(core)
+    }
+}
+
+impl Configuration for ModelConfig {
+    fn validate(&self) -> Result<()> {
+        self.core().validate(OP)?;
+        if self.heads == 0 {
+            return Err(Error::Length {
+                op: OP,
+                argument: "lct-gpt.heads",
+                expected: "at least 1",
+                found: self.heads,
+            });
         }
         if !self.d_model.is_multiple_of(self.heads) {
             return Err(Error::Length {
@@ -161,13 +133,12 @@ impl ModelConfig {
         Ok(())
     }
 
-    /// The width of the MLP.
-    pub fn hidden(&self) -> usize {
+    /// `4 · d_model` where none is configured.
+    fn hidden(&self) -> usize {
         if self.mlp_hidden == 0 { 4 * self.d_model } else { self.mlp_hidden }
     }
 
-    /// The number of parameters.
-    pub fn parameter_count(&self) -> usize {
+    fn parameter_count(&self) -> usize {
         let d = self.d_model;
         let norm = Norm::parameters(self.norm, d);
         let lct = self.lct.parameter_count(d);
@@ -186,16 +157,8 @@ impl ModelConfig {
         positions + 2 * VOCABULARY * d + self.layers * block + norm
     }
 
-    /// The transformer with these channels and blocks that other models are matched to.
-    pub(crate) fn transformer([d_model, layers, mlp_hidden]: [usize; 3], norm: NormKind) -> Self {
-        let placement = Placement::None;
-        Self { d_model, layers, heads: 1, mlp_hidden, norm, placement, ..Self::default() }
-    }
-
-    /// This configuration with the MLP width that brings the number of parameters closest to the
-    /// baseline's (the same model with `placement = "none"`).
-    #[must_use]
-    pub fn matched(&self) -> Self {
+    /// The transformer is the same model with `placement = "none"`.
+    fn matched(&self) -> Self {
         if !self.match_parameters || self.placement == Placement::None {
             return self.clone();
         }
@@ -207,8 +170,7 @@ impl ModelConfig {
         Self { mlp_hidden: hidden.round().max(1.0) as usize, ..self.clone() }
     }
 
-    /// The operations of a token, at the full context.
-    pub fn flops(&self) -> Flops {
+    fn flops(&self) -> Flops {
         let (d, time) = (self.d_model as f64, self.context as f64);
         let layers = self.layers as f64;
         let mut parts = Vec::new();
@@ -249,7 +211,7 @@ struct Block {
 impl Block {
     fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
         let d = config.d_model;
-        let gain = 1.0 / (2.0 * config.layers as f64).sqrt();
+        let gain = config.core().residual_gain();
         let norm = || Norm::new(config.norm, d, device);
         let attends = config.placement != Placement::Mixer;
         let transforms = config.placement != Placement::None;
@@ -312,32 +274,23 @@ pub struct Past {
     streams: layers::Past<ChirpedStream>,
 }
 
-impl Past {
-    /// How many positions it has seen.
-    pub fn len(&self) -> usize {
+impl ModelPast for Past {
+    fn len(&self) -> usize {
         self.streams.len
     }
 
-    /// Whether it has seen nothing.
-    pub fn is_empty(&self) -> bool {
-        self.streams.is_empty()
-    }
-
-    /// Keeps these texts alone, in this order.
-    pub(crate) fn select(&mut self, texts: &[usize], device: &Device) {
+    fn select(&mut self, texts: &[usize], device: &Device) {
         if let Some(cache) = &mut self.cache {
             cache.select(texts, device);
         }
         self.streams.select(texts, device);
     }
 
-    /// Adds the texts of `other`, which has seen as many positions.
-    pub(crate) fn join(&mut self, other: Self) -> Result<()> {
+    fn join(&mut self, other: Self) -> Result<()> {
         if let (Some(cache), Some(other)) = (&mut self.cache, other.cache) {
             cache.join(other)?;
         }
-        self.streams.join(other.streams);
-        Ok(())
+        self.streams.join(other.streams)
     }
 }
 
@@ -353,13 +306,17 @@ pub struct LctGpt {
     config: ModelConfig,
 }
 
-impl LctGpt {
-    /// A fresh model; the same `random` gives the same parameters on every device.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ModelConfig::validate`].
-    pub fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
+impl LanguageModel for LctGpt {
+    type Config = ModelConfig;
+    type Past = Past;
+
+    const PRESETS: &'static [Named<ModelConfig>] = &[
+        // The transformer that other models are matched to.
+        ("attention", |config| ModelConfig { placement: Placement::None, ..config.clone() }),
+        ("lct-gpt", ModelConfig::clone),
+    ];
+
+    fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
         config.validate()?;
         let config = config.matched();
         let d = config.d_model;
@@ -379,13 +336,11 @@ impl LctGpt {
         })
     }
 
-    /// The configuration with the MLP width that was settled on.
-    pub fn config(&self) -> &ModelConfig {
+    fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// How often a transform met `|b| < epsilon` since the model was made.
-    pub fn degenerate_hits(&self) -> u64 {
+    fn degenerate_hits(&self) -> u64 {
         self.blocks
             .iter()
             .filter_map(|block| block.lct.as_ref())
@@ -393,21 +348,11 @@ impl LctGpt {
             .sum()
     }
 
-    /// Logits `[batch, time, 256]` of the byte after each position of `bytes` (`[batch, time]`).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] when `time` is 0 or exceeds the context; those of [`LctLayer::forward`].
-    pub fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
+    fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
         self.run(bytes, None)
     }
 
-    /// An empty past.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Cache::new`] and [`LctLayer::begin`].
-    pub fn begin(&self, room: &Room) -> Result<Past> {
+    fn begin(&self, room: &Room) -> Result<Past> {
         let ModelConfig { layers, heads, d_model, .. } = self.config;
         let Room { texts, positions, cache: storage } = *room;
         let cache = (self.config.placement != Placement::Mixer).then(|| {
@@ -423,17 +368,13 @@ impl LctGpt {
         Ok(Past { cache: cache.transpose()?, streams: layers::Past { states, len: 0 } })
     }
 
-    /// Logits `[batch, 1, 256]` of the byte after `bytes`, which follow those that `past` has seen; `past` then
-    /// has seen these too.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`forward`](Self::forward), for all bytes together; [`Error::Limit`] beyond the room of the past.
-    pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
+    fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
         let time = bytes.dims()[1];
         Ok(self.run(bytes, Some(past))?.narrow(1, time - 1, 1))
     }
+}
 
+impl LctGpt {
     fn run(&self, bytes: Tensor<2, Int>, mut past: Option<&mut Past>) -> Result<Tensor<3>> {
         let time = bytes.dims()[1];
         let d = self.config.d_model;
@@ -467,14 +408,5 @@ impl LctGpt {
             x = block.forward(x, &context, past)?;
         }
         Ok(self.head.forward(self.norm.forward(x)))
-    }
-
-    /// Mean cross-entropy in nats of `targets` (`[batch, time]`), `targets[t]` following `bytes[t]`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`forward`](Self::forward).
-    pub fn loss(&self, bytes: Tensor<2, Int>, targets: Tensor<2, Int>) -> Result<Tensor<1>> {
-        cross_entropy(self.forward(bytes)?, targets)
     }
 }

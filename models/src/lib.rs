@@ -1,22 +1,24 @@
 //! Sequence models on wavecube's kernels: layers, data, training, generation.
 //!
-//! The one crate of the workspace that knows [Burn](burn). From the bottom up:
+//! The library that knows [Burn](burn). The `wavecube` program has a crate of its own, `wavecube-cli`. A model is a
+//! module with a [`LanguageModel`](model::LanguageModel) and a line in the registry, `src/registry.rs`. From the bottom
+//! up:
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`bridge`] | wavecube's operations as differentiable Burn operations, on every backend |
 //! | [`layers`] | the linear canonical transform as a layer, the resolvent and the spectral mixer, attention, experts |
 //! | [`lct_gpt`] | LCT-GPT, a byte-level GPT with a transform in its blocks |
 //! | [`resnet_bk`] | ResNet-BK, a byte-level model on resolvents of tridiagonal operators |
 //! | [`byte_spectral`] | the byte-spectral model, on complex filters along the sequence |
-//! | [`model`], [`flops`] | the models behind one type, and what they compute |
+//! | [`core_config`], [`model`], [`flops`] | what all models have, the models behind one type, and what they compute |
+//! | [`error`] | what can go wrong around a model |
 //! | [`config`], [`presets`], [`data`], [`random`], [`device`], [`threads`] | a run's configuration, text, randomness, device, threads |
-//! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`] | training that resumes to the last bit |
-//! | [`generate`], [`quantize`], [`ablate`], [`demo`], [`speed`] | what the `wavecube` program does with a model |
+//! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`], [`output`] | training that resumes to the last bit |
+//! | [`generate`], [`quantize`] | what a trained model is for, and fewer bits for it |
 //!
 //! ```
 //! use burn::tensor::{Device, Int, Tensor};
-//! use wavecube_models::{lct_gpt::{LctGpt, ModelConfig}, random::Random};
+//! use wavecube_models::{lct_gpt::{LctGpt, ModelConfig}, model::LanguageModel, random::Random};
 //!
 //! let device = Device::flex();
 //! let model = LctGpt::new(&ModelConfig::default(), &mut Random::new(1), &device)?;
@@ -25,16 +27,13 @@
 //! # Ok::<(), wavecube_core::Error>(())
 //! ```
 
-/// The bridge.
-pub use wavecube_burn as bridge;
-
-pub mod ablate;
 pub mod byte_spectral;
 pub mod checkpoint;
 pub mod config;
+pub mod core_config;
 pub mod data;
-pub mod demo;
 pub mod device;
+pub mod error;
 pub mod flops;
 pub mod generate;
 pub mod layers;
@@ -42,11 +41,12 @@ pub mod lct_gpt;
 pub mod metrics;
 pub mod model;
 pub mod optimizer;
+pub mod output;
 pub mod presets;
 pub mod quantize;
 pub mod quantize_aware;
 pub mod random;
+mod registry;
 pub mod resnet_bk;
-pub mod speed;
 pub mod threads;
 pub mod train;

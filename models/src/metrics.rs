@@ -5,10 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::write_atomically;
+use crate::{
+    error::{Attempt as _, Context as _, Result},
+    output::write_atomically,
+};
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,9 +63,9 @@ impl Metrics {
         let mut records: Vec<Record> = Vec::new();
         if resumed_at > 0 && path.exists() {
             let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
+                .attempting(|| format!("cannot read {}", path.display()))?;
             records = serde_json::from_str(&text)
-                .with_context(|| format!("{} is not a list of records", path.display()))?;
+                .within(|| format!("{} is not a list of records", path.display()))?;
             records.retain(|record| record.step <= resumed_at);
         }
         Ok(Self { records, directory: directory.to_owned() })
@@ -88,7 +90,8 @@ impl Metrics {
         let mut csv = HEADER.to_owned();
         for record in &self.records {
             let validation = record.validation_bpb.map(|bpb| decimals(bpb, 6)).unwrap_or_default();
-            writeln!(
+            // Writing to a string cannot fail.
+            let _ = writeln!(
                 csv,
                 "{},{},{validation},{:.6e},{:.6},{:.1},{:.3}",
                 record.step,
@@ -97,7 +100,7 @@ impl Metrics {
                 record.gradient_norm,
                 record.bytes_per_second,
                 record.seconds
-            )?;
+            );
         }
         write_atomically(&self.directory.join("metrics.csv"), csv.as_bytes())?;
         let json = serde_json::to_vec_pretty(&self.records)?;

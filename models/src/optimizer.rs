@@ -5,14 +5,16 @@
 //! dozens (on a GPU that is a few kernels a step instead of hundreds), the global norm is one sum, and
 //! gradients accumulate by addition.
 
-use anyhow::{Result, ensure};
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer},
     tensor::{Device, Gradients, Tensor, TensorData},
 };
 
-use crate::config::TrainConfig;
+use crate::{
+    config::TrainConfig,
+    error::{Error, Result, WeightFault},
+};
 
 /// The two vectors: decaying, not decaying.
 pub type Flat = [Tensor<1>; 2];
@@ -175,12 +177,12 @@ impl FlatAdamW {
                 None => None,
                 Some(Moments { first, second, time }) => {
                     let len = parameter.dims()[0];
-                    ensure!(
-                        first.num_elements() == len && second.num_elements() == len,
-                        "the optimiser's moments have {} and {} numbers, the model has {len}",
-                        first.num_elements(),
-                        second.num_elements()
-                    );
+                    let found = vec![first.num_elements(), second.num_elements()];
+                    let expected = vec![len, len];
+                    if found != expected {
+                        let fault = WeightFault::Shape { found, expected };
+                        return Err(Error::weight("optimizer", fault));
+                    }
                     let momentum = AdaptiveMomentumState {
                         time,
                         moment_1: Tensor::from_data(first, &inner),

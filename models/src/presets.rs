@@ -1,166 +1,42 @@
 //! Named models, each a switch or two away from the next, for training and for comparing.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
-use crate::{
-    byte_spectral,
-    config::Config,
-    layers::{ExpertsConfig, Hopping, ResolventForm, SpectralConfig},
-    lct_gpt::Placement,
-    model::Architecture,
-    resnet_bk::{ExitConfig, HaltingConfig, ModelConfig},
-};
+use crate::{config::Config, model::Architecture};
 
-/// A named model. Applying one keeps sizes, text and training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Preset {
-    /// The transformer that the others are matched to.
-    Attention,
-    /// LCT-GPT as configured.
-    LctGpt,
-    /// ResNet-BK with every switch off.
-    Bk,
-    /// With products of one beside the diagonal.
-    BkFixed,
-    /// With the blocked form of the resolvent.
-    BkBlocked,
-    /// In blocks of 16, half of whose positions are left out.
-    BkSparse,
-    /// With the shortcut as gradient.
-    BkShortcut,
-    /// With four experts, one a token.
-    BkExperts,
-    /// With eight experts, one to four a token, by how sure the router is.
-    BkDynamic,
-    /// With halting, three steps at most.
-    BkHalting,
-    /// At `N, N/2, N/4, N/2, N` positions.
-    BkScales,
-    /// With early exits.
-    BkExits,
-    /// With experts, halting, scales and exits.
-    BkFull,
-    /// The byte-spectral model as configured.
-    Spectral,
-    /// Without any cure but causality.
-    SpectralPlain,
-    /// With phases that turn with the position.
-    SpectralAnchored,
-    /// With gates.
-    SpectralGated,
-    /// With magnitudes and phases mixed apart.
-    SpectralPhase,
-    /// With three bands.
-    SpectralBands,
-    /// With every cure.
-    SpectralFull,
+/// A name for a configuration of a model, and what it makes of one: the same sizes, with its own switches.
+pub type Named<C> = (&'static str, fn(&C) -> C);
+
+/// A named model, one of those in [`LanguageModel::PRESETS`](crate::model::LanguageModel::PRESETS).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    model: Architecture,
+    name: &'static str,
 }
 
 impl Preset {
-    /// All, in the order from baseline to full.
-    pub const ALL: [Self; 20] = [
-        Self::Attention,
-        Self::LctGpt,
-        Self::Bk,
-        Self::BkFixed,
-        Self::BkBlocked,
-        Self::BkSparse,
-        Self::BkShortcut,
-        Self::BkExperts,
-        Self::BkDynamic,
-        Self::BkHalting,
-        Self::BkScales,
-        Self::BkExits,
-        Self::BkFull,
-        Self::Spectral,
-        Self::SpectralPlain,
-        Self::SpectralAnchored,
-        Self::SpectralGated,
-        Self::SpectralPhase,
-        Self::SpectralBands,
-        Self::SpectralFull,
-    ];
+    /// All, model by model, each in the order from baseline to full.
+    pub fn all() -> Vec<Self> {
+        let of = |&model: &Architecture| {
+            model.preset_names().into_iter().map(move |name| Self { model, name })
+        };
+        Architecture::ALL.iter().flat_map(of).collect()
+    }
 
-    /// `config` with this model: of the sizes that its table has.
+    /// The one of this name, if there is one.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().into_iter().find(|preset| preset.name == name)
+    }
+
+    /// `config` with this model, of the sizes that the model's table has. Text and training stay.
     #[must_use]
     pub fn of(self, config: &Config) -> Config {
-        let mut config = config.clone();
-        match self {
-            Self::Attention | Self::LctGpt => {
-                config.model = Architecture::LctGpt;
-                if self == Self::Attention {
-                    config.lct_gpt.placement = Placement::None;
-                }
-            }
-            Self::Spectral => config.model = Architecture::ByteSpectral,
-            Self::SpectralPlain
-            | Self::SpectralAnchored
-            | Self::SpectralGated
-            | Self::SpectralPhase
-            | Self::SpectralBands
-            | Self::SpectralFull => {
-                config.model = Architecture::ByteSpectral;
-                self.set_spectral(&mut config.byte_spectral);
-            }
-            _ => {
-                config.model = Architecture::ResnetBk;
-                self.set_bk(&mut config.resnet_bk);
-            }
-        }
-        config
+        Config { model: self.model, ..config.clone() }.switched(self.name)
     }
+}
 
-    fn set_bk(self, bk: &mut ModelConfig) {
-        *bk = ModelConfig {
-            context: bk.context,
-            d_model: bk.d_model,
-            layers: bk.layers,
-            mlp_hidden: bk.mlp_hidden,
-            match_parameters: bk.match_parameters,
-            norm: bk.norm,
-            ..ModelConfig::default()
-        };
-        match self {
-            Self::BkFixed => bk.mixer.hopping = Hopping::Fixed,
-            Self::BkBlocked => bk.mixer.form = ResolventForm::Blocked,
-            Self::BkSparse => {
-                bk.mixer.form = ResolventForm::Blocked;
-                bk.mixer.block = 16;
-                bk.mixer.sparsity.keep = 0.5;
-            }
-            Self::BkShortcut => bk.mixer.grad_blend = 1.0,
-            _ => {}
-        }
-        if matches!(self, Self::BkExperts | Self::BkFull) {
-            bk.experts.count = 4;
-        }
-        if self == Self::BkDynamic {
-            bk.experts =
-                ExpertsConfig { count: 8, top_k: 4, threshold: 0.5, ..ExpertsConfig::default() };
-        }
-        if matches!(self, Self::BkHalting | Self::BkFull) {
-            bk.halting = HaltingConfig { steps: 3, ..HaltingConfig::default() };
-        }
-        if matches!(self, Self::BkScales | Self::BkFull) {
-            bk.scales = 2;
-        }
-        if matches!(self, Self::BkExits | Self::BkFull) {
-            bk.exits = ExitConfig { weight: 0.3, ..ExitConfig::default() };
-        }
-    }
-
-    fn set_spectral(self, model: &mut byte_spectral::ModelConfig) {
-        let (channels, taps) = (model.mixer.channels, model.mixer.taps);
-        let full = SpectralConfig { channels, taps, ..SpectralConfig::full() };
-        let plain = SpectralConfig { channels, taps, ..SpectralConfig::plain() };
-        model.mixer = match self {
-            Self::SpectralAnchored => SpectralConfig { anchored: true, ..plain },
-            Self::SpectralGated => SpectralConfig { gated: true, ..plain },
-            Self::SpectralPhase => SpectralConfig { phase_aware: true, ..plain },
-            Self::SpectralBands => SpectralConfig { bands: full.bands, ..plain },
-            Self::SpectralFull => full,
-            _ => plain,
-        };
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
     }
 }

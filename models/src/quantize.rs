@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result, ensure};
 use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::{Int, Tensor},
@@ -16,6 +15,8 @@ use wavecube_core::{
     polar::{Coding, ComplexCodes},
     quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme},
 };
+
+use crate::error::{Context as _, Error, Result, WeightFault};
 
 /// How many bits a matrix gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +111,7 @@ pub fn pack<'a>(
             let [rows, inputs, outputs] = sizes(shape);
             let values = transposed(values, [inputs, outputs]);
             let weight = PackedWeight::quantize(&values, [rows, inputs], scheme, Clip::Search)
-                .with_context(|| format!("in `{name}`"))?;
+                .within(|| format!("in `{name}`"))?;
             packed.push((name.to_owned(), weight));
         }
     }
@@ -144,7 +145,7 @@ pub fn code_filters(
                 .map(|(&radius, &phase)| Complex64::from_polar(radius.into(), phase.into()))
                 .collect();
             let codes = ComplexCodes::quantize(&numbers, Coding::Polar, bits, FILTER_GROUP)
-                .with_context(|| format!("in `{filter}`"))?;
+                .within(|| format!("in `{filter}`"))?;
             coded.push((filter.to_owned(), codes));
         }
     }
@@ -172,11 +173,10 @@ pub(crate) fn coded_filter<'a>(
 pub(crate) fn filter_part(name: &str, codes: &ComplexCodes, shape: &[usize]) -> Result<Vec<f32>> {
     let numbers = codes.dequantize();
     let wanted: usize = shape.iter().product();
-    ensure!(
-        numbers.len() == wanted,
-        "`{name}` has {} numbers, the model needs {wanted}",
-        numbers.len()
-    );
+    if numbers.len() != wanted {
+        let fault = WeightFault::Shape { found: vec![numbers.len()], expected: vec![wanted] };
+        return Err(Error::weight(name, fault));
+    }
     let part = |z: &Complex64| if filter_of(name, PARTS[0]).is_some() { z.norm() } else { z.arg() };
     Ok(numbers.iter().map(|z| part(z) as f32).collect())
 }
@@ -211,11 +211,9 @@ pub fn parameter_bytes<M: Module>(module: &M) -> usize {
 /// When it has another shape.
 pub fn unpack(name: &str, weight: &PackedWeight, shape: &[usize]) -> Result<Vec<f32>> {
     let [rows, inputs, outputs] = sizes(shape);
-    ensure!(
-        fits(weight, shape),
-        "`{name}` has {:?} rows and inputs, the model needs {:?}",
-        weight.shape(),
-        [rows, inputs]
-    );
+    if !fits(weight, shape) {
+        let (found, expected) = (weight.shape().to_vec(), vec![rows, inputs]);
+        return Err(Error::weight(name, WeightFault::Shape { found, expected }));
+    }
     Ok(transposed(&weight.dequantize(), [outputs, inputs]))
 }

@@ -4,7 +4,6 @@
 //! `w + stop(fq(w) − w)`, `fq(w) = s (code(w) − z)`: its value is `fq(w)`, its derivative by `w` is 1. What is
 //! trained, and what a checkpoint has, is `w`.
 
-use anyhow::Result;
 use burn::{
     module::{Module, Param, Reparameterization, Reparameterizer},
     tensor::{Tensor, TensorData},
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use wavecube_core::quant::{Bits, Group};
 
 use crate::{
+    error::{Error, Result, WeightFault},
     model::Model,
     quantize::{Precision, QuantizeOptions, pack, unpack},
 };
@@ -43,9 +43,13 @@ impl QuantizeAware {
             32 => Group::Of32,
             64 => Group::Of64,
             128 => Group::Of128,
-            other => anyhow::bail!(
-                "train.quantize_group is 32, 64, 128, or 0 for a whole channel, not {other}"
-            ),
+            other => {
+                return Err(Error::Value {
+                    name: "train.quantize_group",
+                    expected: "32, 64, 128, or 0 for a whole channel",
+                    found: other.to_string(),
+                });
+            }
         };
         let bits = match self {
             Self::None => return Ok(None),
@@ -74,13 +78,15 @@ impl Reparameterization for Rounded {
 
 struct Rounder<'a> {
     options: &'a QuantizeOptions,
-    failure: Option<anyhow::Error>,
+    failure: Option<Error>,
 }
 
 impl Rounder<'_> {
     /// The numbers that a parameter's codes stand for, or nothing where it is not packed.
     fn round(&self, name: &str, data: &TensorData) -> Result<Option<Vec<f32>>> {
-        let values = data.as_slice::<f32>().map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        let values = data
+            .as_slice::<f32>()
+            .map_err(|_| Error::weight(name, WeightFault::Dtype(format!("{:?}", data.dtype()))))?;
         let shape = data.shape();
         let packed = pack([(name, shape.as_slice(), values)], self.options)?;
         packed.first().map(|(name, weight)| unpack(name, weight, shape)).transpose()

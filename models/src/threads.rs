@@ -7,9 +7,10 @@
 
 use std::thread::available_parallelism;
 
-use anyhow::{Context, Result};
 use burn::tensor::Device;
 use rayon::ThreadPoolBuilder;
+
+use crate::error::{Error, Result};
 
 /// Operations of a forward pass from which on all cores together are quicker than one. Two cores in training, in the
 /// release profile: 0.95 of one's speed at 0.8e8, 1.03 at 1.5e8, 1.17 at 2.5e8, 1.38 at 1.5e10.
@@ -48,6 +49,6 @@ pub fn on_threads<R: Send>(
         .stack_size(STACK)
         .thread_name(|index| format!("flex {index}"))
         .build()
-        .context("cannot start the threads to compute on")?;
+        .map_err(Error::Threads)?;
     Ok(pool.install(work))
 }

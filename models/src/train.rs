@@ -1,26 +1,25 @@
 //! Training: the loop around Burn's `AdamW`.
 
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     checkpoint::{self, Checkpoint, Progress},
     config::Config,
     data::{Batch, Corpus, even_starts},
-    metrics::{Metrics, Record, decimals},
+    error::{Context as _, Error, Result, TextFault},
+    metrics::{Metrics, Record},
     model::{Losses, Model, Statistic},
     optimizer::{FlatAdamW, clip_global_norm, flat_gradients},
+    output::claim_directory,
     quantize_aware::rounded,
     random::Random,
     threads::on_threads,
@@ -159,7 +158,11 @@ impl Trainer {
             });
         }
         let (Some(mut gradients), Some(mut loss)) = (gradients, total) else {
-            anyhow::bail!("train.accumulation must be at least 1");
+            return Err(Error::Value {
+                name: "train.accumulation",
+                expected: "at least 1",
+                found: rounds.to_string(),
+            });
         };
         if rounds > 1 {
             let share = 1.0 / rounds as f64;
@@ -223,29 +226,22 @@ impl Trainer {
 /// When the text is not longer than the model's context, the loss of a window is not finite, or the device fails.
 pub fn bits_per_byte(model: &Model, text: &[u8], sequences: usize, device: &Device) -> Result<f64> {
     let context = model.context();
-    ensure!(
-        text.len() > context,
-        "a text of {} bytes is not longer than the model's context of {context}",
-        text.len()
-    );
+    if text.len() <= context {
+        return Err(TextFault::Context { part: "evaluated", len: text.len(), context }.into());
+    }
     let starts = even_starts(text.len(), context, sequences);
     let mut nats = 0.0;
     for starts in starts.chunks(32) {
         let batch = Batch::at(text, starts, context, device);
-        let loss = read(model.loss(batch.bytes, batch.targets)?)?;
-        ensure!(
-            loss.is_finite(),
-            "the loss on the text is {loss}, between its bytes {} and {}",
-            starts[0],
-            starts[starts.len() - 1] + context
-        );
+        let loss = model.loss(batch.bytes, batch.targets)?;
+        let loss = loss.try_into_scalar::<f64>().map_err(Error::failed("bits_per_byte"))?;
+        if !loss.is_finite() {
+            let bytes = starts[0]..starts[starts.len() - 1] + context;
+            return Err(Error::Evaluation { loss, bytes });
+        }
         nats += loss * starts.len() as f64;
     }
     Ok(nats / starts.len() as f64 / std::f64::consts::LN_2)
-}
-
-fn read(value: Tensor<1>) -> Result<f64> {
-    value.try_into_scalar::<f64>().context("the device failed")
 }
 
 /// How a run is driven.
@@ -255,8 +251,17 @@ pub struct RunOptions {
     pub out: PathBuf,
     /// Stop after this long instead of after `train.steps`.
     pub budget: Option<Duration>,
-    /// Say nothing but errors.
-    pub quiet: bool,
+}
+
+/// Where a run stands at a line of its log.
+#[derive(Debug, Clone, Copy)]
+pub struct Milestone<'a> {
+    /// The line.
+    pub record: &'a Record,
+    /// Bits per byte on the held-out text as last measured, in this record or an earlier one.
+    pub validation_bpb: Option<f64>,
+    /// How much of the run is over, from 0 to 1.
+    pub share: f64,
 }
 
 /// How a run ended.
@@ -283,7 +288,8 @@ pub fn checkpoint_path(out: &Path) -> PathBuf {
     out.join("checkpoint.safetensors")
 }
 
-/// Trains to the end, or until `interrupted` is set: then the checkpoint is saved all the same.
+/// Trains to the end, or until `interrupted` is set: then the checkpoint is saved all the same. `on_log` sees each line
+/// of the log as it is written.
 ///
 /// A log line falls on every multiple of `train.log_every`, wherever the run began, and on the last step.
 ///
@@ -296,20 +302,20 @@ pub fn run(
     trainer: &mut Trainer,
     options: &RunOptions,
     interrupted: &AtomicBool,
+    mut on_log: impl FnMut(&Milestone<'_>) + Send,
 ) -> Result<(Summary, Metrics)> {
-    checkpoint::claim_directory(&options.out)?;
+    claim_directory(&options.out)?;
     let mut metrics = Metrics::open(&options.out, trainer.progress.step)?;
     let mut saved = None;
-    let display = Display::new(options, trainer.config.train.steps);
     let (device, operations) = (trainer.device.clone(), trainer.operations());
     let trained = on_threads(&device, operations, || {
-        steps(trainer, options, interrupted, &mut metrics, &display, &mut saved)
+        let mut log = Log { metrics: &mut metrics, on_log: &mut on_log };
+        steps(trainer, options, interrupted, &mut log, &mut saved)
     });
     if let Err(error) = trained.flatten() {
-        display.finish();
         // The log shows the way there. If it cannot be written either, the first error says more.
         let _ = metrics.write();
-        return Err(error.context(kept(&options.out, saved)));
+        return Err(error).within(|| kept(&options.out, saved));
     }
     // What was trained is on disk before anything else can fail.
     trainer.save(&checkpoint_path(&options.out))?;
@@ -325,7 +331,6 @@ pub fn run(
         degenerate_hits: trainer.model.degenerate_hits(),
         interrupted: interrupted.load(Ordering::Relaxed),
     };
-    display.finish();
     Ok((summary, metrics))
 }
 
@@ -343,13 +348,18 @@ fn kept(out: &Path, saved: Option<usize>) -> String {
     }
 }
 
+/// Where the lines of a run go.
+struct Log<'a> {
+    metrics: &'a mut Metrics,
+    on_log: &'a mut (dyn FnMut(&Milestone<'_>) + Send),
+}
+
 /// The steps of a run; `saved` is the last one that a checkpoint was written at.
 fn steps(
     trainer: &mut Trainer,
     options: &RunOptions,
     interrupted: &AtomicBool,
-    metrics: &mut Metrics,
-    display: &Display,
+    log: &mut Log<'_>,
     saved: &mut Option<usize>,
 ) -> Result<()> {
     let train = trainer.config.train.clone();
@@ -370,7 +380,7 @@ fn steps(
             return window.settle();
         }
         let start = Instant::now();
-        let report = trainer.step(share).with_context(|| format!("in step {}", step + 1))?;
+        let report = trainer.step(share).within(|| format!("in step {}", step + 1))?;
         let step = trainer.progress.step;
         let last = options.budget.is_none() && step >= train.steps;
         let logs = step.is_multiple_of(train.log_every) || last;
@@ -400,14 +410,14 @@ fn steps(
                 seconds: trainer.progress.seconds,
             };
             latest = validation_bpb.or(latest);
-            display.show(&record, latest, share);
-            metrics.push(record);
+            (log.on_log)(&Milestone { record: &record, validation_bpb: latest, share });
+            log.metrics.push(record);
             window = Window::after(step);
         }
         if saves {
             trainer.save(&checkpoint_path(&options.out))?;
             *saved = Some(step);
-            metrics.write()?;
+            log.metrics.write()?;
         }
     }
 }
@@ -450,82 +460,19 @@ impl Window {
             return Ok(());
         }
         let values = Tensor::cat(std::mem::take(&mut self.pending), 0);
-        let values = values.try_into_data_as::<f64>().context("the device failed")?;
+        let values = values.try_into_data_as::<f64>().map_err(Error::failed("train::run"))?;
         let values: Vec<f64> = values.iter::<f64>().collect();
         for &[nats, norm] in values.as_chunks().0 {
             self.read += 1;
             let step = self.first + self.read;
-            for (what, value) in [("loss", nats), ("norm of the gradient", norm)] {
-                ensure!(
-                    value.is_finite(),
-                    "the {what} is {value} at step {step}: take a smaller train.learning_rate or a \
-                     longer train.warmup"
-                );
+            for (quantity, value) in [("loss", nats), ("norm of the gradient", norm)] {
+                if !value.is_finite() {
+                    return Err(Error::Diverged { quantity, value, step });
+                }
             }
             self.nats += nats;
             self.norm = norm;
         }
         Ok(())
-    }
-}
-
-/// A bar on a terminal, lines elsewhere.
-struct Display {
-    bar: Option<ProgressBar>,
-    quiet: bool,
-    /// The run is measured in tenths of a second instead of steps.
-    timed: Option<Duration>,
-    steps: usize,
-}
-
-impl Display {
-    fn new(options: &RunOptions, steps: usize) -> Self {
-        let bar = (!options.quiet && std::io::stderr().is_terminal()).then(|| {
-            let len = match options.budget {
-                Some(budget) => budget.as_millis() as u64 / 100,
-                None => steps as u64,
-            };
-            let bar = ProgressBar::new(len);
-            if let Ok(style) =
-                ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}  ETA {eta}")
-            {
-                bar.set_style(style);
-            }
-            bar
-        });
-        Self { bar, quiet: options.quiet, timed: options.budget, steps }
-    }
-
-    fn show(&self, record: &Record, validation: Option<f64>, share: f64) {
-        let held_out =
-            validation.map(|bpb| format!("  held out {}", decimals(bpb, 3))).unwrap_or_default();
-        let line = format!(
-            "step {}  loss {}  {} bits/byte{held_out}  {:.0} tokens/s",
-            record.step,
-            decimals(record.train_bpb * std::f64::consts::LN_2, 3),
-            decimals(record.train_bpb, 3),
-            record.bytes_per_second
-        );
-        if let Some(bar) = &self.bar {
-            bar.set_position(match self.timed {
-                Some(budget) => (share * budget.as_millis() as f64 / 100.0) as u64,
-                None => record.step as u64,
-            });
-            bar.set_message(line);
-        } else if !self.quiet {
-            let left = if let Some(budget) = self.timed {
-                (1.0 - share).max(0.0) * budget.as_secs_f64()
-            } else {
-                let rate = record.seconds / record.step.max(1) as f64;
-                rate * self.steps.saturating_sub(record.step) as f64
-            };
-            println!("{line}  ETA {left:.0} s");
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish();
-        }
     }
 }

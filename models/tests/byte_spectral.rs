@@ -8,9 +8,10 @@ use burn::{
 use wavecube_models::{
     byte_spectral::{ByteSpectral, ModelConfig},
     config::Config,
+    core_config::Configuration as _,
     layers::{SpectralConfig, SpectralMixer},
     lct_gpt,
-    model::{Architecture, Model},
+    model::{Architecture, LanguageModel as _, Model},
     presets::Preset,
     random::Random,
 };
@@ -26,9 +27,9 @@ fn small() -> ModelConfig {
 /// Every preset that is a byte-spectral model, small, and one of short filters.
 fn configurations() -> Vec<(String, ModelConfig)> {
     let base = Config { byte_spectral: small(), ..Config::default() };
-    let mut all: Vec<_> = Preset::ALL
-        .iter()
-        .map(|preset| (format!("{preset:?}"), preset.of(&base)))
+    let mut all: Vec<_> = Preset::all()
+        .into_iter()
+        .map(|preset| (preset.to_string(), preset.of(&base)))
         .filter(|(_, config)| config.model == Architecture::ByteSpectral)
         .map(|(name, config)| (name, config.byte_spectral))
         .collect();

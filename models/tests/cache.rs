@@ -4,9 +4,9 @@ use burn::{
     module::Module as _,
     tensor::{DType, Device, Tensor},
 };
+use wavecube_burn::{Bias, Cache, CacheConfig, CacheType, attention};
 use wavecube_core::{Error, Result};
 use wavecube_models::{
-    bridge::{Bias, Cache, CacheConfig, CacheType, attention},
     config::Config,
     generate::{Sampling, generate, generate_all},
     layers::Room,

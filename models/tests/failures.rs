@@ -1,102 +1,24 @@
 //! Numbers that are not finite: each is an error that says where, and never text, a figure or a checkpoint.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-    sync::atomic::AtomicBool,
-};
+use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use burn::module::Module as _;
 use safetensors::SafeTensors;
 use wavecube_models::{
-    ablate::{self, Variants, ablate},
     checkpoint::Checkpoint,
-    config::Config,
     data::Corpus,
     generate::{BadLogits, Failure, Sampling, Session, generate, generate_all},
-    layers::NormKind,
-    lct_gpt::{ModelConfig, Placement},
     quantize::QuantizeOptions,
-    train::{RunOptions, Trainer, bits_per_byte, checkpoint_path, run},
+    train::{RunOptions, Trainer, bits_per_byte, run},
 };
 
-use crate::support::flex;
-
-/// A text with a single byte of its kind.
-fn corpus() -> Corpus {
-    let line = "the same words in the same order, again and again; ";
-    let mut train = line.repeat(40).into_bytes();
-    train[1500] = b'~';
-    Corpus { train, validation: line.repeat(9).into_bytes() }
-}
-
-fn config() -> Config {
-    let lct_gpt = ModelConfig {
-        context: 16,
-        d_model: 8,
-        layers: 1,
-        heads: 2,
-        norm: NormKind::Layer,
-        placement: Placement::None,
-        ..ModelConfig::default()
-    };
-    let mut config = Config { lct_gpt, ..Config::default() };
-    config.train.batch = 4;
-    config.train.steps = 500;
-    config.train.eval_every = 0;
-    config.train.eval_sequences = 4;
-    config.train.checkpoint_every = 0;
-    config
-}
+use crate::{
+    broken::{EMBEDDING, config, corpus, fresh, message, overflowing, patch},
+    support::flex,
+};
 
 fn options(out: &Path) -> RunOptions {
-    RunOptions { out: out.to_owned(), budget: None, quiet: true }
-}
-
-/// Changes the numbers of a tensor in a checkpoint.
-fn patch(path: &Path, name: &str, change: impl FnOnce(&mut [f32])) {
-    let mut bytes = fs::read(path).unwrap();
-    let (at, len) = {
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let data = tensors.tensor(name).unwrap().data();
-        (data.as_ptr() as usize - bytes.as_ptr() as usize, data.len())
-    };
-    let data = &mut bytes[at..at + len];
-    let mut values: Vec<f32> =
-        data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    change(&mut values);
-    data.copy_from_slice(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>());
-    fs::write(path, bytes).unwrap();
-}
-
-/// The checkpoint of a run that has taken a step.
-fn fresh(out: &Path) -> PathBuf {
-    let mut trainer = Trainer::new(&config(), corpus(), &flex()).unwrap();
-    trainer.step(0.0).unwrap();
-    let path = checkpoint_path(out);
-    trainer.save(&path).unwrap();
-    path
-}
-
-const EMBEDDING: &str = "model.LctGpt.embedding";
-
-/// The same, of finite weights with which a norm of `~` is no number.
-fn overflowing(out: &Path) -> PathBuf {
-    let path = fresh(out);
-    patch(&path, EMBEDDING, |values| {
-        let row = &mut values[usize::from(b'~') * 8..][..8];
-        row.fill(f32::MIN);
-        row[0] = f32::MAX;
-    });
-    path
-}
-
-fn message<T>(result: anyhow::Result<T>) -> String {
-    match result {
-        Ok(_) => panic!("accepted"),
-        Err(error) => format!("{error:#}"),
-    }
+    RunOptions { out: out.to_owned(), budget: None }
 }
 
 #[test]
@@ -210,7 +132,7 @@ fn a_loss_that_is_not_finite_names_its_step() {
         config.train.log_every = log_every;
         config.train.checkpoint_every = checkpoint_every;
         let mut trainer = Trainer::resume(&path, &config, corpus(), &flex()).unwrap();
-        let result = run(&mut trainer, &options(out.path()), &AtomicBool::new(false));
+        let result = run(&mut trainer, &options(out.path()), &AtomicBool::new(false), |_| {});
         let message = message(result);
         let step = message.split("at step ").nth(1).and_then(|rest| rest.split(':').next());
         let step: usize = step.unwrap_or_else(|| panic!("{message}")).parse().unwrap();
@@ -247,105 +169,4 @@ fn a_figure_of_held_out_text_is_a_number() {
     assert!(error.contains("NaN") && error.contains("bytes"), "{error}");
     let error = message(bits_per_byte(&model, &train[..16], 8, &flex()));
     assert!(error.contains("context of 16"), "{error}");
-}
-
-#[test]
-fn a_variant_that_fails_does_not_take_the_others_along() {
-    let out = tempfile::tempdir().unwrap();
-    let mut good = config();
-    good.train.steps = 3;
-    let mut bad = good.clone();
-    // Infinite in f32.
-    bad.train.learning_rate = 1e300;
-    let variants = |configs: &[(&str, &Config)]| Variants {
-        columns: vec!["rate"],
-        variants: configs
-            .iter()
-            .map(|(name, config)| (vec![(*name).to_owned()], (*config).clone()))
-            .collect(),
-    };
-    let never = AtomicBool::new(false);
-    let both = variants(&[("high", &bad), ("low", &good)]);
-    let mut seen = Vec::new();
-    let table = ablate(&both, &corpus(), &flex(), out.path(), &never, |_, _, row| {
-        seen.push(row.is_ok());
-    })
-    .unwrap();
-    assert_eq!((seen, table.rows.len()), (vec![false, true], 1));
-    let reason = &table.failures[0].reason;
-    assert!(reason.contains("step 2") && reason.contains("NaN"), "{reason}");
-    let text = ablate::markdown(&table);
-    assert!(text.contains("| high | failed |") && text.contains("high: training failed"), "{text}");
-    let none = variants(&[("high", &bad)]);
-    let alone = out.path().join("alone");
-    let error = message(ablate(&none, &corpus(), &flex(), &alone, &never, |_, _, _| {}));
-    assert!(error.contains("variant high") && error.contains("step 2"), "{error}");
-    let unseen = Corpus { validation: Vec::new(), ..corpus() };
-    let error = message(ablate(&both, &unseen, &flex(), out.path(), &never, |_, _, _| {}));
-    assert!(error.contains("data.validation"), "{error}");
-}
-
-/// What a shell sees of `wavecube`.
-fn wavecube(arguments: &[&str]) -> (Output, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_wavecube")).args(arguments).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    (output, out, err)
-}
-
-#[test]
-fn the_program_ends_with_an_error() {
-    let out = tempfile::tempdir().unwrap();
-    let path = overflowing(out.path());
-    let checkpoint = path.to_str().unwrap();
-    let generate = ["generate", "--device", "flex", "--checkpoint", checkpoint, "--length", "9"];
-    let generates = |more: &[&str]| wavecube(&[&generate, more].concat());
-    let (output, text, error) = generates(&["--prompt", "a ~"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(text, "a ~\n");
-    assert!(error.contains("step 1") && error.contains("NaN"), "{error}");
-
-    let file = out.path().join("prompts.txt");
-    fs::write(&file, "one\ntwo ~\nthree\n").unwrap();
-    let (output, text, error) = generates(&["--prompts", file.to_str().unwrap(), "--top-k", "1"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text.contains("\n\ntwo ~\n\nthree") && text.len() > 9 + 16 + 9, "{text:?}");
-    assert!(error.contains("text 2 ended at step 1"), "{error}");
-
-    patch(&path, EMBEDDING, |values| values[11] = f32::NAN);
-    let (output, text, error) = generates(&["--prompt", "a"]);
-    assert_eq!((output.status.code(), text.as_str()), (Some(1), ""));
-    assert!(error.contains(EMBEDDING) && error.contains("[1, 3]"), "{error}");
-}
-
-#[test]
-fn options_are_refused_before_anything_is_written() {
-    let out = tempfile::tempdir().unwrap();
-    let path = fresh(out.path());
-    let checkpoint = path.to_str().unwrap();
-    for (option, value, expected) in [
-        ("--top-p", "1.5", "top-p"),
-        ("--temperature", "-1", "temperature"),
-        ("--temperature", "NaN", "temperature"),
-        ("--min-p", "2", "min-p"),
-        ("--repetition-penalty", "0", "repetition penalty"),
-        ("--stop", "", "stop string"),
-        ("--cache", "int4", "Cache"),
-    ] {
-        let (output, text, error) = wavecube(&[
-            "generate",
-            "--device",
-            "flex",
-            "--checkpoint",
-            checkpoint,
-            "--prompt",
-            "a",
-            option,
-            value,
-        ]);
-        assert_eq!((output.status.code(), text.as_str()), (Some(1), ""), "{option} {value}");
-        assert!(error.contains(expected), "{option} {value}: {error}");
-    }
-    let (_, help, _) = wavecube(&["generate", "--help"]);
-    assert!(help.contains(r"--stop '\n\n'") && help.contains(r"(\n and \t are"), "{help}");
 }

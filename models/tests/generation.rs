@@ -11,7 +11,7 @@ use wavecube_models::{
     random::Random,
 };
 
-use crate::support::{bytes, close, flex, read, room, text, wgpu};
+use crate::support::{bytes, close, flex, preset, read, room, text, wgpu};
 
 const CONTEXT: usize = 24;
 
@@ -54,12 +54,12 @@ fn configurations() -> Vec<(String, Config)> {
     base.resnet_bk.context = CONTEXT;
     base.resnet_bk.d_model = 16;
     base.resnet_bk.layers = 5;
-    for preset in Preset::ALL {
+    for preset in Preset::all() {
         let mut config = preset.of(&base);
         // Untrained, nothing is sure: at the confidence of chance some positions leave.
         config.resnet_bk.exits.confidence = 0.006;
         if config.model == Architecture::ResnetBk {
-            all.push((format!("{preset:?}"), config));
+            all.push((preset.to_string(), config));
         }
     }
     all
@@ -102,7 +102,7 @@ fn a_state_gives_what_the_whole_text_gives() {
 #[test]
 fn a_state_gives_the_same_on_a_device_with_kernels() {
     let Some(device) = wgpu() else { return };
-    let models = ["Rope", "Alibi", "Block along the Sequence", "BkHalting"];
+    let models = ["Rope", "Alibi", "Block along the Sequence", "bk-halting"];
     for (name, config) in configurations() {
         if !models.contains(&name.as_str()) {
             continue;
@@ -168,7 +168,7 @@ fn texts_side_by_side_are_those_alone() {
 /// length or by a stop, and that outgrow the context meanwhile.
 #[test]
 fn texts_of_every_model_are_those_alone() {
-    let mut spectral = Preset::Spectral.of(&config(Positions::Rope));
+    let mut spectral = preset("spectral").of(&config(Positions::Rope));
     (spectral.byte_spectral.context, spectral.byte_spectral.d_model) = (CONTEXT, 16);
     let spectral = ("Spectral".to_owned(), spectral);
     let prompts =

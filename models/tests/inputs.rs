@@ -3,18 +3,18 @@
 use std::fs;
 
 use wavecube_models::{
-    ablate::Grid,
     config::{Config, DataConfig},
+    core_config::CoreConfig,
     data::Corpus,
-    demo::{self, KernelRow},
     device::{DeviceChoice, select},
-    layers::{Axis, ComplexToReal},
-    lct_gpt::{Placement, Positions},
+    error::{Error, TextFault},
+    model::{Architecture, Model},
     presets::Preset,
+    random::Random,
     train::Trainer,
 };
 
-use crate::support::flex;
+use crate::support::{flex, preset};
 
 fn message(toml: &str) -> String {
     match Config::from_toml(toml) {
@@ -49,6 +49,10 @@ fn a_configuration_names_the_key_that_is_wrong() {
         ("model = \"resnet-bk\"\n[resnet-bk.experts]\ncount = 2\ntop_k = 3", "experts.top_k"),
         ("model = \"resnet-bk\"\n[resnet-bk.halting]\nsteps = 0", "halting.steps"),
         ("model = \"resnet-bk\"\n[resnet-bk.exits]\nconfidence = 0.0", "confidence"),
+        // Keys that all models have, and those that one has, are refused alike.
+        ("[resnet-bk]\ncontexts = 3", "`contexts`"),
+        ("[byte-spectral]\nheads = 3", "`heads`"),
+        ("[byte-spectral]\nd_model = \"wide\"", "d_model"),
         ("[lct-gpt", "TOML"),
     ] {
         let message = message(toml);
@@ -59,10 +63,27 @@ fn a_configuration_names_the_key_that_is_wrong() {
 }
 
 #[test]
-fn a_configuration_survives_toml() {
+fn every_key_has_a_default() {
     assert_eq!(Config::from_toml("").unwrap(), Config::default());
-    let config = demo::configuration(7);
-    assert_eq!(Config::from_toml(&config.to_toml().unwrap()).unwrap(), config);
+}
+
+/// The registry: a model is named as its table is, and its sizes are those of its table.
+#[test]
+fn every_model_has_a_table() {
+    let written = Config::default().to_toml().unwrap();
+    for &model in Architecture::ALL {
+        let key = model.key();
+        assert!(written.contains(&format!("\n[{key}]\n")), "{key}: {written}");
+        let config = Config::from_toml(&format!("model = \"{key}\"\n[{key}]\ncontext = 7"));
+        let config = config.unwrap();
+        assert_eq!((config.model, config.context()), (model, 7));
+        let wide = config.clone().with_every_core(|core| CoreConfig { d_model: 24, ..core });
+        assert_eq!(wide.core(), CoreConfig { d_model: 24, ..config.core() });
+        let built = Model::new(&wide, &mut Random::new(1), &flex()).unwrap();
+        assert_eq!(built.context(), 7);
+        let empty = message(&format!("model = \"{key}\"\n[{key}]\nlayers = 0"));
+        assert!(empty.contains(&format!("[{key}]")) && empty.contains("`layers`"), "{empty}");
+    }
 }
 
 #[test]
@@ -70,19 +91,20 @@ fn presets_are_configurations() {
     let mut base = Config::default();
     base.resnet_bk.layers = 5;
     base.train.steps = 7;
-    for preset in Preset::ALL {
+    for preset in Preset::all() {
         let config = preset.of(&base);
         config.validate().unwrap();
         assert_eq!(config.train, base.train);
         assert_eq!(Config::from_toml(&config.to_toml().unwrap()).unwrap(), config);
     }
     // Each is another model than the ones before it.
-    let all = Preset::ALL.map(|preset| preset.of(&base));
+    let presets = Preset::all();
+    let all: Vec<_> = presets.iter().map(|preset| preset.of(&base)).collect();
     for (index, config) in all.iter().enumerate() {
-        assert!(!all[..index].contains(config), "{:?}", Preset::ALL[index]);
+        assert!(!all[..index].contains(config), "{}", presets[index]);
     }
     // Two layers have no room for a halving on either side.
-    let refused = Preset::BkScales.of(&Config::default()).validate().unwrap_err();
+    let refused = preset("bk-scales").of(&Config::default()).validate().unwrap_err();
     assert!(format!("{refused:#}").contains("scales"), "{refused:#}");
 }
 
@@ -117,6 +139,22 @@ fn texts_that_cannot_be_used_are_errors() {
     assert!(error.to_string().contains("shorter context"), "{error:#}");
 }
 
+/// What a program that links the library goes by; `{}` is the error alone, `{:#}` its causes too.
+#[test]
+fn errors_are_values() {
+    let refused = Config::from_toml("[train]\nsteps = 0").unwrap_err();
+    assert!(matches!(refused, Error::Value { name: "train.steps", .. }), "{refused:?}");
+    let refused = Config::from_toml("[train]\nstep = 1").unwrap_err();
+    assert!(matches!(refused, Error::Toml(_)), "{refused:?}");
+    let refused = Corpus::read(&DataConfig::default()).unwrap_err();
+    assert!(matches!(refused, Error::Text(TextFault::Missing)), "{refused:?}");
+    let refused = Config::from_toml("[lct-gpt]\nheads = 0").unwrap_err();
+    assert_eq!(refused.to_string(), "in [lct-gpt]");
+    assert!(format!("{refused:#}").starts_with("in [lct-gpt]: lct-gpt: "), "{refused:#}");
+    let Error::Within { cause, .. } = refused else { panic!("{refused:?}") };
+    assert!(matches!(*cause, Error::Operation(wavecube_core::Error::Length { .. })), "{cause:?}");
+}
+
 #[test]
 fn devices_are_named_or_refused() {
     assert!("gpu".parse::<DeviceChoice>().unwrap_err().to_string().contains("wgpu"));
@@ -126,94 +164,4 @@ fn devices_are_named_or_refused() {
     if !cfg!(feature = "cuda") {
         assert!(select(DeviceChoice::Cuda).unwrap_err().to_string().contains("--features cuda"));
     }
-}
-
-#[test]
-fn a_grid_has_every_distinct_combination_once() {
-    let grid = Grid {
-        placements: vec![Placement::None, Placement::Block],
-        axes: vec![Axis::Channels, Axis::Sequence],
-        to_real: vec![ComplexToReal::Projection, ComplexToReal::Real],
-        learned: vec![false, true],
-        positions: vec![Positions::Rope],
-        epsilons: vec![1e-3, 1e-1],
-    };
-    // The baseline once; 2 axes × 2 ways × (fixed + learned at 2 limits).
-    assert_eq!(grid.variants(&Config::default()).variants.len(), 1 + 2 * 2 * 3);
-}
-
-#[test]
-fn the_report_is_one_page_without_references() {
-    let mut report = demo::Report {
-        date: "2000-01-01".to_owned(),
-        commit: None,
-        device: "flex <one>".to_owned(),
-        text: "a & b".to_owned(),
-        bytes: [10, 1],
-        entropy: wavecube_models::data::Entropy { order0: 4.5, order1: 3.5, bigram_held_out: 3.6 },
-        bits_per_byte: 2.5,
-        beats_order1: true,
-        seconds: 1.0,
-        steps: 2,
-        tokens_per_second: 3.0,
-        parameters: 4,
-        degenerate_hits: 0,
-        config: Config::default(),
-        records: vec![wavecube_models::metrics::Record {
-            step: 2,
-            train_bpb: 2.6,
-            validation_bpb: Some(2.5),
-            learning_rate: 1e-3,
-            gradient_norm: 1.0,
-            bytes_per_second: 3.0,
-            seconds: 1.0,
-        }],
-        prompt: "fn ".to_owned(),
-        sample: "<script>".to_owned(),
-        kernels: vec![KernelRow {
-            id: "fft/forward".to_owned(),
-            device: "flex".to_owned(),
-            error: 1e-7,
-            gate: 1e-6,
-            ms: 2.0,
-            bytes: 3_000_000,
-            copy_fraction: 0.5,
-        }],
-    };
-    let page = demo::html(&report);
-    assert!(page.contains("flex &lt;one&gt;") && page.contains("&lt;script&gt;"));
-    assert!(page.contains("order 1: 3.500") && page.contains("<polyline"));
-    assert!(!page.contains("http") && !page.contains("src="), "nothing is fetched");
-    assert!(page.contains("1.0e-7") && page.contains("<td class=\"n\">1.50</td>"));
-    report.kernels.clear();
-    assert!(demo::html(&report).contains("None were measured"));
-}
-
-#[test]
-fn a_kernel_table_is_read_or_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("kernels.json");
-    let refused = || format!("{:#}", demo::read_kernels(&path).unwrap_err());
-    let missing = refused();
-    assert!(missing.contains("kernels.json") && missing.contains("wavecube-check"), "{missing}");
-    for (text, expected) in [
-        ("", "not a table"),
-        ("{}", "not a table"),
-        (r#"[{"id": "fft/forward", "device": "flex"}]"#, "missing field"),
-        // JSON has no NaN: an error that is none becomes null.
-        (
-            r#"[{"id": "a", "device": "b", "error": null, "gate": 1, "ms": 1, "bytes": 1,
-                "copy_fraction": 1}]"#,
-            "not a table",
-        ),
-        ("[]", "no operation"),
-    ] {
-        fs::write(&path, text).unwrap();
-        let message = refused();
-        assert!(message.contains(expected) && message.contains("kernels.json"), "{message}");
-    }
-    let row = r#"[{"id": "a", "device": "b", "error": 1e-7, "gate": 1e-6, "ms": 2, "bytes": 8,
-        "copy_fraction": 0.5, "peer": null, "peer_ms": null, "ratio": null}]"#;
-    fs::write(&path, row).unwrap();
-    assert_eq!(demo::read_kernels(&path).unwrap()[0].bytes, 8);
 }

@@ -5,8 +5,10 @@ use burn::{
     tensor::{Device, Gradients, Tensor},
 };
 use wavecube_models::{
+    core_config::Configuration as _,
     layers::{Axis, ComplexToReal, LctConfig, NormKind, ParameterForm, Start},
     lct_gpt::{LctGpt, ModelConfig, Placement, Positions},
+    model::LanguageModel as _,
     random::Random,
 };
 

@@ -16,7 +16,7 @@ use wavecube_models::{
     train::{RunOptions, Trainer, bits_per_byte, checkpoint_path, run},
 };
 
-use crate::support::{bytes, flex, read, text, values, weights, wgpu};
+use crate::support::{bytes, flex, preset, read, text, values, weights, wgpu};
 
 pub(crate) fn corpus() -> Corpus {
     let line = "the same words in the same order, again and again; ";
@@ -44,8 +44,8 @@ pub(crate) fn configured(preset: Preset) -> Config {
 /// The checkpoint of a model that has learned a little, in `out`.
 pub(crate) fn trained(config: &Config, out: &Path) -> Checkpoint {
     let mut trainer = Trainer::new(config, corpus(), &flex()).unwrap();
-    let options = RunOptions { out: out.to_owned(), budget: None, quiet: true };
-    run(&mut trainer, &options, &AtomicBool::new(false)).unwrap();
+    let options = RunOptions { out: out.to_owned(), budget: None };
+    run(&mut trainer, &options, &AtomicBool::new(false), |_| {}).unwrap();
     Checkpoint::read(&checkpoint_path(out)).unwrap()
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn needs(checkpoint: &Checkpoint) -> f64 {
 
 #[test]
 fn models_of_every_kind_in_fewer_bits() {
-    for preset in [Preset::Attention, Preset::LctGpt, Preset::BkExperts, Preset::SpectralFull] {
+    for preset in ["attention", "lct-gpt", "bk-experts", "spectral-full"].map(preset) {
         let out = tempfile::tempdir().unwrap();
         let checkpoint = trained(&configured(preset), out.path());
         let before = needs(&checkpoint);
@@ -74,9 +74,9 @@ fn models_of_every_kind_in_fewer_bits() {
             let small = Checkpoint::read(&path).unwrap();
             let after = needs(&small);
             let changed = after / before - 1.0;
-            println!("{preset:?} {precision:?}: {ratio:.2} times smaller, {before:.3} {after:.3}");
-            assert!(changed.abs() <= cost, "{preset:?} {precision:?}: {before} to {after}");
-            assert!(changed != 0.0 && ratio > smaller, "{preset:?} {precision:?}: {ratio}");
+            println!("{preset} {precision:?}: {ratio:.2} times smaller, {before:.3} {after:.3}");
+            assert!(changed.abs() <= cost, "{preset} {precision:?}: {before} to {after}");
+            assert!(changed != 0.0 && ratio > smaller, "{preset} {precision:?}: {ratio}");
             let model = small.model(&flex()).unwrap().valid();
             let sampling = Sampling { length: 8, ..Sampling::default() };
             assert_eq!(generate(&model, "the ", &sampling, |_| {}).unwrap().len(), 8);
@@ -87,7 +87,7 @@ fn models_of_every_kind_in_fewer_bits() {
 #[test]
 fn filters_are_coded_by_magnitude_and_phase() {
     let out = tempfile::tempdir().unwrap();
-    let checkpoint = trained(&configured(Preset::SpectralFull), out.path());
+    let checkpoint = trained(&configured(preset("spectral-full")), out.path());
     let path = out.path().join("small.safetensors");
     let filters = |checkpoint: &Checkpoint| {
         let all = weights(&checkpoint.model(&flex()).unwrap().valid());
@@ -131,7 +131,7 @@ fn filters_are_coded_by_magnitude_and_phase() {
 #[test]
 fn a_device_with_kernels_keeps_codes() {
     let Some(wgpu) = wgpu() else { return };
-    for preset in [Preset::Attention, Preset::BkExperts, Preset::SpectralPlain] {
+    for preset in ["attention", "bk-experts", "spectral-plain"].map(preset) {
         let out = tempfile::tempdir().unwrap();
         let mut config = configured(preset);
         config.resnet_bk.experts.tile = 4;
@@ -158,13 +158,13 @@ fn a_device_with_kernels_keeps_codes() {
         };
         let packed: usize = expected.iter().map(packed).sum();
         let [before, after] = models.each_ref().map(parameter_bytes);
-        println!("{preset:?}: {before} bytes of numbers, {after} with {packed} of them as codes");
+        println!("{preset}: {before} bytes of numbers, {after} with {packed} of them as codes");
         assert!((after - (before - packed)) * 5 < packed, "{before} {after} {packed}");
         let [expected, found] =
             [0, 1].map(|i| read(models[i].next_logits(bytes(&text(7, 9), &devices[i])).unwrap()));
         let off = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         let size = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
-        assert!(off < 1e-4 * size, "{preset:?}: logits of {size} differ by {off}");
+        assert!(off < 1e-4 * size, "{preset}: logits of {size} differ by {off}");
         let greedy = Sampling { length: 12, temperature: 0.0, ..Sampling::default() };
         let [text, again] =
             models.each_ref().map(|model| generate(model, "the same ", &greedy, |_| {}).unwrap());
@@ -172,7 +172,7 @@ fn a_device_with_kernels_keeps_codes() {
         assert_eq!(text, again);
         let [bits, again] = [0, 1]
             .map(|i| bits_per_byte(&models[i], &corpus().validation, 16, &devices[i]).unwrap());
-        assert!((bits - again).abs() < 1e-3 * bits, "{preset:?}: {bits} and {again}");
+        assert!((bits - again).abs() < 1e-3 * bits, "{preset}: {bits} and {again}");
     }
 }
 
@@ -205,7 +205,7 @@ fn maps_are_packed_output_by_output_and_vectors_are_not() {
 #[test]
 fn quantised_checkpoints_are_for_generation() {
     let out = tempfile::tempdir().unwrap();
-    let config = configured(Preset::Attention);
+    let config = configured(preset("attention"));
     let checkpoint = trained(&config, out.path());
     let path = out.path().join("small.safetensors");
     checkpoint.quantize(&path, &QuantizeOptions::default()).unwrap();

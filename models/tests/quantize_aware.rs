@@ -9,7 +9,6 @@ use burn::{
 use wavecube_models::{
     checkpoint::Checkpoint,
     model::Model,
-    presets::Preset,
     quantize::QuantizeOptions,
     quantize_aware::{QuantizeAware, rounded},
     train::{RunOptions, Trainer, checkpoint_path, run},
@@ -17,7 +16,7 @@ use wavecube_models::{
 
 use crate::{
     quantize::{configured, corpus, needs, trained},
-    support::{bytes, close, flex, gradients, read, text},
+    support::{bytes, close, flex, gradients, preset, read, text},
 };
 
 /// The loss on some bytes, and its gradient by every parameter.
@@ -32,7 +31,7 @@ fn loss(model: &Model) -> (f64, HashMap<String, Vec<f64>>) {
 #[test]
 fn the_gradient_passes_straight_through() {
     let device = flex().autodiff();
-    for preset in [Preset::Attention, Preset::BkExperts] {
+    for preset in ["attention", "bk-experts"].map(preset) {
         let out = tempfile::tempdir().unwrap();
         let mut config = configured(preset);
         config.train.steps = 5;
@@ -45,11 +44,11 @@ fn the_gradient_passes_straight_through() {
         // A model of the numbers that the codes stand for: its gradient, taken by them.
         let (expected, by_codes) = loss(&Checkpoint::read(&path).unwrap().model(&device).unwrap());
         let (of_numbers, _) = loss(&model);
-        assert!((value - expected).abs() < 1e-5, "{preset:?}: {value} instead of {expected}");
-        assert!((of_numbers - expected).abs() > 1e-4, "{preset:?}: rounding changed nothing");
+        assert!((value - expected).abs() < 1e-5, "{preset}: {value} instead of {expected}");
+        assert!((of_numbers - expected).abs() > 1e-4, "{preset}: rounding changed nothing");
         assert_eq!(by.len(), by_codes.len());
         for (name, gradient) in &by_codes {
-            println!("{preset:?} {name}");
+            println!("{preset} {name}");
             close(&by[name], gradient, 1e-4);
         }
     }
@@ -57,7 +56,7 @@ fn the_gradient_passes_straight_through() {
 
 #[test]
 fn a_model_trained_for_four_bits_loses_less_by_them() {
-    for preset in [Preset::Attention, Preset::BkExperts] {
+    for preset in ["attention", "bk-experts"].map(preset) {
         let begun = tempfile::tempdir().unwrap();
         let mut config = configured(preset);
         trained(&config, begun.path());
@@ -68,24 +67,24 @@ fn a_model_trained_for_four_bits_loses_less_by_them() {
             let out = tempfile::tempdir().unwrap();
             let path = checkpoint_path(begun.path());
             let mut trainer = Trainer::resume(&path, &config, corpus(), &flex()).unwrap();
-            let options = RunOptions { out: out.path().to_owned(), budget: None, quiet: true };
-            run(&mut trainer, &options, &AtomicBool::new(false)).unwrap();
+            let options = RunOptions { out: out.path().to_owned(), budget: None };
+            run(&mut trainer, &options, &AtomicBool::new(false), |_| {}).unwrap();
             let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
             let path = out.path().join("small.safetensors");
             checkpoint.quantize(&path, &QuantizeOptions::default()).unwrap();
             [needs(&checkpoint), needs(&Checkpoint::read(&path).unwrap())]
         });
         println!(
-            "{preset:?}: bits per byte before and after {plain:.4?}, trained for it {aware:.4?}"
+            "{preset}: bits per byte before and after {plain:.4?}, trained for it {aware:.4?}"
         );
-        assert!(aware[1] < plain[1], "{preset:?}: {} against {}", aware[1], plain[1]);
-        assert!((aware[1] - aware[0]).abs() < plain[1] - plain[0], "{preset:?}");
+        assert!(aware[1] < plain[1], "{preset}: {} against {}", aware[1], plain[1]);
+        assert!((aware[1] - aware[0]).abs() < plain[1] - plain[0], "{preset}");
     }
 }
 
 #[test]
 fn weights_that_are_not_finite_are_refused() {
-    let mut config = configured(Preset::Attention);
+    let mut config = configured(preset("attention"));
     config.train.steps = 1;
     let out = tempfile::tempdir().unwrap();
     let model = trained(&config, out.path()).model(&flex()).unwrap();

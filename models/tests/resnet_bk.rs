@@ -4,13 +4,14 @@ use burn::{
     module::Module as _,
     tensor::{DType, Device, Tensor, TensorData},
 };
+use wavecube_burn::Sides;
 use wavecube_models::{
-    bridge::Sides,
     config::Config,
+    core_config::Configuration as _,
     flops::Flops,
     layers::{Hopping, Resample, ResolventConfig, ResolventForm, ResolventMixer, blended},
     lct_gpt,
-    model::Architecture,
+    model::{Architecture, LanguageModel as _},
     presets::Preset,
     random::Random,
     resnet_bk::{ModelConfig, ResNetBk},
@@ -29,9 +30,9 @@ fn small() -> ModelConfig {
 /// Every preset that is a ResNet-BK, small, and pairs of switches.
 fn configurations() -> Vec<(String, ModelConfig)> {
     let base = Config { resnet_bk: small(), ..Config::default() };
-    let mut all: Vec<_> = Preset::ALL
-        .iter()
-        .map(|preset| (format!("{preset:?}"), preset.of(&base)))
+    let mut all: Vec<_> = Preset::all()
+        .into_iter()
+        .map(|preset| (preset.to_string(), preset.of(&base)))
         .filter(|(_, config)| config.model == Architecture::ResnetBk)
         .map(|(name, config)| (name, config.resnet_bk))
         .collect();

@@ -1,5 +1,6 @@
 //! Tests of the models: operations, layers, models, training, and everything a user can get wrong.
 
+mod broken;
 mod byte_spectral;
 mod cache;
 mod experts;
@@ -8,7 +9,6 @@ mod generation;
 mod inputs;
 mod layers;
 mod model;
-mod program;
 mod quantize;
 mod quantize_aware;
 mod resnet_bk;

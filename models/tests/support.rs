@@ -6,10 +6,11 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::{DType, Device, Gradients, Int, Tensor, TensorData},
 };
+use wavecube_burn::CacheType;
 use wavecube_models::{
-    bridge::CacheType,
     device::{DeviceChoice, select},
     layers::Room,
+    presets::Preset,
     random::Random,
 };
 
@@ -35,6 +36,12 @@ pub(crate) fn wgpu() -> Option<Device> {
 /// Room for texts, as they are.
 pub(crate) fn room(texts: usize, positions: usize) -> Room {
     Room { texts, positions, cache: CacheType::F32 }
+}
+
+/// The preset of a name.
+#[track_caller]
+pub(crate) fn preset(name: &str) -> Preset {
+    Preset::named(name).expect("a preset")
 }
 
 pub(crate) fn values(count: usize, seed: u64) -> Vec<f64> {

@@ -4,21 +4,18 @@ use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 use burn::module::Module as _;
 use wavecube_models::{
-    ablate::{self, Variants, ablate},
-    bridge::CacheType,
-    checkpoint::{Checkpoint, write_atomically},
+    checkpoint::Checkpoint,
     config::Config,
     data::{Corpus, Entropy},
     generate::{Sampling, generate},
     layers::{LctConfig, ParameterForm},
     lct_gpt::ModelConfig,
     metrics::Record,
-    presets::Preset,
-    speed::{self, SpeedOptions},
+    output::write_atomically,
     train::{RunOptions, Trainer, checkpoint_path, run},
 };
 
-use crate::support::flex;
+use crate::support::{flex, preset};
 
 fn corpus() -> Corpus {
     let line = "the same words in the same order, again and again; ";
@@ -48,7 +45,7 @@ fn config() -> Config {
 }
 
 fn options(out: &Path) -> RunOptions {
-    RunOptions { out: out.to_owned(), budget: None, quiet: true }
+    RunOptions { out: out.to_owned(), budget: None }
 }
 
 /// Trains `config` in `out`, from its checkpoint if `resume`, and returns the log.
@@ -58,7 +55,7 @@ fn train(config: &Config, out: &Path, resume: bool) -> Vec<Record> {
     } else {
         Trainer::new(config, corpus(), &flex()).unwrap()
     };
-    let (_, metrics) = run(&mut trainer, &options(out), &AtomicBool::new(false)).unwrap();
+    let (_, metrics) = run(&mut trainer, &options(out), &AtomicBool::new(false), |_| {}).unwrap();
     metrics.records().to_vec()
 }
 
@@ -98,7 +95,7 @@ fn nothing_needs_to_be_held_out() {
     assert!(Corpus::split(b"a".to_vec(), 0.0).is_err());
     let mut trainer = Trainer::new(&config, corpus, &flex()).unwrap();
     let never = AtomicBool::new(false);
-    let (summary, metrics) = run(&mut trainer, &options(out.path()), &never).unwrap();
+    let (summary, metrics) = run(&mut trainer, &options(out.path()), &never, |_| {}).unwrap();
     assert_eq!(summary.validation_bpb, None);
     assert!(metrics.records().iter().all(|record| record.validation_bpb.is_none()));
     assert_eq!(trainer.evaluate(3).unwrap(), None);
@@ -129,7 +126,7 @@ fn full() -> Config {
     config.resnet_bk.context = 16;
     config.resnet_bk.d_model = 16;
     config.resnet_bk.layers = 5;
-    Preset::BkFull.of(&config)
+    preset("bk-full").of(&config)
 }
 
 #[test]
@@ -194,64 +191,6 @@ fn a_checkpoint_comes_back_to_the_last_bit() {
 }
 
 #[test]
-fn named_models_are_compared_in_one_table() {
-    let out = tempfile::tempdir().unwrap();
-    let mut base = full();
-    base.train.steps = 2;
-    let variants = Variants::of_presets(&base, &[Preset::Attention, Preset::BkFull]);
-    let mut seen = Vec::new();
-    let never = AtomicBool::new(false);
-    let table = ablate(&variants, &corpus(), &flex(), out.path(), &never, |done, of, row| {
-        seen.push((done, of, row.unwrap().labels.join(" ")));
-    })
-    .unwrap();
-    assert_eq!(seen, [(1, 2, "attention".to_owned()), (2, 2, "bk-full".to_owned())]);
-    let names: Vec<&str> = table.rows[1].statistics.iter().map(|s| s.name.as_str()).collect();
-    for part in ["load of each expert", "experts a token", "steps a position", "share of"] {
-        assert!(names.iter().any(|name| name.contains(part)), "{part}: {names:?}");
-    }
-    assert!(table.rows[0].statistics.is_empty());
-    ablate::write(&table, out.path()).unwrap();
-    let text = fs::read_to_string(out.path().join("ablation.md")).unwrap();
-    assert!(text.contains("| preset | bits/byte") && text.contains("| bk-full |"), "{text}");
-}
-
-#[test]
-fn mixers_and_models_are_timed_at_every_length() {
-    let options = SpeedOptions {
-        lengths: vec![1, 6],
-        width: 8,
-        heads: 2,
-        layers: 2,
-        batch: 2,
-        calls: 1,
-        recompute: true,
-        cache: CacheType::F32,
-    };
-    let mixers = speed::measure(&options, &flex(), |_| {}).unwrap();
-    let models = speed::measure_models(&options, &flex(), |_| {}).unwrap();
-    for rows in [mixers, models] {
-        assert_eq!(rows.iter().map(|row| row.length).collect::<Vec<_>>(), [1, 6]);
-        let mut times = rows.iter().flat_map(|row| &row.times);
-        assert!(times.all(|time| time.forward > 0.0 && time.both > 0.0));
-        assert!(speed::markdown(&rows).contains("| 6 |"));
-    }
-    let rows = speed::measure_generation(&options, &flex(), |_| {}).unwrap();
-    assert_eq!(rows.len(), 2 * 4);
-    assert!(rows.iter().all(|row| row.kept > 0.0 && row.recomputed > Some(0.0)));
-    assert!(speed::generation_markdown(&rows).contains("| 6 | ResNet-BK |"));
-    let rows = speed::measure_training(&options, None, &flex(), |_| {}).unwrap();
-    assert_eq!(rows.len(), 2 * 4);
-    assert!(rows.iter().all(|row| row.tokens_per_second > 0.0 && row.threads > 0));
-    assert!(speed::training_markdown(&rows).contains("| 6 | byte-spectral |"));
-    let odd = SpeedOptions { heads: 3, ..options };
-    assert!(speed::measure_training(&odd, None, &flex(), |_| {}).is_err());
-    assert!(speed::measure(&odd, &flex(), |_| {}).is_err());
-    assert!(speed::measure_models(&odd, &flex(), |_| {}).is_err());
-    assert!(speed::measure_generation(&odd, &flex(), |_| {}).is_err());
-}
-
-#[test]
 fn accumulating_is_a_larger_batch() {
     let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut accumulated = config();
@@ -270,7 +209,8 @@ fn interrupting_saves_a_checkpoint() {
     let out = tempfile::tempdir().unwrap();
     let mut trainer = Trainer::new(&config(), corpus(), &flex()).unwrap();
     trainer.step(0.0).unwrap();
-    let (summary, _) = run(&mut trainer, &options(out.path()), &AtomicBool::new(true)).unwrap();
+    let (summary, _) =
+        run(&mut trainer, &options(out.path()), &AtomicBool::new(true), |_| {}).unwrap();
     assert!(summary.interrupted && summary.steps == 1);
     assert_eq!(Checkpoint::read(&checkpoint_path(out.path())).unwrap().progress.step, 1);
 }
@@ -282,7 +222,7 @@ fn a_directory_that_cannot_be_written_is_known_before_the_first_step() {
     fs::write(&file, b"in the way").unwrap();
     for out in [file.clone(), file.join("below")] {
         let mut trainer = Trainer::new(&config(), corpus(), &flex()).unwrap();
-        let error = run(&mut trainer, &options(&out), &AtomicBool::new(false)).unwrap_err();
+        let error = run(&mut trainer, &options(&out), &AtomicBool::new(false), |_| {}).unwrap_err();
         let message = format!("{error:#}");
         assert!(message.contains("--out") && message.contains("file"), "{message}");
         assert_eq!(trainer.progress().step, 0);

@@ -112,11 +112,12 @@ fn kernels_and_ops_link_no_runtime_and_no_burn() {
 
 #[test]
 fn nothing_looks_back() {
-    let may: [(&str, &[&str]); 4] = [
+    let may: [(&str, &[&str]); 5] = [
         ("wavecube-core", &[]),
         ("wavecube-kernels", &["wavecube-core"]),
         ("wavecube", &["wavecube-core", "wavecube-kernels"]),
         ("wavecube-models", &["wavecube-core", "wavecube-kernels", "wavecube"]),
+        ("wavecube-cli", &["wavecube-core", "wavecube-kernels", "wavecube", "wavecube-models"]),
     ];
     for (package, allowed) in may {
         let offences: Vec<String> = dependencies(package, &[])
@@ -125,6 +126,17 @@ fn nothing_looks_back() {
             .collect();
         assert_none(&offences, &format!("{package} looks back at:"));
     }
+}
+
+#[test]
+fn models_carry_nothing_of_the_program() {
+    const OF_THE_PROGRAM: [&str; 4] = ["anyhow", "clap", "ctrlc", "indicatif"];
+    let offences: Vec<String> = ["wavecube-models", "wavecube-burn"]
+        .into_iter()
+        .flat_map(|package| dependencies(package, &["--depth", "1"]))
+        .filter(|name| OF_THE_PROGRAM.contains(&name.as_str()))
+        .collect();
+    assert_none(&offences, "what only the `wavecube` program needs belongs to wavecube-cli:");
 }
 
 #[test]
@@ -282,11 +294,11 @@ fn safety_comments(source: &Source) -> Vec<usize> {
 }
 
 #[test]
-fn every_room_shares_lints_edition_and_licence() {
+fn every_crate_shares_lints_edition_and_licence() {
     let root = root();
-    for room in ROOMS.iter().filter(|room| **room != "fuzz") {
+    for room in ROOMS.iter().filter(|room| **room != "fuzz").chain(&["models/cli"]) {
         let manifest = root.join(room).join("Cargo.toml");
-        let text = fs::read_to_string(&manifest).expect("every room has a manifest");
+        let text = fs::read_to_string(&manifest).expect("every crate has a manifest");
         for line in ["edition.workspace = true", "license.workspace = true", "[lints]"] {
             assert!(text.contains(line), "{}: `{line}` is missing", manifest.display());
         }

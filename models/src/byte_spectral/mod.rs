@@ -6,6 +6,7 @@
 //! setting that the model takes is causal.
 
 mod config;
+mod presets;
 
 use burn::{
     module::{Module, Param},
@@ -14,11 +15,13 @@ use burn::{
 use wavecube_core::Result;
 
 use crate::{
+    core_config::{Configuration as _, HasCore as _},
     layers::{
         self, CausalStream, Glu, Linear, Norm, Room, SpectralMixer, linear, normal_matrix, rows_of,
     },
     lct_gpt::VOCABULARY,
-    model::check_length,
+    model::{LanguageModel, check_length},
+    presets::Named,
     random::Random,
 };
 
@@ -37,7 +40,7 @@ struct Block {
 
 impl Block {
     fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
-        let (d, gain) = (config.d_model, config.residual_gain());
+        let (d, gain) = (config.d_model, config.core().residual_gain());
         let norm = || Norm::new(config.norm, d, device);
         let sizes = [d, config.context];
         Ok(Self {
@@ -73,13 +76,13 @@ pub struct ByteSpectral {
 /// What the model has seen: the stream of every block.
 pub type Past = layers::Past<CausalStream>;
 
-impl ByteSpectral {
-    /// A fresh model; the same `random` gives the same parameters on every device.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ModelConfig::validate`].
-    pub fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
+impl LanguageModel for ByteSpectral {
+    type Config = ModelConfig;
+    type Past = Past;
+
+    const PRESETS: &'static [Named<ModelConfig>] = presets::PRESETS;
+
+    fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
         config.validate()?;
         let config = config.matched();
         let d = config.d_model;
@@ -94,17 +97,11 @@ impl ByteSpectral {
         })
     }
 
-    /// The configuration with the width of the network that was settled on.
-    pub fn config(&self) -> &ModelConfig {
+    fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// Logits `[batch, time, 256]` of the byte after each position of `bytes` (`[batch, time]`).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`](wavecube_core::Error::Length) when `time` is 0 or exceeds the context.
-    pub fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
+    fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
         let mut x = self.embed(bytes)?;
         for block in &self.blocks {
             x = block.forward(x, SpectralMixer::forward)?;
@@ -112,25 +109,13 @@ impl ByteSpectral {
         Ok(self.head.forward(self.norm.forward(x)))
     }
 
-    /// An empty past.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`SpectralMixer::begin`].
-    pub fn begin(&self, room: &Room) -> Result<Past> {
+    fn begin(&self, room: &Room) -> Result<Past> {
         let begin = |block: &Block| block.mixer.begin(room.texts, room.positions);
         Ok(Past { states: self.blocks.iter().map(begin).collect::<Result<_>>()?, len: 0 })
     }
 
-    /// Logits `[batch, 1, 256]` of the byte after `bytes` (`[batch, time]`), which follow those that `past` has
-    /// seen: what [`forward`](Self::forward) gives for all bytes so far at its last position, at `O(log² n)`
-    /// operations a channel and byte in place of `O(n log n)`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`](wavecube_core::Error::Length) for no bytes or more than there is room for in the context,
-    /// [`Error::Limit`](wavecube_core::Error::Limit) beyond the room of the past; then the past is as it was.
-    pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
+    /// At `O(log² n)` operations a channel and byte in place of `O(n log n)`. Where it fails, the past is as it was.
+    fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
         let time = bytes.dims()[1];
         check_length(OP, [past.len, time], self.config.context)?;
         let mut x = self.embed(bytes)?;
@@ -140,7 +125,9 @@ impl ByteSpectral {
         past.len += time;
         Ok(self.head.forward(self.norm.forward(x.narrow(1, time - 1, 1))))
     }
+}
 
+impl ByteSpectral {
     fn embed(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
         check_length(OP, [0, bytes.dims()[1]], self.config.context)?;
         Ok(rows_of(&self.embedding, bytes))

@@ -17,10 +17,10 @@ pub use sampling::{BadLogits, Sampling};
 
 use std::fmt;
 
-use anyhow::{Context, Result};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::{
+    error::{Error, Result},
     layers::Room,
     model::{Model, Past},
 };
@@ -91,10 +91,13 @@ impl Session {
     /// When a number of `sampling` makes no sense, when the device does not have its cache, and those of the model.
     pub fn new(model: &Model, prompts: &[impl AsRef<str>], sampling: &Sampling) -> Result<Self> {
         sampling.validate()?;
-        let device = burn::module::Module::devices(model)
-            .into_iter()
-            .next()
-            .context("the model has no parameters")?;
+        let device = burn::module::Module::devices(model).into_iter().next().ok_or(
+            wavecube_core::Error::Unsupported {
+                op: "Session::new",
+                argument: "model",
+                reason: "it has no parameters, so it is on no device",
+            },
+        )?;
         let seeds = (0..).map(|i| sampling.seed.wrapping_add(i));
         let texts =
             prompts.iter().zip(seeds).map(|(prompt, seed)| Text::new(prompt.as_ref(), seed));
@@ -235,9 +238,8 @@ impl Session {
             Some(past) => model.advance(last, past)?,
             None => model.next_logits(last)?,
         };
-        let logits = logits.try_into_data_as::<f32>().context("the device failed")?;
-        let logits = logits.as_slice::<f32>().map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        Ok(logits.to_vec())
+        let logits = logits.try_into_data_as::<f32>().map_err(Error::failed("Session::step"))?;
+        Ok(logits.iter::<f32>().collect())
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use anyhow::{Result, ensure};
-
-use crate::{bridge::CacheType, random::Random};
+use crate::{config::accept, error::Result, random::Random};
+use wavecube_burn::CacheType;
 
 /// How the next byte is drawn, when to stop, and what is kept meanwhile. What narrows the choice does so in the order of the fields.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,15 +72,15 @@ impl Sampling {
     pub fn validate(&self) -> Result<()> {
         let Self { repetition_penalty, temperature, top_p, min_p, .. } = *self;
         for (name, value, good, expected) in [
-            ("temperature", temperature, temperature >= 0.0, "at least 0"),
-            ("repetition penalty", repetition_penalty, repetition_penalty > 0.0, "above 0"),
-            ("top-p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0 and at most 1"),
-            ("min-p", min_p, (0.0..=1.0).contains(&min_p), "between 0 and 1"),
+            ("the temperature", temperature, temperature >= 0.0, "at least 0"),
+            ("the repetition penalty", repetition_penalty, repetition_penalty > 0.0, "above 0"),
+            ("the top-p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0 and at most 1"),
+            ("the min-p", min_p, (0.0..=1.0).contains(&min_p), "between 0 and 1"),
         ] {
-            ensure!(value.is_finite() && good, "the {name} must be {expected}, it is {value}");
+            accept(name, value.is_finite() && good, expected, &value)?;
         }
-        ensure!(self.stop.iter().all(|stop| !stop.is_empty()), "a stop string must not be empty");
-        Ok(())
+        let whole = self.stop.iter().all(|stop| !stop.is_empty());
+        accept("a stop string", whole, "of at least one byte", &"empty")
     }
 
     /// The next byte among those `allowed`, after `history`.
@@ -94,7 +93,7 @@ impl Sampling {
         history: &[u8],
         allowed: impl Fn(u8) -> bool,
         random: &mut Random,
-    ) -> std::result::Result<u8, BadLogits> {
+    ) -> Result<u8, BadLogits> {
         let failed = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
         if let Some((byte, _)) = (0..=u8::MAX).zip(logits).find(|(_, logit)| failed(logit)) {
             return Err(BadLogits::Byte(byte));

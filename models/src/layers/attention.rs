@@ -10,10 +10,8 @@ use burn::{
 use wavecube_core::Result;
 
 use super::{Linear, linear};
-use crate::{
-    bridge::{Bias, Cache, attention},
-    random::Random,
-};
+use crate::random::Random;
+use wavecube_burn::{Bias, Cache, attention};
 
 /// What every block of a model shares in one pass: how positions are told apart.
 #[derive(Debug, Clone)]

@@ -24,7 +24,7 @@ impl<const D: usize> Complex<D> {
         Tensor::cat(vec![self.re, self.im], axis)
     }
 
-    /// From the bridge's pairs `[.., 2]`; `E` is `D + 1`.
+    /// From pairs `[.., 2]`; `E` is `D + 1`.
     pub(super) fn from_pairs<const E: usize>(x: &Tensor<E>) -> Self {
         let part = |i| x.clone().narrow(D, i, 1).squeeze_dim(D);
         Self { re: part(0), im: part(1) }

@@ -8,10 +8,8 @@ use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
 use super::{Linear, linear};
-use crate::{
-    bridge::{PackedTensor, qmatmul},
-    random::Random,
-};
+use crate::random::Random;
+use wavecube_burn::{PackedTensor, qmatmul};
 
 /// An [`Experts`] in words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ use wavecube_core::{
 };
 
 use super::{ChirpedStream, Linear};
-use crate::bridge::{self, LctPlan, Normalization, Parameters};
+use wavecube_burn::{LctPlan, Normalization, Parameters};
 
 /// The axis that is transformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -348,20 +348,20 @@ impl LctLayer {
         let config = &self.config;
         if self.learned.is_none() && config.transform == Start::Fft && !config.is_causal() {
             return if inverse {
-                bridge::ifft(x, Normalization::Ortho)
+                wavecube_burn::ifft(x, Normalization::Ortho)
             } else {
-                bridge::fft(x, Normalization::Ortho)
+                wavecube_burn::fft(x, Normalization::Ortho)
             };
         }
         let n = x.dims()[D.saturating_sub(2)];
         let options = (&x.device(), x.dtype());
         let (parameters, plan) = match (&self.learned, self.form) {
             (Some(learned), ParameterForm::Angle) => {
-                let [angle] = bridge::parameters_to_host(&learned.val())?;
+                let [angle] = wavecube_burn::parameters_to_host(&learned.val())?;
                 (learned.val(), LctPlan::fractional(n, angle)?)
             }
             (Some(learned), _) => {
-                let values = bridge::parameters_to_host(&learned.val())?;
+                let values = wavecube_burn::parameters_to_host(&learned.val())?;
                 (learned.val(), self.plan(n, values)?)
             }
             (None, ParameterForm::Angle) => {
@@ -376,7 +376,7 @@ impl LctLayer {
             self.degenerate_hits.fetch_add(1, Ordering::Relaxed);
         }
         let plan = if inverse { plan.inverse()? } else { plan };
-        bridge::lct(x, parameters, &plan)
+        wavecube_burn::lct(x, parameters, &plan)
     }
 
     fn plan(&self, n: usize, values: [f64; 3]) -> Result<LctPlan> {
@@ -417,7 +417,7 @@ impl LctLayer {
             return Ok(None);
         }
         let values = match &self.learned {
-            Some(learned) => bridge::parameters_to_host(&learned.val())?,
+            Some(learned) => wavecube_burn::parameters_to_host(&learned.val())?,
             None => [self.fixed[0], self.fixed[1], self.fixed[2]],
         };
         let factors = self.plan(self.grid, values)?.causal_factors();

@@ -6,10 +6,8 @@ use burn::{
 };
 
 use super::normal_matrix;
-use crate::{
-    bridge::{PackedTensor, qmatmul},
-    random::Random,
-};
+use crate::random::Random;
+use wavecube_burn::{PackedTensor, qmatmul};
 
 /// `x W`, without a bias. The matrix `[d_in, d_out]` is a parameter; in a quantised model that is packed, and the
 /// product reads its codes.

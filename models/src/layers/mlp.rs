@@ -6,7 +6,8 @@ use burn::{
 };
 
 use super::{Linear, linear};
-use crate::{bridge::silu, random::Random};
+use crate::random::Random;
+use wavecube_burn::silu;
 
 /// `W₂ relu(W₁ x)²`, without biases.
 #[derive(Module, Debug)]

@@ -31,7 +31,7 @@ pub use linear::Linear;
 pub(crate) use linear::{linear, rows_of};
 pub use mlp::{Glu, Mlp};
 pub use norm::{Norm, NormKind};
-pub use past::{Past, Room, State};
+pub use past::{ModelPast, Past, Room, State};
 pub use resolvent::{Hopping, MixerPast, ResolventConfig, ResolventForm, ResolventMixer, blended};
 pub use scales::{Resample, ResamplePast};
 pub use sparsity::{Kept, SparsityConfig};

@@ -2,7 +2,7 @@
 //!
 //! | mixing of positions | what it keeps of a text of `n` positions | operations of the next position |
 //! |---|---|---|
-//! | attention | keys and values of all, in pages where the device has them ([`Cache`](crate::bridge::Cache)) | `O(n)` |
+//! | attention | keys and values of all, in pages where the device has them ([`Cache`](wavecube_burn::Cache)) | `O(n)` |
 //! | left half of a resolvent | the last value of every operator | `O(1)` |
 //! | blocked resolvent | the inputs since the last block that was seen, and that block's results | `O(1)`, block by block |
 //! | filters along the sequence | inputs, and what complete blocks add to later positions ([`CausalStream`](super::CausalStream)) | `O(log² n)` |
@@ -16,8 +16,9 @@
 //! takes, depend on what is still to come and have no state.
 
 use burn::tensor::{Device, Tensor};
+use wavecube_core::Result;
 
-use crate::bridge::{CacheType, indices};
+use wavecube_burn::{CacheType, indices};
 
 /// What a past is to have room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,30 +44,44 @@ pub struct Past<S> {
     pub(crate) len: usize,
 }
 
-impl<S: State> Past<S> {
-    /// How many positions it has seen.
-    pub fn len(&self) -> usize {
+/// What a model keeps of the bytes that it has seen, of several texts of one length.
+pub trait ModelPast: Sized {
+    /// How many bytes it has seen of each.
+    fn len(&self) -> usize;
+
+    /// Whether it has seen nothing.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps these texts alone, in this order.
+    fn select(&mut self, texts: &[usize], device: &Device);
+
+    /// Adds the texts of `other`, of the same model and with as many bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the device has no capacity for all of them.
+    fn join(&mut self, other: Self) -> Result<()>;
+}
+
+impl<S: State> ModelPast for Past<S> {
+    fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it has seen nothing.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Keeps these sequences alone, in this order.
-    pub(crate) fn select(&mut self, sequences: &[usize], device: &Device) {
+    fn select(&mut self, sequences: &[usize], device: &Device) {
         let indices = indices(sequences, device);
         for rows in self.states.iter_mut().flat_map(State::rows) {
             *rows = rows.clone().select(0, indices.clone());
         }
     }
 
-    /// Adds the sequences of `other`, which has seen as many positions.
-    pub(crate) fn join(&mut self, mut other: Self) {
+    fn join(&mut self, mut other: Self) -> Result<()> {
         let more = other.states.iter_mut().flat_map(State::rows);
         for (rows, more) in self.states.iter_mut().flat_map(State::rows).zip(more) {
             *rows = Tensor::cat(vec![rows.clone(), more.clone()], 0);
         }
+        Ok(())
     }
 }

@@ -12,10 +12,8 @@ use super::{
     sparsity::{Kept, Selection, SparsityConfig},
     vector,
 };
-use crate::{
-    bridge::{Sides, exponential, resolvent, softplus},
-    random::Random,
-};
+use crate::random::Random;
+use wavecube_burn::{Sides, exponential, resolvent, softplus};
 
 /// What a position sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

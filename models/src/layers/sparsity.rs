@@ -4,7 +4,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
-use crate::{bridge::logistic, random::Random};
+use crate::random::Random;
+use wavecube_burn::logistic;
 
 const OP: &str = "sparsity";
 

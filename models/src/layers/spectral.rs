@@ -10,10 +10,8 @@ use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result, fft::Normalization};
 
 use super::{CausalStream, Linear, complex::Complex, linear};
-use crate::{
-    bridge::{causal_convolution, fft, ifft, logistic},
-    random::Random,
-};
+use crate::random::Random;
+use wavecube_burn::{causal_convolution, fft, ifft, logistic};
 
 /// A [`SpectralMixer`] in words. Every cure is a switch of its own; those that are on by default are those
 /// that lowered the loss of a byte-level model.

@@ -5,7 +5,7 @@ use num_complex::Complex64;
 use wavecube_core::{Error, Result};
 
 use super::{State, complex::Complex};
-use crate::bridge::causal_convolution;
+use wavecube_burn::causal_convolution;
 
 /// Positions whose products are summed one by one.
 const BLOCK: usize = 16;

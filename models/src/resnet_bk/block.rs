@@ -8,10 +8,11 @@ use wavecube_core::Result;
 
 use super::{HaltingConfig, ModelConfig, Pass};
 use crate::{
-    bridge::logistic,
+    core_config::{Configuration as _, HasCore as _},
     layers::{Experts, Linear, Mlp, Norm, ResolventMixer, linear, vector},
     random::Random,
 };
+use wavecube_burn::logistic;
 
 /// The network of a block.
 #[derive(Module, Debug)]
@@ -33,7 +34,7 @@ pub(super) struct Block {
 impl Block {
     pub(super) fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
         let d = config.d_model;
-        let gain = config.residual_gain();
+        let gain = config.core().residual_gain();
         let norm = || Norm::new(config.norm, d, device);
         let mixer = ResolventMixer::new(&config.mixer, d, gain, random, device)?;
         let network = match config.hidden().checked_div(config.experts.count) {

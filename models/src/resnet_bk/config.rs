@@ -5,8 +5,9 @@ use wavecube_core::{Error, Result};
 
 use super::OP;
 use crate::{
+    core_config::{Configuration, HasCore as _, model_config},
     flops::{Flops, Part},
-    layers::{ExpertsConfig, Hopping, Norm, NormKind, Resample, ResolventConfig, ResolventForm},
+    layers::{ExpertsConfig, Hopping, Norm, Resample, ResolventConfig, ResolventForm},
     lct_gpt::{self, VOCABULARY},
 };
 
@@ -44,65 +45,27 @@ impl Default for ExitConfig {
     }
 }
 
-/// A [`ResNetBk`](super::ResNetBk) in words.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelConfig {
-    /// How many bytes the model sees.
-    pub context: usize,
-    /// Channels.
-    pub d_model: usize,
-    /// Blocks.
-    pub layers: usize,
-    /// Width of the network, of all experts together where there are some; `4 · d_model` when it is 0.
-    pub mlp_hidden: usize,
-    /// Adjust the width of the network to the number of parameters of the transformer with as many
-    /// channels and blocks.
-    pub match_parameters: bool,
-    /// Normalisation.
-    pub norm: NormKind,
-    /// How often the sequence is halved; needs `2 · scales + 1` layers.
-    pub scales: usize,
-    /// The mixer of positions.
-    pub mixer: ResolventConfig,
-    /// The mixture of experts.
-    pub experts: ExpertsConfig,
-    /// Adaptive computation.
-    pub halting: HaltingConfig,
-    /// Early exits.
-    pub exits: ExitConfig,
-}
-
-impl Default for ModelConfig {
-    fn default() -> Self {
-        Self {
-            context: 64,
-            d_model: 64,
-            layers: 2,
-            mlp_hidden: 0,
-            match_parameters: true,
-            norm: NormKind::Rms,
-            scales: 0,
-            mixer: ResolventConfig::default(),
-            experts: ExpertsConfig::default(),
-            halting: HaltingConfig::default(),
-            exits: ExitConfig::default(),
-        }
+model_config! {
+    /// A [`ResNetBk`](super::ResNetBk) in words.
+    ModelConfig {
+        /// How often the sequence is halved; needs `2 · scales + 1` layers.
+        scales: usize = 0,
+        /// The mixer of positions.
+        mixer: ResolventConfig = ResolventConfig::default(),
+        /// The mixture of experts.
+        experts: ExpertsConfig = ExpertsConfig::default(),
+        /// Adaptive computation.
+        halting: HaltingConfig = HaltingConfig::default(),
+        /// Early exits.
+        exits: ExitConfig = ExitConfig::default(),
     }
 }
 
-impl ModelConfig {
-    /// Checks every size and combination.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] or [`Error::Value`] for a number out of range; [`Error::Unsupported`] for the
-    /// two-sided mixer, which sees the future; those of the parts.
-    pub fn validate(&self) -> Result<()> {
+impl Configuration for ModelConfig {
+    /// Refuses the two-sided mixer too, which sees the future.
+    fn validate(&self) -> Result<()> {
+        self.core().validate(OP)?;
         let at_least = [
-            ("resnet-bk.context", self.context, 1, "at least 1"),
-            ("resnet-bk.d_model", self.d_model, 1, "at least 1"),
-            ("resnet-bk.layers", self.layers, 1, "at least 1"),
             ("resnet-bk.halting.steps", self.halting.steps, 1, "at least 1"),
             (
                 "resnet-bk.layers",
@@ -147,19 +110,14 @@ impl ModelConfig {
         self.experts.validate()
     }
 
-    /// The width of the network.
-    pub fn hidden(&self) -> usize {
+    /// `4 · d_model` where none is configured, a multiple of the number of experts.
+    fn hidden(&self) -> usize {
         let hidden = if self.mlp_hidden == 0 { 4 * self.d_model } else { self.mlp_hidden };
         let count = self.experts.count.max(1);
         (hidden / count).max(1) * count
     }
 
-    pub(super) fn residual_gain(&self) -> f64 {
-        1.0 / (2.0 * self.layers as f64).sqrt()
-    }
-
-    /// The number of parameters.
-    pub fn parameter_count(&self) -> usize {
+    fn parameter_count(&self) -> usize {
         let d = self.d_model;
         let norm = Norm::parameters(self.norm, d);
         let halting = if self.halting.steps > 1 { d + 1 } else { 0 };
@@ -169,15 +127,11 @@ impl ModelConfig {
         2 * VOCABULARY * d + self.layers * block + scales + norm
     }
 
-    /// This configuration with the width of the network that brings the number of parameters closest to
-    /// that of a transformer with as many channels and blocks.
-    #[must_use]
-    pub fn matched(&self) -> Self {
+    fn matched(&self) -> Self {
         if !self.match_parameters {
             return self.clone();
         }
-        let sizes = [self.d_model, self.layers, self.mlp_hidden];
-        let transformer = lct_gpt::ModelConfig::transformer(sizes, self.norm);
+        let transformer = lct_gpt::ModelConfig::transformer(self.core());
         let count = self.experts.count.max(1);
         let thin = Self { mlp_hidden: count, ..self.clone() };
         let missing = transformer.parameter_count() as f64 - thin.parameter_count() as f64;
@@ -186,13 +140,7 @@ impl ModelConfig {
         Self { mlp_hidden: width * count, ..self.clone() }
     }
 
-    /// The scale of block `index`: 0 is full length.
-    fn level(&self, index: usize) -> usize {
-        index.min(self.layers - 1 - index).min(self.scales)
-    }
-
-    /// The operations of a token.
-    pub fn flops(&self) -> Flops {
+    fn flops(&self) -> Flops {
         let d = self.d_model as f64;
         let width = self.mixer.width(self.d_model) as f64;
         let maps = if self.mixer.hopping == Hopping::Token { 4.0 } else { 3.0 };
@@ -234,5 +182,12 @@ impl ModelConfig {
             parts.push(Part { name: "exits", ..head.times(exits as f64) });
         }
         Flops::new(parts, self.parameter_count())
+    }
+}
+
+impl ModelConfig {
+    /// The scale of block `index`: 0 is full length.
+    fn level(&self, index: usize) -> usize {
+        index.min(self.layers - 1 - index).min(self.scales)
     }
 }

@@ -13,6 +13,7 @@
 
 mod block;
 mod config;
+mod presets;
 
 use burn::{
     module::{Module, Param},
@@ -21,12 +22,14 @@ use burn::{
 use wavecube_core::{DeviceFault, Error, Result};
 
 use crate::{
+    core_config::{Configuration as _, HasCore as _},
     layers::{
-        self, Kept, Linear, MixerPast, Norm, Resample, ResamplePast, Routing, State, linear,
+        self, Kept, Linear, MixerPast, Norm, Resample, ResamplePast, Room, Routing, State, linear,
         normal_matrix, rows_of,
     },
     lct_gpt::VOCABULARY,
-    model::{Losses, Statistic, check_length, cross_entropy},
+    model::{LanguageModel, Losses, Statistic, check_length, cross_entropy},
+    presets::Named,
     random::Random,
 };
 use block::Block;
@@ -116,17 +119,17 @@ pub struct ResNetBk {
     config: ModelConfig,
 }
 
-impl ResNetBk {
-    /// A fresh model; the same `random` gives the same parameters on every device.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ModelConfig::validate`].
-    pub fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
+impl LanguageModel for ResNetBk {
+    type Config = ModelConfig;
+    type Past = Past;
+
+    const PRESETS: &'static [Named<ModelConfig>] = presets::PRESETS;
+
+    fn new(config: &ModelConfig, random: &mut Random, device: &Device) -> Result<Self> {
         config.validate()?;
         let config = config.matched();
         let d = config.d_model;
-        let gain = config.residual_gain();
+        let gain = config.core().residual_gain();
         Ok(Self {
             embedding: normal_matrix([VOCABULARY, d], 0.1, random, device),
             blocks: (0..config.layers)
@@ -139,30 +142,18 @@ impl ResNetBk {
         })
     }
 
-    /// The configuration with the width of the network that was settled on.
-    pub fn config(&self) -> &ModelConfig {
+    fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// Logits `[batch, time, 256]` of the byte after each position of `bytes` (`[batch, time]`).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Length`] when `time` is 0 or exceeds the context; those of
-    /// [`resolvent`](crate::bridge::resolvent).
-    pub fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
+    fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
         let mut pass = Pass::default();
         let last = self.run(bytes, &mut pass)?;
         Ok(self.first_sure(last, &pass).0)
     }
 
-    /// Logits `[batch, 1, 256]` of the byte after the last position: what [`forward`](Self::forward) gives there,
-    /// without the blocks behind the exit where the last sequence has become sure.
-    ///
-    /// # Errors
-    ///
-    /// As [`forward`](Self::forward); [`Error::Device`] when the device cannot be read.
-    pub fn next_logits(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
+    /// Without the blocks behind the exit where the last sequence has become sure.
+    fn next_logits(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
         let time = bytes.dims()[1];
         let leaves = self.config.exits.weight > 0.0;
         let mut pass = Pass { leaves, last_alone: true, ..Pass::default() };
@@ -170,26 +161,14 @@ impl ResNetBk {
         Ok(self.first_sure(last.narrow(1, time - 1, 1), &pass).0)
     }
 
-    /// An empty past, of any texts.
-    pub fn begin(&self) -> Past {
+    fn begin(&self, _room: &Room) -> Result<Past> {
         let mixers = std::iter::repeat_n(LayerPast::Mixer(MixerPast::default()), self.runs());
         let scales = self.scales.iter().map(|_| LayerPast::Scale(ResamplePast::default()));
-        Past { states: mixers.chain(scales).collect(), len: 0 }
+        Ok(Past { states: mixers.chain(scales).collect(), len: 0 })
     }
 
-    /// How often mixers run at most.
-    fn runs(&self) -> usize {
-        self.config.layers * self.config.halting.steps
-    }
-
-    /// Logits `[batch, 1, 256]` of the byte after `bytes`, which follow those that `past` has seen; `past` then has
-    /// seen these too. What [`forward`](Self::forward) gives there for all bytes together: every block runs, so
-    /// that all have their past, and a sure exit is taken afterwards.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`forward`](Self::forward), for all bytes together.
-    pub fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
+    /// Every block runs, so that all have their past, and a sure exit is taken afterwards.
+    fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
         let time = bytes.dims()[1];
         check_length(OP, [past.len, time], self.config.context)?;
         past.len += time;
@@ -198,13 +177,8 @@ impl ResNetBk {
         Ok(self.first_sure(last.narrow(1, time - 1, 1), &pass).0)
     }
 
-    /// The loss of `targets` (`[batch, time]`), `targets[t]` following `bytes[t]`, with the losses that
-    /// balance experts, shorten pondering and train exits.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`forward`](Self::forward).
-    pub fn losses(
+    /// With the losses that balance experts, shorten pondering and train exits.
+    fn losses(
         &self,
         bytes: Tensor<2, Int>,
         targets: Tensor<2, Int>,
@@ -237,13 +211,9 @@ impl ResNetBk {
         Ok(Losses { total, nats })
     }
 
-    /// What the switches do on `bytes`: the load of every expert and how many count for a token, the
-    /// steps of halting blocks, the share of positions that leave at each exit.
-    ///
-    /// # Errors
-    ///
-    /// As [`next_logits`](Self::next_logits).
-    pub fn statistics(&self, bytes: Tensor<2, Int>) -> Result<Vec<Statistic>> {
+    /// The load of every expert and how many count for a token, the steps of halting blocks, the share of positions
+    /// that leave at each exit.
+    fn statistics(&self, bytes: Tensor<2, Int>) -> Result<Vec<Statistic>> {
         let mut pass = Pass::default();
         let last = self.run(bytes, &mut pass)?;
         let shares = self.first_sure(last, &pass).1;
@@ -266,6 +236,13 @@ impl ResNetBk {
             add(format!("exit {i}: share of positions"), share)?;
         }
         Ok(all)
+    }
+}
+
+impl ResNetBk {
+    /// How often mixers run at most.
+    fn runs(&self) -> usize {
+        self.config.layers * self.config.halting.steps
     }
 
     fn read_out(&self, state: Tensor<3>) -> Tensor<3> {

@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use wavecube_models::{
-    bridge::CacheType,
-    checkpoint::write_atomically,
-    speed::{self, SpeedOptions, SpeedRow},
-};
+use wavecube_burn::CacheType;
+use wavecube_cli::speed::{self, SpeedOptions, SpeedRow};
+use wavecube_models::output::write_atomically;
 
 use crate::{DeviceArgs, train::preset};
 
@@ -71,8 +69,9 @@ pub(crate) struct SpeedArgs {
 }
 
 pub(crate) fn main(args: &SpeedArgs) -> Result<()> {
-    let named = args.preset.as_deref().map(|name| Ok::<_, anyhow::Error>((name, preset(name)?)));
-    let named = named.transpose()?;
+    // A name that there is not is better known before anything else.
+    let named = args.preset.as_deref();
+    named.map(preset).transpose()?;
     let selected = args.device.select()?;
     let options = SpeedOptions {
         lengths: args.lengths.clone(),
@@ -92,7 +91,7 @@ pub(crate) fn main(args: &SpeedArgs) -> Result<()> {
     }
     if args.generation {
         let rows = speed::measure_generation(&options, &selected.device, |row| {
-            let (model, length) = (row.model, row.length);
+            let (model, length) = (&row.model, row.length);
             let again = row.recomputed.map(|again| format!(" and {again:.0}")).unwrap_or_default();
             eprintln!("{length}: {model} {:.0}{again} bytes/s", row.kept);
         })?;

@@ -11,10 +11,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use burn::module::Module as _;
 use clap::Args;
+use wavecube_cli::{demo, display::Display};
 use wavecube_models::{
     config::{Config, DataConfig},
     data::{Corpus, Entropy},
-    demo,
     metrics::decimals,
     presets::Preset,
     train::{RunOptions, Trainer, checkpoint_path, run},
@@ -94,7 +94,7 @@ impl TextArgs {
     /// The text of a configuration, or of the demo.
     pub(crate) fn corpus(&self, data: &DataConfig) -> Result<Corpus> {
         if !self.sources {
-            return Corpus::read(data);
+            return Ok(Corpus::read(data)?);
         }
         let (corpus, text) = demo::sources(data.validation)?;
         eprintln!("text: {text}");
@@ -118,8 +118,10 @@ pub(crate) fn interruption() -> Result<Arc<AtomicBool>> {
 
 /// The preset called `name`.
 pub(crate) fn preset(name: &str) -> Result<Preset> {
-    serde_json::from_value(serde_json::Value::String(name.to_owned()))
-        .with_context(|| format!("there is no preset `{name}`"))
+    Preset::named(name).with_context(|| {
+        let names: Vec<String> = Preset::all().iter().map(Preset::to_string).collect();
+        format!("there is no preset `{name}`; there are {}", names.join(", "))
+    })
 }
 
 pub(crate) fn main(args: &TrainArgs) -> Result<()> {
@@ -180,8 +182,11 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
         );
     }
     let interrupted = interruption()?;
-    let options = RunOptions { out: args.out.clone(), budget: None, quiet: false };
-    let (summary, _) = run(&mut trainer, &options, &interrupted)?;
+    let options = RunOptions { out: args.out.clone(), budget: None };
+    let display = Display::new(options.budget, config.train.steps);
+    let ran = run(&mut trainer, &options, &interrupted, |milestone| display.show(milestone));
+    display.finish();
+    let (summary, _) = ran?;
     let order1 = entropy.map(|entropy| decimals(entropy.order1, 4)).unwrap_or_default();
     let held_out = match summary.validation_bpb {
         Some(bpb) => format!("{} bits/byte held out (order 1: {order1})", decimals(bpb, 4)),

@@ -14,9 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use burn::module::Module as _;
 use serde::{Deserialize, Serialize};
-
-use crate::{
-    checkpoint::write_atomically,
+use wavecube_models::{
     config::{Config, DataConfig, TrainConfig},
     data::{Corpus, Entropy},
     device::Selected,
@@ -24,8 +22,11 @@ use crate::{
     layers::{ComplexToReal, LctConfig, Start},
     lct_gpt::{ModelConfig, Placement},
     metrics::{Record, decimals},
+    output::write_atomically,
     train::{RunOptions, Trainer, run},
 };
+
+use crate::display::Display;
 
 pub use page::html;
 pub use text::{cargo_sources, describe_sources};
@@ -211,9 +212,11 @@ pub fn demo(
         "LCT-GPT: {parameters} parameters, {} s of training on {selected}",
         options.budget.as_secs()
     );
-    let run_options =
-        RunOptions { out: options.out.clone(), budget: Some(options.budget), quiet: false };
-    let (summary, metrics) = run(&mut trainer, &run_options, interrupted)?;
+    let display = Display::new(Some(options.budget), config.train.steps);
+    let run_options = RunOptions { out: options.out.clone(), budget: Some(options.budget) };
+    let ran = run(&mut trainer, &run_options, interrupted, |milestone| display.show(milestone));
+    display.finish();
+    let (summary, metrics) = ran?;
     let bits_per_byte = summary.validation_bpb.context("no text is held out")?;
     let beats_order1 = bits_per_byte < entropy.order1;
     println!(
@@ -254,7 +257,8 @@ pub fn demo(
 
 fn write(report: &Report, out: &Path) -> Result<()> {
     write_atomically(&out.join("report.json"), &serde_json::to_vec_pretty(report)?)?;
-    write_atomically(&out.join("report.html"), html(report).as_bytes())
+    write_atomically(&out.join("report.html"), html(report).as_bytes())?;
+    Ok(())
 }
 
 /// The commit of the tree this program was built from, if it is still there.

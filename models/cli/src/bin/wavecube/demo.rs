@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use wavecube_models::demo::{DemoOptions, demo, read_kernels};
+use wavecube_cli::demo::{DemoOptions, demo, read_kernels};
 
 use crate::{DeviceArgs, train::interruption};
 

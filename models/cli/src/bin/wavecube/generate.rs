@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use burn::module::Module as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use wavecube_burn::CacheType;
 use wavecube_models::{
-    bridge::CacheType,
     checkpoint::Checkpoint,
     generate::{Failure, Sampling, Session, waves},
     layers::Room,

@@ -5,11 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::de::DeserializeOwned;
-use wavecube_models::{
-    ablate::{self, Grid, Variants},
-    metrics::decimals,
-    presets::Preset,
-};
+use wavecube_cli::ablate::{self, Grid, Variants};
+use wavecube_models::{metrics::decimals, presets::Preset};
 
 use crate::{
     DeviceArgs,
@@ -101,7 +98,7 @@ pub(crate) fn main(args: &AblateArgs) -> Result<()> {
     ensure!(!grid.epsilons.is_empty(), "--epsilon needs at least one value");
     let variants = match args.preset.as_slice() {
         [] => grid.variants(&config),
-        [all] if all == "all" => Variants::of_presets(&config, &Preset::ALL),
+        [all] if all == "all" => Variants::of_presets(&config, &Preset::all()),
         names => {
             let presets: Result<Vec<_>> = names.iter().map(|name| preset(name)).collect();
             Variants::of_presets(&config, &presets?)

@@ -9,16 +9,16 @@ use burn::{
     tensor::{Device, Distribution, Int, Tensor, TensorData},
 };
 use serde::Serialize;
-
-use crate::{
-    bridge::CacheType,
+use wavecube_burn::CacheType;
+use wavecube_models::{
     config::Config,
+    core_config::CoreConfig,
     data::Corpus,
     layers::{
         CausalSelfAttention, ResolventConfig, ResolventForm, ResolventMixer, Room, SequenceContext,
         SpectralConfig, SpectralMixer,
     },
-    model::Model,
+    model::{Architecture, Model},
     presets::Preset,
     random::Random,
     threads::{on_threads, threads},
@@ -70,7 +70,7 @@ pub struct SpeedRow {
 #[derive(Debug, Clone, Serialize)]
 pub struct GenerationRow {
     /// Which model.
-    pub model: &'static str,
+    pub model: String,
     /// Bytes of the text.
     pub length: usize,
     /// Bytes a second of all texts together from a state, a position a byte.
@@ -92,21 +92,13 @@ pub struct TrainingRow {
     pub tokens_per_second: f64,
 }
 
-/// The models that [`measure_generation`] and [`measure_training`] time, one of every kind.
-const KINDS: [(&str, Preset); 4] = [
-    ("attention", Preset::Attention),
-    ("LCT-GPT", Preset::LctGpt),
-    ("ResNet-BK", Preset::Bk),
-    ("byte-spectral", Preset::Spectral),
-];
-
-/// The models that [`measure_models`] times.
-const TRAINING: [(&str, Preset); 5] = [
-    ("attention", Preset::Attention),
-    ("ResNet-BK", Preset::Bk),
-    ("spectral, no cure", Preset::SpectralPlain),
-    ("spectral", Preset::Spectral),
-    ("spectral, every cure", Preset::SpectralFull),
+/// The models that [`measure_models`] times: what they are called, and their presets.
+const TRAINING: [(&str, &str); 5] = [
+    ("attention", "attention"),
+    ("ResNet-BK", "bk"),
+    ("spectral, no cure", "spectral-plain"),
+    ("spectral", "spectral"),
+    ("spectral, every cure", "spectral-full"),
 ];
 
 impl SpeedOptions {
@@ -121,20 +113,38 @@ impl SpeedOptions {
         Ok(())
     }
 
-    /// A model that sees so many bytes.
-    fn config(&self, preset: Preset, context: usize) -> Result<Config> {
-        let mut config = Config::default();
-        let Self { width, layers, .. } = *self;
-        (config.lct_gpt.context, config.lct_gpt.d_model) = (context, width);
-        (config.lct_gpt.heads, config.lct_gpt.layers) = (self.heads, layers);
-        (config.resnet_bk.context, config.resnet_bk.d_model) = (context, width);
-        config.resnet_bk.layers = layers;
-        (config.byte_spectral.context, config.byte_spectral.d_model) = (context, width);
-        config.byte_spectral.layers = layers;
-        config.train.batch = self.batch;
-        let config = preset.of(&config);
+    /// Models of every kind, of these sizes, that see so many bytes.
+    fn sizes(&self, context: usize) -> Config {
+        let Self { width, layers, heads, batch, .. } = *self;
+        let mut config = Config::default().with_every_core(|core| CoreConfig {
+            context,
+            d_model: width,
+            layers,
+            ..core
+        });
+        config.lct_gpt.heads = heads;
+        config.train.batch = batch;
+        config
+    }
+
+    /// The model of a preset.
+    fn config(&self, preset: &str, context: usize) -> Result<Config> {
+        let preset = Preset::named(preset).with_context(|| format!("no preset `{preset}`"))?;
+        let config = preset.of(&self.sizes(context));
         config.validate()?;
         Ok(config)
+    }
+
+    /// The transformer, and every model as it is configured without further notice.
+    fn kinds(&self, context: usize) -> Result<Vec<(String, Config)>> {
+        let transformer = ("attention".to_owned(), self.config("attention", context)?);
+        let mut all = vec![transformer];
+        for &model in Architecture::ALL {
+            let config = Config { model, ..self.sizes(context) };
+            config.validate()?;
+            all.push((model.to_string(), config));
+        }
+        Ok(all)
     }
 }
 
@@ -152,8 +162,7 @@ pub fn measure_generation(
     options.validate()?;
     let mut rows = Vec::new();
     for &length in &options.lengths {
-        for (model, preset) in KINDS {
-            let config = options.config(preset, length)?;
+        for (model, config) in options.kinds(length)? {
             let again = || bytes_a_second(&config, device, None);
             let row = GenerationRow {
                 model,
@@ -168,25 +177,27 @@ pub fn measure_generation(
     Ok(rows)
 }
 
-/// Times steps of training, as [`run`](crate::train::run) takes them, of the model of a preset, or of one of every kind,
-/// each length the context of its models; `on_row` sees each row as it is ready.
+/// Times steps of training, as [`run`](wavecube_models::train::run) takes them, of the model of a preset, or of one of
+/// every kind, each length the context of its models; `on_row` sees each row as it is ready.
 ///
 /// # Errors
 ///
 /// As [`measure`].
 pub fn measure_training(
     options: &SpeedOptions,
-    preset: Option<(&str, Preset)>,
+    preset: Option<&str>,
     device: &Device,
     mut on_row: impl FnMut(&TrainingRow),
 ) -> Result<Vec<TrainingRow>> {
     options.validate()?;
-    let chosen = preset.map_or_else(|| KINDS.to_vec(), |one| vec![one]);
     let mut rows = Vec::new();
     for &length in &options.lengths {
         let text: Vec<u8> = (0..4 * length + 4).map(|t| (t * t % 251) as u8).collect();
-        for &(name, preset) in &chosen {
-            let config = options.config(preset, length)?;
+        let chosen = match preset {
+            Some(name) => vec![(name.to_owned(), options.config(name, length)?)],
+            None => options.kinds(length)?,
+        };
+        for (model, config) in chosen {
             let corpus = Corpus::split(text.clone(), 0.0)?;
             let mut trainer = Trainer::new(&config, corpus, device)?;
             let operations = trainer.operations();
@@ -197,7 +208,7 @@ pub fn measure_training(
                 })
             })??;
             let row = TrainingRow {
-                model: name.to_owned(),
+                model,
                 length,
                 threads: threads(operations),
                 tokens_per_second: (options.batch * length) as f64 / milliseconds * 1e3,

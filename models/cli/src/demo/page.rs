@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
+use wavecube_models::metrics::decimals;
+
 use super::{KernelRow, Report};
-use crate::metrics::decimals;
 
 const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\

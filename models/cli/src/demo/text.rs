@@ -6,8 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-
-use crate::data::sorted_entries;
+use wavecube_models::data::sorted_entries;
 
 /// Rust sources, file after file.
 #[derive(Debug, Clone)]

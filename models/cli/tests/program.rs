@@ -6,14 +6,13 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
+use burn::tensor::Device;
 use wavecube_models::{
     config::Config,
     data::Corpus,
     lct_gpt::{ModelConfig, Placement},
     train::Trainer,
 };
-
-use crate::support::flex;
 
 /// A model of a few parameters that has learned nothing.
 fn checkpoint(directory: &Path) -> PathBuf {
@@ -28,7 +27,7 @@ fn checkpoint(directory: &Path) -> PathBuf {
     let config = Config { lct_gpt, ..Config::default() };
     let corpus = Corpus::split(b"words and words; ".repeat(60), 0.2).unwrap();
     let path = directory.join("tiny.safetensors");
-    Trainer::new(&config, corpus, &flex()).unwrap().save(&path).unwrap();
+    Trainer::new(&config, corpus, &Device::flex()).unwrap().save(&path).unwrap();
     path
 }
 

@@ -9,15 +9,14 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use burn::{module::Module as _, tensor::Device};
 use serde::Serialize;
-
-use crate::{
-    checkpoint::write_atomically,
+use wavecube_models::{
     config::Config,
     data::Corpus,
     layers::{Axis, ComplexToReal},
     lct_gpt::{ModelConfig, Placement, Positions},
     metrics::decimals,
     model::{Architecture, Statistic},
+    output::write_atomically,
     presets::Preset,
     train::{RunOptions, Trainer, run},
 };
@@ -90,7 +89,7 @@ pub struct Failure {
 impl Variants {
     /// `base` with each of `presets`.
     pub fn of_presets(base: &Config, presets: &[Preset]) -> Self {
-        let variant = |preset: &Preset| (vec![name(Some(*preset))], preset.of(base));
+        let variant = |preset: &Preset| (vec![preset.to_string()], preset.of(base));
         Self { columns: vec!["preset"], variants: presets.iter().map(variant).collect() }
     }
 }
@@ -227,8 +226,8 @@ fn row(
     interrupted: &AtomicBool,
 ) -> Result<Option<Row>> {
     let mut trainer = Trainer::new(config, corpus.clone(), device)?;
-    let options = RunOptions { out, budget: None, quiet: true };
-    let (summary, _) = run(&mut trainer, &options, interrupted)?;
+    let options = RunOptions { out, budget: None };
+    let (summary, _) = run(&mut trainer, &options, interrupted, |_| {})?;
     if summary.interrupted {
         return Ok(None);
     }
@@ -292,5 +291,6 @@ pub fn markdown(table: &Table) -> String {
 /// When a file cannot be written.
 pub fn write(table: &Table, out: &Path) -> Result<()> {
     write_atomically(&out.join("ablation.md"), markdown(table).as_bytes())?;
-    write_atomically(&out.join("ablation.json"), &serde_json::to_vec_pretty(table)?)
+    write_atomically(&out.join("ablation.json"), &serde_json::to_vec_pretty(table)?)?;
+    Ok(())
 }
