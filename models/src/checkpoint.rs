@@ -18,6 +18,7 @@ use burn::{
 };
 use safetensors::{Dtype, SafeTensors, View, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use wavecube_burn::PackedTensor;
 use wavecube_core::{
     file,
     polar::{self, ComplexCodes},
@@ -33,7 +34,6 @@ use crate::{
     quantize::{self, QuantizeOptions},
     random::Random,
 };
-use wavecube_burn::PackedTensor;
 
 /// The version of the layout described above.
 const FORMAT: &str = "2";

@@ -9,6 +9,7 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
+use wavecube_burn::{Bias, Cache, CacheConfig};
 use wavecube_core::{Error, Result};
 
 use crate::{
@@ -22,7 +23,6 @@ use crate::{
     presets::Named,
     random::Random,
 };
-use wavecube_burn::{Bias, Cache, CacheConfig};
 
 /// One symbol a byte.
 pub const VOCABULARY: usize = 256;

@@ -6,12 +6,11 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
-
+use wavecube_burn::{Bias, Cache, attention};
 use wavecube_core::Result;
 
 use super::{Linear, linear};
 use crate::random::Random;
-use wavecube_burn::{Bias, Cache, attention};
 
 /// What every block of a model shares in one pass: how positions are told apart.
 #[derive(Debug, Clone)]

@@ -5,11 +5,11 @@ use burn::{
     tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation::relu},
 };
 use serde::{Deserialize, Serialize};
+use wavecube_burn::{PackedTensor, qmatmul};
 use wavecube_core::{Error, Result};
 
 use super::{Linear, linear};
 use crate::random::Random;
-use wavecube_burn::{PackedTensor, qmatmul};
 
 /// An [`Experts`] in words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

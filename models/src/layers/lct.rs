@@ -17,13 +17,13 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
+use wavecube_burn::{LctPlan, Normalization, Parameters};
 use wavecube_core::{
     Error, Result,
     lct::{Abcd, ShearFactors, ShearForm},
 };
 
 use super::{ChirpedStream, Linear};
-use wavecube_burn::{LctPlan, Normalization, Parameters};
 
 /// The axis that is transformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -4,10 +4,10 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Int, Tensor, module::linear as product},
 };
+use wavecube_burn::{PackedTensor, qmatmul};
 
 use super::normal_matrix;
 use crate::random::Random;
-use wavecube_burn::{PackedTensor, qmatmul};
 
 /// `x W`, without a bias. The matrix `[d_in, d_out]` is a parameter; in a quantised model that is packed, and the
 /// product reads its codes.

@@ -4,10 +4,10 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, activation::relu},
 };
+use wavecube_burn::silu;
 
 use super::{Linear, linear};
 use crate::random::Random;
-use wavecube_burn::silu;
 
 /// `W₂ relu(W₁ x)²`, without biases.
 #[derive(Module, Debug)]

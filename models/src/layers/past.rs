@@ -16,9 +16,8 @@
 //! takes, depend on what is still to come and have no state.
 
 use burn::tensor::{Device, Tensor};
-use wavecube_core::Result;
-
 use wavecube_burn::{CacheType, indices};
+use wavecube_core::Result;
 
 /// What a past is to have room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
+use wavecube_burn::{Sides, exponential, resolvent, softplus};
 use wavecube_core::{Error, Result};
 
 use super::{
@@ -13,7 +14,6 @@ use super::{
     vector,
 };
 use crate::random::Random;
-use wavecube_burn::{Sides, exponential, resolvent, softplus};
 
 /// What a position sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

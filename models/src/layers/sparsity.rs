@@ -2,10 +2,10 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+use wavecube_burn::logistic;
 use wavecube_core::{Error, Result};
 
 use crate::random::Random;
-use wavecube_burn::logistic;
 
 const OP: &str = "sparsity";
 

@@ -1,17 +1,22 @@
 //! The spectral mixer: a complex filter for every channel, and five cures for what plain filtering
 //! by a Fourier transform cannot tell apart.
 
+use std::f64::consts::TAU;
+
 use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor, TensorData},
 };
 use num_complex::Complex64;
 use serde::{Deserialize, Serialize};
+use wavecube_burn::{
+    causal_convolution, fft, from_polar, ifft, mod_relu, phase_mix, phase_rotate, sigmoid_gate,
+    spectral_filter,
+};
 use wavecube_core::{Error, Result, fft::Normalization};
 
-use super::{CausalStream, Linear, complex::Complex, linear};
+use super::{CausalStream, Linear, linear};
 use crate::random::Random;
-use wavecube_burn::{causal_convolution, fft, ifft, logistic};
 
 /// A [`SpectralMixer`] in words. Every cure is a switch of its own; those that are on by default are those
 /// that lowered the loss of a byte-level model.
@@ -49,6 +54,8 @@ impl Default for SpectralConfig {
 }
 
 const OP: &str = "spectral mixer";
+/// The magnitude below which mixed channels fade.
+const FLOOR: f64 = 1e-4;
 /// What thresholds are at the start: the least of what filters give is cut.
 const THRESHOLD: f32 = -0.1;
 /// How much slower than the quickest the slowest phases turn.
@@ -157,16 +164,10 @@ impl PhaseMixing {
         Self { magnitudes: near(1.0), directions: vec![near(1.0), near(0.0)] }
     }
 
-    /// `[batch, width, time]`.
-    fn forward(&self, y: &Complex<3>) -> Complex<3> {
-        let by = |matrix: &Param<Tensor<2>>, x: &Tensor<3>| {
-            matrix.val().unsqueeze::<3>().matmul(x.clone())
-        };
-        let [re, im] = [&self.directions[0], &self.directions[1]];
-        let turned =
-            Complex { re: by(re, &y.re) - by(im, &y.im), im: by(re, &y.im) + by(im, &y.re) };
-        let magnitude = by(&self.magnitudes, &y.magnitude()) / turned.magnitude();
-        turned.scaled(&magnitude)
+    /// `[batch, time, width, 2]`.
+    fn forward(&self, y: Tensor<4>) -> Result<Tensor<4>> {
+        let [re, im] = [&self.directions[0], &self.directions[1]].map(Param::val);
+        phase_mix(y, self.magnitudes.val(), Tensor::stack(vec![re, im], 2), FLOOR)
     }
 }
 
@@ -174,7 +175,7 @@ impl PhaseMixing {
 /// frequencies: `Σ_{τ < taps} √(1 − λ²) λ^τ e^{iωτ} e^{−2πikτ/taps}`, of energy 1 but for its end.
 fn fading(taps: usize, lambda: f64, omega: f64, k: usize) -> Complex64 {
     let step = |angle: f64| Complex64::from_polar(lambda, angle);
-    let ratio = step(omega - std::f64::consts::TAU * k as f64 / taps as f64);
+    let ratio = step(omega - TAU * k as f64 / taps as f64);
     let last = step(omega).powi(taps as i32);
     (1.0 - lambda * lambda).sqrt() * (1.0 - last) / (1.0 - ratio)
 }
@@ -233,10 +234,10 @@ impl SpectralMixer {
     ///
     /// Those of [`causal_convolution`].
     pub fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>> {
-        let v = self.channels(x.clone(), 0).into_pairs();
+        let v = self.channels(x.clone(), 0)?;
         let h = self.filters()?;
         let y = if self.config.causal { causal_convolution(v, h)? } else { circular(v, h)? };
-        Ok(self.read_out(x, &y))
+        self.read_out(x, y)
     }
 
     /// An empty past for `batch` sequences of up to `capacity` positions.
@@ -259,43 +260,37 @@ impl SpectralMixer {
     ///
     /// Those of [`CausalStream::push`].
     pub fn advance(&self, x: Tensor<3>, past: &mut CausalStream) -> Result<Tensor<3>> {
-        let v = self.channels(x.clone(), past.position()).into_pairs();
+        let v = self.channels(x.clone(), past.position())?;
         let y = past.push(v)?;
-        Ok(self.read_out(x, &y))
+        self.read_out(x, y)
     }
 
-    /// The complex channels of every band, `[batch, bands · width, time]`, of the positions from `first`.
-    fn channels(&self, x: Tensor<3>, first: usize) -> Complex<3> {
-        let time = x.dims()[1];
+    /// The complex channels of every band, `[batch, bands · width, time, 2]`, of the positions from `first`.
+    fn channels(&self, x: Tensor<3>, first: usize) -> Result<Tensor<4>> {
+        let [batch, time, _] = x.dims();
         let width = self.width();
-        let mut v = Complex::halves(self.inward.forward(x).swap_dims(1, 2), 1);
+        let parts = self.inward.forward(x).reshape([batch, time, 2, width]);
+        let mut v = parts.permute([0, 3, 1, 2]);
         if self.config.anchored {
-            let device = v.re.device();
-            let turn = std::f64::consts::TAU / self.radius.dims()[1] as f64;
-            let table = |of: fn(f64) -> f64| {
-                let values: Vec<f32> = (0..width)
-                    .flat_map(|channel| {
-                        let share = 2.0 * channel as f64 / width as f64;
-                        let rate = if share < 1.0 { TURN.powf(-share) * turn } else { 0.0 };
-                        (first..first + time).map(move |t| of(t as f64 * rate) as f32)
-                    })
-                    .collect();
-                Tensor::from_data(TensorData::new(values, [1, width, time]), &device)
-            };
-            v = v.times(&Complex { re: table(f64::cos), im: table(f64::sin) });
+            let turn = TAU / self.radius.dims()[1] as f64;
+            let angles: Vec<f32> = (0..width)
+                .flat_map(|channel| {
+                    let share = 2.0 * channel as f64 / width as f64;
+                    let rate = if share < 1.0 { TURN.powf(-share) * turn } else { 0.0 };
+                    (first..first + time).map(move |t| (t as f64 * rate % TAU) as f32)
+                })
+                .collect();
+            let angles = TensorData::new(angles, [1, width, time]);
+            v = phase_rotate(v.clone(), Tensor::<3>::from_data(angles, &v.device()))?;
         }
-        v.map(|part| Tensor::cat(vec![part; self.config.bands], 1))
+        Ok(Tensor::cat(vec![v; self.config.bands], 1))
     }
 
     /// The filters of every band, `[bands · width, taps, 2]`.
     fn filters(&self) -> Result<Tensor<3>> {
-        let (radius, phase) = (self.radius.val(), self.phase.val());
-        let spectrum =
-            Complex { re: radius.clone() * phase.clone().cos(), im: radius * phase.sin() };
-        let bands = (0..self.config.bands).map(|band| self.band(band));
-        let spectra: Vec<Tensor<3>> = bands
-            .map(|band| spectrum.clone().map(|part| part * band.clone()).into_pairs())
-            .collect();
+        let spectrum = from_polar(Tensor::stack(vec![self.radius.val(), self.phase.val()], 2))?;
+        let bands = (0..self.config.bands).map(|band| self.band(band).unsqueeze_dim::<3>(2));
+        let spectra: Vec<Tensor<3>> = bands.map(|band| spectrum.clone() * band).collect();
         ifft(Tensor::cat(spectra, 0), Normalization::Backward)
     }
 
@@ -319,23 +314,22 @@ impl SpectralMixer {
     }
 
     /// From the filtered channels, `[batch, bands · width, time, 2]`, of the positions `x`.
-    fn read_out(&self, x: Tensor<3>, y: &Tensor<4>) -> Tensor<3> {
+    fn read_out(&self, x: Tensor<3>, y: Tensor<4>) -> Result<Tensor<3>> {
         let [batch, time, _] = x.dims();
-        let shape = [batch, self.config.bands, self.width(), time];
-        let mut y = Complex::<3>::from_pairs(y).map(|part| part.reshape(shape));
+        let (bands, width) = (self.config.bands, self.width());
+        let mut y = y.reshape([batch, bands, width, time, 2]);
         if let Some(gate) = &self.gate {
-            let open = logistic(gate.forward(x)).swap_dims(1, 2).reshape(shape);
-            y = y.scaled(&open);
+            let open = gate.forward(x).swap_dims(1, 2).reshape([batch, bands, width, time]);
+            y = sigmoid_gate(y, open)?;
         }
         if let Some(threshold) = &self.threshold {
-            let [_, bands, width, _] = shape;
-            y = y.mod_relu(threshold.val().reshape([1, bands, width, 1]));
+            y = mod_relu(y, threshold.val().reshape([1, bands, width, 1]))?;
         }
-        let mut y = y.map(|part| part.sum_dim(1).squeeze_dim(1));
+        let mut y: Tensor<4> = y.sum_dim(1).squeeze_dim::<4>(1).swap_dims(1, 2);
         if let Some(mixing) = &self.mixing {
-            y = mixing.forward(&y);
+            y = mixing.forward(y)?;
         }
-        self.out.forward(y.joined(1).swap_dims(1, 2))
+        Ok(self.out.forward(y.swap_dims(2, 3).reshape([batch, time, 2 * width])))
     }
 }
 
@@ -350,8 +344,5 @@ fn circular(v: Tensor<4>, h: Tensor<3>) -> Result<Tensor<4>> {
     } else {
         h.narrow(1, 0, time)
     };
-    let h: Tensor<4> = fft(h, Normalization::Backward)?.unsqueeze();
-    let v = Complex::<3>::from_pairs(&fft(v, Normalization::Backward)?);
-    let h = Complex::<3>::from_pairs(&h);
-    ifft(v.times(&h).into_pairs(), Normalization::Backward)
+    spectral_filter(v, fft(h, Normalization::Backward)?.unsqueeze())
 }

@@ -2,10 +2,10 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use num_complex::Complex64;
+use wavecube_burn::causal_convolution;
 use wavecube_core::{Error, Result};
 
 use super::{State, complex::Complex};
-use wavecube_burn::causal_convolution;
 
 /// Positions whose products are summed one by one.
 const BLOCK: usize = 16;

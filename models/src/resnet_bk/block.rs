@@ -4,6 +4,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor},
 };
+use wavecube_burn::logistic;
 use wavecube_core::Result;
 
 use super::{HaltingConfig, ModelConfig, Pass};
@@ -12,7 +13,6 @@ use crate::{
     layers::{Experts, Linear, Mlp, Norm, ResolventMixer, linear, vector},
     random::Random,
 };
-use wavecube_burn::logistic;
 
 /// The network of a block.
 #[derive(Module, Debug)]
