@@ -18,7 +18,7 @@ use cubecl::future::block_on;
 use wavecube::{Device, Result};
 use wavecube_testing::{
     catalogue::{Case, Prepared, cases},
-    devices, has,
+    devices,
 };
 
 pub use record::{Other, Record, header, write};
@@ -38,12 +38,12 @@ impl<'a> Bench<'a> {
         Self { device, copy }
     }
 
-    /// Checks a case against its reference and times it alone; `None` if the device lacks its type.
+    /// Checks a case against its reference and times it alone; `None` if the device lacks its types.
     ///
     /// # Errors
     /// Whatever the operation rejects.
     pub fn check(&self, case: &Case) -> Result<Option<Record>> {
-        if !has(self.device, case.dtype) {
+        if !case.runs_on(self.device) {
             return Ok(None);
         }
         let prepared = case.prepare(self.device)?;
@@ -122,7 +122,7 @@ pub fn run(family: &str) {
         let bench = Bench::on(device);
         let mut records = Vec::new();
         for case in cases().iter().filter(|case| case.op.starts_with(family)) {
-            if has(device, case.dtype) {
+            if case.runs_on(device) {
                 records.extend(bench.bench(&mut criterion, case));
             }
         }

@@ -14,7 +14,7 @@
 //! | [`cos_sin()`] | 3·10⁻⁷ | NaN | NaN |
 //! | [`angle()`] | 4·10⁻⁷ of it | NaN | those of the limits, ±π/4 and ±3π/4 among them |
 //!
-//! over all normal numbers; results below the smallest normal number may be 0.
+//! over all normal numbers; results below the smallest normal number may be 0, and slopes below four times that.
 
 #![allow(missing_docs, reason = "the macro makes public modules of its own beside these functions")]
 

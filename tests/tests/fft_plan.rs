@@ -277,22 +277,18 @@ fn what_webgpu_guarantees_is_enough() {
     assert_eq!(most, Limits::WEBGPU.bindings, "four filters fill it");
 }
 
+/// Taken before, it would make small signals so small that a device may take parts of their sums for zero.
 #[test]
-fn a_factor_is_taken_in_steps_that_leave_nothing_too_large_or_too_small() {
+fn a_factor_is_taken_on_the_way_out() {
     for norm in [Normalization::Backward, Normalization::Ortho, Normalization::Forward] {
         for n in [64, 16_384, 20_011, 1 << 20] {
             for direction in [Direction::Forward, Direction::Inverse] {
                 let problem = FftProblem::c2c(&[1, n], -1, direction, norm);
                 let plan = FftPlan::new(&problem, &Limits::WEBGPU).unwrap();
                 let scales: Vec<f64> = plan.passes.iter().map(|pass| pass.scale.get()).collect();
-                let product: f64 = scales.iter().product();
-                let wanted = norm.scale(direction, n);
-                assert!((product / wanted - 1.0).abs() < 1e-15, "{n} {norm:?}: {scales:?}");
-                // No pass takes more than its own sum makes up for, and a power of two.
-                for (pass, scale) in plan.passes.iter().zip(&scales) {
-                    let least = 0.5 / (pass.config.n * pass.config.turns) as f64;
-                    assert!(*scale >= least, "{n} {norm:?}: {scales:?}");
-                }
+                let (last, before) = scales.split_last().unwrap();
+                assert!(before.iter().all(|&scale| scale == 1.0), "{n} {norm:?}: {scales:?}");
+                assert_eq!(*last, norm.scale(direction, n), "{n} {norm:?}: {scales:?}");
             }
         }
     }

@@ -22,7 +22,7 @@ fn assert_right(family: &str) {
     for n in [64, 8192] {
         for case in catalogue::one_an_op(n).iter().filter(|case| case.op.starts_with(family)) {
             // The runtime reports the adapter's types; WebGPU guarantees none but this one.
-            if case.dtype != Dtype::F32 {
+            if case.types() != [Dtype::F32; 2] {
                 continue;
             }
             match case.prepare(&DEVICE).and_then(|case| case.error()) {

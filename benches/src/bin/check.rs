@@ -38,7 +38,10 @@ fn main() -> ExitCode {
                     }
                     records.push(record);
                 }
-                Ok(None) => println!("{:48} {device} has no {}", case.id(), case.dtype),
+                Ok(None) => {
+                    let [stored, computed] = case.types();
+                    println!("{:48} {device} lacks {stored} or {computed}", case.id());
+                }
                 Err(error) => bad.push(format!("{} on {device}: {error}", case.id())),
             }
         }

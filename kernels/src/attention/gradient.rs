@@ -266,6 +266,33 @@ impl Weights {
         }
     }
 
+    /// The weight and the gradient of one pair, from its products.
+    fn put(
+        &mut self,
+        known: &Known,
+        geometry: &Geometry,
+        first_key: usize,
+        row: usize,
+        column: usize,
+        product: f32,
+        by_value: f32,
+        mark: f32,
+        #[comptime] rows_are_keys: bool,
+        #[comptime] config: TileConfig,
+    ) {
+        let place = row * comptime!(config.keys) + column;
+        if comptime!(rows_are_keys) {
+            let asked = known.get(geometry, column);
+            let found = asked.weight(geometry, first_key + row, product, by_value, mark, config);
+            self.weight[place] = found.weight;
+            self.gradient[place] = found.gradient;
+        } else {
+            let asked = known.get(geometry, row);
+            let found = asked.weight(geometry, first_key + column, product, by_value, mark, config);
+            self.gradient[place] = found.gradient;
+        }
+    }
+
     /// Of rows that are keys from key `first_key` on and columns that are queries, or the other way round. Pairs of a
     /// mixed tile that are not seen are marked.
     fn fill<W: Size>(
@@ -290,20 +317,46 @@ impl Weights {
                 let row = block.first + comptime!(at % config.together);
                 let column =
                     block.other + comptime!(at / config.together * config.keys / config.across);
-                let place = row * comptime!(config.keys) + column;
-                if comptime!(rows_are_keys) {
-                    let key = first_key + row;
-                    let asked = known.get(geometry, column);
-                    let found =
-                        asked.weight(geometry, key, product[at], by_value[at], mark, config);
-                    self.weight[place] = found.weight;
-                    self.gradient[place] = found.gradient;
+                if comptime!(config.capped) {
+                    let place = row * comptime!(config.keys) + column;
+                    self.weight[place] = product[at];
+                    self.gradient[place] = by_value[at];
                 } else {
-                    let key = first_key + column;
-                    let asked = known.get(geometry, row);
-                    let found =
-                        asked.weight(geometry, key, product[at], by_value[at], mark, config);
-                    self.gradient[place] = found.gradient;
+                    let (product, by_value) = (product[at], by_value[at]);
+                    self.put(
+                        known,
+                        geometry,
+                        first_key,
+                        row,
+                        column,
+                        product,
+                        by_value,
+                        mark,
+                        rows_are_keys,
+                        config,
+                    );
+                }
+            }
+            // As forward, one tangent after the other.
+            if comptime!(config.capped) {
+                for at in 0..comptime!(config.together * config.across) {
+                    let row = block.first + at % comptime!(config.together);
+                    let column = block.other
+                        + at / comptime!(config.together) * comptime!(config.keys / config.across);
+                    let place = row * comptime!(config.keys) + column;
+                    let (product, by_value) = (self.weight[place], self.gradient[place]);
+                    self.put(
+                        known,
+                        geometry,
+                        first_key,
+                        row,
+                        column,
+                        product,
+                        by_value,
+                        mark,
+                        rows_are_keys,
+                        config,
+                    );
                 }
             }
             item += CUBE_DIM as usize;

@@ -308,7 +308,24 @@ fn scores<W: Size>(
                     let whole = product + numbers.shift[row];
                     product = select(loaded.shifted[t] == 1u32, whole, product);
                 }
-                weights[row * width + t] = score(geometry, &query, tile + t, product, config).value;
+                weights[row * width + t] = if comptime!(config.capped) {
+                    product
+                } else {
+                    score(geometry, &query, tile + t, product, config).value
+                };
+            }
+        }
+        // A tangent is many operations: sixteen of them side by side take SwiftShader minutes to compile.
+        if comptime!(config.capped) {
+            for m in 0..together {
+                let row = block.first + m;
+                let query = asked.get(geometry, row);
+                for n in 0..comptime!(config.across) {
+                    let t = block.other + n * comptime!(config.keys / config.across);
+                    let product = weights[row * width + t];
+                    weights[row * width + t] =
+                        score(geometry, &query, tile + t, product, config).value;
+                }
             }
         }
         item += CUBE_DIM as usize;

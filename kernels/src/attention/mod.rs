@@ -58,6 +58,8 @@
 //! | scales and means as of a model, turned by position | .194 | .183 | .174 | .199 | .284 | **.136** | .157 |
 //!
 //! A page mean needs keys to be written twice, and makes what a query sees depend on when its page was complete.
+//! Late queries gain little from the first 16 keys: of the last 64 of them alone, by 40 draws of keys turned by position,
+//! a mean of 256 gives .168 where this gives .179, and .188 beside .190 with the three means.
 //!
 //! # Supported
 //! Heads of 1 to 256 numbers, up to 2³⁰ positions, no queries, no keys. Quantised: multiples of 32.

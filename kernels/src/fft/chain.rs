@@ -77,17 +77,6 @@ impl Scale {
     pub fn get(self) -> f64 {
         f64::from_bits(self.0)
     }
-
-    /// Two factors for the two steps of a transform, whose product this one is: as much of it in the first as its
-    /// `first` points make up for, and a power of two. All of it at once could leave the normal numbers.
-    fn split(self, first: usize) -> [Self; 2] {
-        let reduced = self.get().abs().recip().min(first as f64);
-        if reduced.is_nan() || reduced < 1.0 {
-            return [Self::ONE, self];
-        }
-        let power = (-(reduced.log2().floor())).exp2();
-        [power.into(), (self.get() / power).into()]
-    }
 }
 
 impl From<f64> for Scale {
@@ -127,8 +116,8 @@ pub struct Chain {
     pub filter_hooks: Vec<Hook>,
     /// Multiplications on the way out.
     pub store_hooks: Vec<Hook>,
-    /// A factor on the result. It is taken on the way in, so that nothing in between is larger than what comes out,
-    /// give or take a root of `n`; drivers of Vulkan may take it out of the sums again.
+    /// A factor on the result. It is taken on the way out: on the way in, what it makes small would lose digits to
+    /// devices that take numbers below the normal ones for zero.
     pub scale: Scale,
     /// Storage type.
     pub dtype: Dtype,
@@ -365,7 +354,6 @@ impl Chain {
         let second = inner.radices.iter().product::<usize>();
         let low = (self.n.isqrt() + 1).next_power_of_two();
         let turn = Some(Table::Turn { n: self.n, low });
-        let [first_scale, second_scale] = self.scale.split(first);
         let space = |stride| End { offset: 0, stride, len: usize::MAX };
         let all_points =
             |end: End| if end.len < self.n { end } else { End { len: usize::MAX, ..end } };
@@ -403,7 +391,7 @@ impl Chain {
             load_hooks: hooks(&self.load_hooks),
             filter_hooks: Vec::new(),
             store_hooks: Vec::new(),
-            scale: first_scale,
+            scale: Scale::ONE,
             ..self.clone()
         }
         .single(outer, limits)?;
@@ -421,7 +409,7 @@ impl Chain {
             load: Load::Complex,
             load_hooks: Vec::new(),
             filter_hooks: hooks(&self.filter_hooks),
-            scale: second_scale,
+            scale: if self.round_trip { Scale::ONE } else { self.scale },
             ..self.clone()
         };
         if !self.round_trip {
@@ -458,7 +446,6 @@ impl Chain {
             load_hooks: Vec::new(),
             filter_hooks: Vec::new(),
             store_hooks: hooks(&self.store_hooks),
-            scale: Scale::ONE,
             ..self.clone()
         }
         .single(outer, limits)?;

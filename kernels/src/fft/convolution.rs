@@ -38,6 +38,7 @@ impl Chain {
             store: Store::Complex,
             filter_hooks: Vec::new(),
             store_hooks: self.filter_hooks.clone(),
+            scale: Scale::ONE,
             ..self.clone()
         };
         let back = Chain {
@@ -52,7 +53,6 @@ impl Chain {
             load: Load::Complex,
             load_hooks: Vec::new(),
             filter_hooks: Vec::new(),
-            scale: Scale::ONE,
             ..self.clone()
         };
         let (mut passes, mut second) = (there.passes(limits)?, back.passes(limits)?);

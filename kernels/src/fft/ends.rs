@@ -337,22 +337,24 @@ fn accept<E: Float, F: Float, N: Size>(
     let parts = comptime!(if load == Load::Real { 1usize } else { 2usize });
     let period = frame.geometry.period;
     let zero = F::new(0.0);
-    let mut scale = frame.geometry.scale.get::<F>();
     let re = F::cast_from(value.extract(comptime!(lane * parts)));
     if comptime!(load == Load::Real) {
-        x.set(slot, re * scale, zero);
+        x.set(slot, re, zero);
     } else {
         let mut im = F::cast_from(value.extract(comptime!(lane * parts + 1)));
+        let mut times = F::new(1.0);
         if comptime!(matches!(load, Load::Hermitian { .. })) {
             // A bin that is its own mirror image is real: whatever its imaginary part holds, it is not a part of
             // the spectrum of a real signal.
             let alone = point == 0 || 2 * point == period;
             im = select(alone, zero, select(2 * point > period, -im, im));
-            if comptime!(load == (Load::Hermitian { halved: true })) {
-                scale = select(alone, scale, scale * F::new(0.5));
-            }
+            times = select(alone, times, F::new(0.5));
         }
-        x.set(slot, re * scale, im * scale);
+        if comptime!(load == (Load::Hermitian { halved: true })) {
+            x.set(slot, re * times, im * times);
+        } else {
+            x.set(slot, re, im);
+        }
     }
     if comptime!(config.padded) {
         x.set(slot, select(inside, x.re[slot], zero), select(inside, x.im[slot], zero));
@@ -479,14 +481,17 @@ fn finish<F: Float>(
     let first = comptime!(config.load_hooks.len() + config.filter_hooks.len());
     let hooks = comptime!(config.store_hooks.clone());
     apply_hooks::<F>(x, slot, point, row, frame, first, hooks, config.clone());
+    let scale = frame.geometry.scale.get::<F>();
+    let (re, im) = (x.re[slot], x.im[slot]);
     if comptime!(matches!(config.store, Store::Half { .. })) {
         // A bin that is its own mirror image is real, and has no effect by an imaginary part.
         let alone = point == 0 || 2 * point == frame.geometry.period;
-        let (re, im) = (x.re[slot], x.im[slot]);
         let times =
             comptime!(if config.store == (Store::Half { doubled: true }) { 2.0f32 } else { 1.0 });
-        let times = F::new(times);
-        x.set(slot, select(alone, re, re * times), select(alone, F::new(0.0), im * times));
+        let times = scale * F::new(times);
+        x.set(slot, select(alone, re * scale, re * times), select(alone, F::new(0.0), im * times));
+    } else {
+        x.set(slot, re * scale, im * scale);
     }
 }
 
