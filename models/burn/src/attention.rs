@@ -86,7 +86,7 @@ impl Operation<3, 0, 2> for CausalAttention {
 
     #[cfg(feature = "flex")]
     fn flex(&self, [q, k, v]: [&FlexTensor; 3], []: [&FlexTensor; 0]) -> Option<[FlexTensor; 2]> {
-        flex_attention::attention(q, k, v, self.0).map(Into::into)
+        flex_attention::attention(q, k, v, self.0)
     }
 
     fn kept(&self) -> Kept {

@@ -67,9 +67,9 @@ fn tracked<B: Bridge, C: CheckpointStrategy, const N: usize>(
     op: &Op,
 ) -> Result<Vec<FloatTensor<Autodiff<B, C>>>> {
     let operands: [_; N] = operands.try_into().unwrap_or_else(|_| unreachable!("counted before"));
-    let nodes = operands.each_ref().map(|operand| operand.node());
+    let nodes = operands.each_ref().map(FloatTensor::<Autodiff<B, C>>::node);
     let shapes = operands.each_ref().map(|operand| operand.shape().to_vec());
-    let operands = operands.map(|operand| operand.into_primitive());
+    let operands = operands.map(FloatTensor::<Autodiff<B, C>>::into_primitive);
     let results =
         B::run(Numbers::new(operands.clone()), codes.clone(), op.clone()).into_result()?;
     let step = Node.prepare::<C>(nodes).compute_bound().stateful();

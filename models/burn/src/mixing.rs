@@ -173,7 +173,7 @@ struct Mixed<B: Backend> {
 
 impl PhaseMix {
     fn mixed<B: Backend>(
-        &self,
+        self,
         y: &FloatTensor<B>,
         magnitudes: &[f64],
         directions: &[Complex64],

@@ -13,13 +13,14 @@ pub(crate) fn flex() -> Device {
 /// A device of every runtime with kernels that this build has. A build that finds none fails loudly: a test without a
 /// device would prove nothing.
 pub(crate) fn devices_with_kernels() -> Vec<Device> {
-    let mut types: Vec<DeviceType> = Vec::new();
-    #[cfg(feature = "cuda")]
-    types.push(DeviceType::Cuda);
-    #[cfg(feature = "wgpu")]
-    types.push(DeviceType::Wgpu);
-    #[cfg(feature = "cpu")]
-    types.push(DeviceType::Cpu);
+    let types: Vec<DeviceType> = vec![
+        #[cfg(feature = "cuda")]
+        DeviceType::Cuda,
+        #[cfg(feature = "wgpu")]
+        DeviceType::Wgpu,
+        #[cfg(feature = "cpu")]
+        DeviceType::Cpu,
+    ];
     let first = |of: DeviceType| Device::enumerate(of).into_iter().next();
     let devices: Vec<Device> = types.into_iter().filter_map(first).collect();
     assert!(
