@@ -12,7 +12,10 @@ use burn::backend::{
 };
 use wavecube_core::{Error, Result};
 
-use crate::operation::{Bridge, Codes, Numbers, Op, Outcome};
+use crate::{
+    operation::{Bridge, Op},
+    tensors::{Codes, Numbers, Outcome},
+};
 
 #[derive(Debug)]
 struct Node;

@@ -15,7 +15,8 @@ use wavecube_core::{Dtype, Error, Layout, Result};
 
 use crate::{
     counts,
-    operation::{Bridge, Codes, Numbers, Op, Outcome},
+    operation::{Bridge, Op},
+    tensors::{Codes, Numbers, Outcome},
 };
 
 impl Bridge for CubeBackend {

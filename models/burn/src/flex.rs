@@ -7,7 +7,8 @@ use burn::{
 
 use crate::{
     counts,
-    operation::{Bridge, Codes, Numbers, Op, Outcome},
+    operation::{Bridge, Op},
+    tensors::{Codes, Numbers, Outcome},
 };
 
 impl Bridge for Flex {

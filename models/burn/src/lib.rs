@@ -45,6 +45,11 @@
 //! gradient; a line in the table of `operation.rs`; a function that checks arguments and calls `run`. Routing, autodiff
 //! and fusion are written once, for the table.
 
+#[cfg(not(any(feature = "flex", feature = "wgpu", feature = "cuda", feature = "cpu")))]
+compile_error!(
+    "wavecube-burn runs on a backend: choose a feature, `flex`, `wgpu`, `cuda` or `cpu`"
+);
+
 mod attention;
 mod autodiff;
 mod cache;
@@ -77,6 +82,7 @@ mod qmatmul;
 #[cfg(feature = "flex")]
 mod rows;
 mod spectral_filter;
+mod tensors;
 mod tridiag;
 
 pub mod matrix;

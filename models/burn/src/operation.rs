@@ -3,13 +3,17 @@
 #[cfg(feature = "flex")]
 use burn::backend::flex::FlexTensor;
 use burn::backend::{
-    Backend, Dispatch, ExtensionType, backend_extension,
+    Backend, Dispatch, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
+#[cfg(feature = "fusion")]
+use burn::{backend::fusion::custom::TensorSpec, tensor::DType};
 use cubecl::server::Handle;
 use wavecube::Tensor;
-use wavecube_core::{Error, Result};
+use wavecube_core::Result;
 
+#[cfg(feature = "fusion")]
+use crate::tensors::{CodesMetadata, NumbersMetadata, OutcomeMetadata};
 use crate::{
     attention::{CausalAttention, CausalAttentionVjp},
     convolution::{CausalConvolution, CausalConvolutionVjp},
@@ -26,6 +30,7 @@ use crate::{
     },
     qmatmul::{Qmatmul, QmatmulVjp},
     spectral_filter::{SpectralFilter, SpectralFilterVjp},
+    tensors::{Codes, Numbers, Outcome},
     tridiag::{LeadingResolvent, LeadingResolventVjp, ResolventDiagonal, ResolventDiagonalVjp},
 };
 
@@ -59,7 +64,7 @@ pub(crate) trait Operation<const OPERANDS: usize, const CODES: usize, const RESU
     ///
     /// # Errors
     ///
-    /// Those of the kernels; [`Error::Unsupported`] where there is none.
+    /// Those of the kernels; [`Unsupported`](wavecube_core::Error::Unsupported) where there is none.
     fn kernel(
         &self,
         operands: [&Tensor; OPERANDS],
@@ -121,6 +126,10 @@ macro_rules! operations {
                 }
             }
 
+            #[cfg_attr(
+                not(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
+                expect(dead_code, reason = "a build without kernels")
+            )]
             pub(crate) fn complex(&self) -> &'static [bool] {
                 match self {
                     $(Self::$name(_) => {
@@ -269,113 +278,6 @@ operations! {
     SoftplusVjp(2, 0, 1),
 }
 
-/// Tensors of numbers.
-#[derive(Debug, Clone, ExtensionType)]
-#[cfg_attr(feature = "fusion", extension_type(fusion))]
-pub(crate) enum Numbers<B: Backend> {
-    One(FloatTensor<B>),
-    Two(FloatTensor<B>, FloatTensor<B>),
-    Three(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
-    Four(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
-    Five(FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>),
-    Six(
-        FloatTensor<B>,
-        FloatTensor<B>,
-        FloatTensor<B>,
-        FloatTensor<B>,
-        FloatTensor<B>,
-        FloatTensor<B>,
-    ),
-}
-
-impl<B: Backend> Numbers<B> {
-    /// One to six tensors.
-    pub(crate) fn new(tensors: impl IntoIterator<Item = FloatTensor<B>>) -> Self {
-        let mut tensors = tensors.into_iter();
-        let all = [(); 6].map(|()| tensors.next());
-        match (all, tensors.next()) {
-            ([Some(a), None, ..], None) => Self::One(a),
-            ([Some(a), Some(b), None, ..], None) => Self::Two(a, b),
-            ([Some(a), Some(b), Some(c), None, ..], None) => Self::Three(a, b, c),
-            ([Some(a), Some(b), Some(c), Some(d), None, _], None) => Self::Four(a, b, c, d),
-            ([Some(a), Some(b), Some(c), Some(d), Some(e), None], None) => {
-                Self::Five(a, b, c, d, e)
-            }
-            ([Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)], None) => {
-                Self::Six(a, b, c, d, e, f)
-            }
-            _ => unreachable!("the table has operations of one to six tensors"),
-        }
-    }
-
-    pub(crate) fn into_vec(self) -> Vec<FloatTensor<B>> {
-        match self {
-            Self::One(a) => vec![a],
-            Self::Two(a, b) => vec![a, b],
-            Self::Three(a, b, c) => vec![a, b, c],
-            Self::Four(a, b, c, d) => vec![a, b, c, d],
-            Self::Five(a, b, c, d, e) => vec![a, b, c, d, e],
-            Self::Six(a, b, c, d, e, f) => vec![a, b, c, d, e, f],
-        }
-    }
-}
-
-/// Tensors of integers of 32 bits.
-#[derive(Debug, Clone, ExtensionType)]
-#[cfg_attr(feature = "fusion", extension_type(fusion))]
-pub(crate) enum Codes<B: Backend> {
-    None,
-    One(IntTensor<B>),
-    Three(IntTensor<B>, IntTensor<B>, IntTensor<B>),
-}
-
-impl<B: Backend> Codes<B> {
-    /// None, one or three tensors.
-    pub(crate) fn new(tensors: impl IntoIterator<Item = IntTensor<B>>) -> Self {
-        let mut tensors = tensors.into_iter();
-        match [(); 4].map(|()| tensors.next()) {
-            [None, ..] => Self::None,
-            [Some(a), None, ..] => Self::One(a),
-            [Some(a), Some(b), Some(c), None] => Self::Three(a, b, c),
-            _ => unreachable!("the table has operations of none, one or three tensors of codes"),
-        }
-    }
-
-    pub(crate) fn into_vec(self) -> Vec<IntTensor<B>> {
-        match self {
-            Self::None => Vec::new(),
-            Self::One(a) => vec![a],
-            Self::Three(a, b, c) => vec![a, b, c],
-        }
-    }
-}
-
-/// What came of an operation.
-#[derive(Debug, Clone, ExtensionType)]
-#[cfg_attr(feature = "fusion", extension_type(fusion))]
-pub(crate) enum Outcome<B: Backend> {
-    Results(#[extension_type] Numbers<B>),
-    Failed(Error),
-}
-
-impl<B: Backend> Outcome<B> {
-    pub(crate) fn into_result(self) -> Result<Vec<FloatTensor<B>>> {
-        match self {
-            Self::Results(results) => Ok(results.into_vec()),
-            Self::Failed(error) => Err(error),
-        }
-    }
-}
-
-impl<B: Backend> From<Result<Vec<FloatTensor<B>>>> for Outcome<B> {
-    fn from(result: Result<Vec<FloatTensor<B>>>) -> Self {
-        match result {
-            Ok(results) => Self::Results(Numbers::new(results)),
-            Err(error) => Self::Failed(error),
-        }
-    }
-}
-
 /// A backend that runs operations of the table.
 #[backend_extension(
     Cube: cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu")),
@@ -384,7 +286,7 @@ impl<B: Backend> From<Result<Vec<FloatTensor<B>>>> for Outcome<B> {
     Fusion: cfg(feature = "fusion")
 )]
 pub(crate) trait Bridge: Backend {
-    #[cfg_attr(feature = "fusion", fusion(meta = deferred))]
+    #[fusion(meta = deferred)]
     fn run(
         #[extension_type] operands: Numbers<Self>,
         #[extension_type] codes: Codes<Self>,
