@@ -8,6 +8,7 @@
 //! | [`complex_linear`], [`phase_mix`], [`complex_rms_norm`] | complex channels mixed, and their norm |
 //! | [`mod_relu`], [`cardioid`], [`phase_rotate`], [`sigmoid_gate`], [`to_polar`], [`from_polar`] | maps of complex elements |
 //! | [`resolvent`] | resolvents of tridiagonal operators, of all elements or causal ([`Sides`]) |
+//! | [`tridiagonal_solve`], [`log_determinant`] | tridiagonal systems |
 //! | [`attention()`], [`Cache`] | causal attention, and keys and values of texts that are kept |
 //! | [`qmatmul()`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
 //! | [`cross_entropy`], [`logistic`], [`softplus`] | functions that drivers get wrong |
@@ -82,6 +83,7 @@ mod qmatmul;
 #[cfg(feature = "flex")]
 mod rows;
 mod spectral_filter;
+mod systems;
 mod tensors;
 mod tridiag;
 
@@ -99,5 +101,6 @@ pub use maps::{cardioid, from_polar, mod_relu, phase_rotate, sigmoid_gate, to_po
 pub use mixing::{complex_linear, complex_rms_norm, phase_mix};
 pub use qmatmul::{PackedFormat, PackedTensor, multiplies_packed, qmatmul};
 pub use spectral_filter::spectral_filter;
+pub use systems::{log_determinant, tridiagonal_solve};
 pub use tridiag::{Sides, resolvent};
 pub use wavecube_core::fft::Normalization;

@@ -30,6 +30,7 @@ use crate::{
     },
     qmatmul::{Qmatmul, QmatmulVjp},
     spectral_filter::{SpectralFilter, SpectralFilterVjp},
+    systems::{LogDeterminant, LogDeterminantVjp, TridiagonalSolve, TridiagonalSolveVjp},
     tensors::{Codes, Numbers, Outcome},
     tridiag::{LeadingResolvent, LeadingResolventVjp, ResolventDiagonal, ResolventDiagonalVjp},
 };
@@ -266,6 +267,10 @@ operations! {
     ResolventDiagonalVjp(3, 0, 2),
     LeadingResolvent(2, 0, 1),
     LeadingResolventVjp(3, 0, 2),
+    TridiagonalSolve(5, 0, 1),
+    TridiagonalSolveVjp(6, 0, 5),
+    LogDeterminant(4, 0, 1),
+    LogDeterminantVjp(5, 0, 4),
     CausalAttention(3, 0, 2),
     CausalAttentionVjp(6, 0, 3),
     Qmatmul(1, 3, 1),
@@ -309,11 +314,13 @@ fn deferred(operands: &NumbersMetadata, _: &CodesMetadata, op: &Op) -> OutcomeMe
     let dtypes = op.dtypes(operands[0].dtype);
     let spec = |(shape, dtype): (Vec<usize>, DType)| TensorSpec::new(shape.into(), dtype);
     let mut specs = op.shapes(&shapes).into_iter().zip(dtypes).map(spec);
-    let results = match [specs.next(), specs.next(), specs.next()] {
-        [Some(a), None, None] => NumbersMetadata::One(a),
-        [Some(a), Some(b), None] => NumbersMetadata::Two(a, b),
-        [Some(a), Some(b), Some(c)] => NumbersMetadata::Three(a, b, c),
-        _ => unreachable!("the table has operations of one to three results"),
+    let results = match [(); 5].map(|()| specs.next()) {
+        [Some(a), None, ..] => NumbersMetadata::One(a),
+        [Some(a), Some(b), None, ..] => NumbersMetadata::Two(a, b),
+        [Some(a), Some(b), Some(c), None, _] => NumbersMetadata::Three(a, b, c),
+        [Some(a), Some(b), Some(c), Some(d), None] => NumbersMetadata::Four(a, b, c, d),
+        [Some(a), Some(b), Some(c), Some(d), Some(e)] => NumbersMetadata::Five(a, b, c, d, e),
+        _ => unreachable!("the table has operations of one to five results"),
     };
     OutcomeMetadata::Results(results)
 }

@@ -1,10 +1,10 @@
-//! Mixing of complex channels, maps of complex elements and filters of the spectrum: kernels against plain bodies,
+//! Mixing of complex channels, maps of complex elements, filters of the spectrum and tridiagonal systems: kernels against plain bodies,
 //! values and gradients, and gradients against finite differences.
 
 use burn::tensor::{DType, Device, Shape, Tensor};
 use wavecube_burn::{
-    cardioid, complex_linear, complex_rms_norm, from_polar, mod_relu, phase_mix, phase_rotate,
-    sigmoid_gate, spectral_filter, to_polar,
+    cardioid, complex_linear, complex_rms_norm, from_polar, log_determinant, mod_relu, phase_mix,
+    phase_rotate, sigmoid_gate, spectral_filter, to_polar, tridiagonal_solve,
 };
 
 use crate::support::{by_kernels, close, devices_with_kernels, flex, read, tensor, values};
@@ -61,6 +61,17 @@ fn cases() -> Vec<Case> {
             }),
         ]);
     }
+    // The shift keeps the pivots away from zero.
+    let operators: [&[usize]; 4] = [&[2, 3, 5, 1], &[2, 3, 4, 1], &[2, 3, 4, 1], &[2, 3, 1, 2]];
+    cases.push(case("tridiagonal_solve", &[&operators[..], &[&z]].concat(), |x| {
+        let (a, z) = (real::<3>(&x[0]) + 4.0, x[3].clone().reshape([2, 3, 2]));
+        tridiagonal_solve(a, real(&x[1]), real(&x[2]), z, x[4].clone()).unwrap()
+    }));
+    cases.push(case("log_determinant", &operators, |x| {
+        let (a, z) = (real::<3>(&x[0]) + 4.0, x[3].clone().reshape([2, 3, 2]));
+        let logarithm: Tensor<2> = log_determinant(a, real(&x[1]), real(&x[2]), z).unwrap();
+        logarithm.reshape([2, 3, 1, 1])
+    }));
     for filter in [[1, 1, 5, 2], [2, 1, 5, 2], [2, 3, 5, 2]] {
         cases.push(case("spectral_filter", &[&z, &filter], |x| {
             spectral_filter(x[0].clone(), x[1].clone()).unwrap()
@@ -168,6 +179,11 @@ fn wrong_operands_are_errors() {
         (phase_mix(x([2, 3, 2]), w([4, 3]), x([4, 3, 2]), 0.0).unwrap_err(), "`epsilon`"),
         (complex_rms_norm(x([2, 3, 2]), w([2, 3]), f64::NAN).unwrap_err(), "`epsilon`"),
         (spectral_filter(x([2, 3, 2]), x([2, 1, 2])).unwrap_err(), "`h`"),
+        (
+            tridiagonal_solve(w([2, 3]), w([2, 3]), w([2, 2]), w([2, 2]), x([2, 3, 2]))
+                .unwrap_err(),
+            "`b`",
+        ),
     ] {
         assert!(message.to_string().contains(argument), "{message}");
     }
