@@ -170,6 +170,16 @@ fn grids() -> Vec<Case> {
             |x, g, p| wavecube::lct_causal_param_vjp(x, g, &abcd(p)?, p[4], p[5], -1),
             |p, x| reference::lines(&reference::lct_causal(entries(p), N, p[4], p[5]), N, x),
         ),
+        parameters("lct/causal_jacobian_vjp", &[START, spacing(N)], 12.0).case(
+            |x, g, p| {
+                let grid = [vec![0.0, 0.0, 0.0, 0.0, 1.0, 0.0], vec![0.0, 0.0, 0.0, 0.0, 0.0, 1.0]];
+                wavecube::lct_causal_jacobian_vjp(x, g, &matrix(), p[0], p[1], &grid, -1)
+            },
+            |p, x| {
+                let causal = reference::lct_causal(matrix().entries(), N, p[0], p[1]);
+                reference::lines(&causal, N, x)
+            },
+        ),
         parameters("lct/czt_param_vjp", &[0.1, 0.3 / N as f64], 8.0).case(
             |x, g, p| wavecube::czt_param_vjp(x, g, p[0], p[1], -1),
             |p, x| {
