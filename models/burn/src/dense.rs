@@ -3,28 +3,16 @@
 //! `O(n²)` a row, which at the channel counts of a small model is no slower than a linear layer;
 //! right on every backend, and therefore the oracle that the kernels are compared with.
 
-use burn::{
-    backend::{Backend, TensorMetadata, tensor::FloatTensor},
-    tensor::TensorData,
-};
+use burn::backend::{Backend, TensorMetadata, tensor::FloatTensor};
 
 use crate::{
+    host::upload_as,
     lct::LctPlan,
     matrix::{self, ComplexMatrix},
 };
 
-/// Uploads `values` (row by row) in the element type of `like`.
-pub(crate) fn upload<B: Backend>(
-    like: &FloatTensor<B>,
-    values: Vec<f64>,
-    shape: &[usize],
-) -> FloatTensor<B> {
-    let data = TensorData::new(values, shape.to_vec()).convert_dtype(like.dtype());
-    B::float_from_data(data, &like.device())
-}
-
 /// `[rows, width]` of any tensor whose trailing axes hold `width` numbers.
-fn rows<B: Backend>(x: FloatTensor<B>, width: usize) -> FloatTensor<B> {
+pub(crate) fn rows<B: Backend>(x: FloatTensor<B>, width: usize) -> FloatTensor<B> {
     let rows = x.shape().num_elements().checked_div(width).unwrap_or(0);
     B::float_reshape(x, [rows, width].into())
 }
@@ -38,7 +26,7 @@ pub(crate) fn apply<B: Backend>(
     transpose: bool,
     shape: Vec<usize>,
 ) -> FloatTensor<B> {
-    let matrix = upload::<B>(&x, matrix, &[width_in, width_out]);
+    let matrix = upload_as::<B>(&x, matrix, &[width_in, width_out]);
     let (matrix, width) =
         if transpose { (B::float_transpose(matrix), width_out) } else { (matrix, width_in) };
     B::float_reshape(B::float_matmul(rows::<B>(x, width), matrix), shape.into())
@@ -122,6 +110,6 @@ fn parameter_gradient<B: Backend>(
                 .sum();
         }
     }
-    let table = upload::<B>(&gram, table, &[width * width, parameters]);
+    let table = upload_as::<B>(&gram, table, &[width * width, parameters]);
     B::float_reshape(B::float_matmul(gram, table), [parameters].into())
 }

@@ -19,17 +19,11 @@ use burn::{
     tensor::Tensor,
 };
 use cubecl::server::Handle;
-use wavecube_core::{Error, Result};
+use wavecube_core::Result;
 
 #[cfg(feature = "flex")]
 use crate::flex::{numbers, slice, tensor};
-use crate::operation::{Kept, Op, Operation, run};
-
-/// There are operations of Burn's that are as good.
-fn no_kernel<T>(op: &'static str) -> Result<T> {
-    let reason = "it is made of Burn's operations";
-    Err(Error::Unsupported { op, argument: "x", reason })
-}
+use crate::operation::{Kept, Op, Operation, no_kernel, run};
 
 /// `1/(1 + e⁻ˣ)`.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +39,7 @@ impl Operation<1, 0, 1> for Logistic {
     }
 
     fn kernel(&self, _: [&wavecube::Tensor; 1], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<1, 0, 1>>::NAME)
+        no_kernel(<Self as Operation<1, 0, 1>>::NAME, "x")
     }
 
     fn plain<B: Backend>(
@@ -85,7 +79,7 @@ impl Operation<2, 0, 1> for LogisticVjp {
     }
 
     fn kernel(&self, _: [&wavecube::Tensor; 2], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<2, 0, 1>>::NAME)
+        no_kernel(<Self as Operation<2, 0, 1>>::NAME, "x")
     }
 
     fn plain<B: Backend>(
@@ -124,7 +118,7 @@ impl Operation<1, 0, 1> for Softplus {
     }
 
     fn kernel(&self, _: [&wavecube::Tensor; 1], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<1, 0, 1>>::NAME)
+        no_kernel(<Self as Operation<1, 0, 1>>::NAME, "x")
     }
 
     fn plain<B: Backend>(
@@ -166,7 +160,7 @@ impl Operation<2, 0, 1> for SoftplusVjp {
     }
 
     fn kernel(&self, _: [&wavecube::Tensor; 2], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<2, 0, 1>>::NAME)
+        no_kernel(<Self as Operation<2, 0, 1>>::NAME, "x")
     }
 
     fn plain<B: Backend>(

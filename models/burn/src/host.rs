@@ -27,7 +27,16 @@ pub(crate) fn pairs<B: Backend>(x: FloatTensor<B>) -> Vec<Complex64> {
 
 /// A tensor of the shape and element type of `like`.
 pub(crate) fn upload<B: Backend>(like: &FloatTensor<B>, values: Vec<f64>) -> FloatTensor<B> {
-    let data = TensorData::new(values, like.shape()).convert_dtype(like.dtype());
+    upload_as::<B>(like, values, &like.shape())
+}
+
+/// A tensor of another shape, of the element type of `like`.
+pub(crate) fn upload_as<B: Backend>(
+    like: &FloatTensor<B>,
+    values: Vec<f64>,
+    shape: &[usize],
+) -> FloatTensor<B> {
+    let data = TensorData::new(values, shape.to_vec()).convert_dtype(like.dtype());
     B::float_from_data(data, &like.device())
 }
 

@@ -18,19 +18,13 @@ use cubecl::server::Handle;
 use rayon::prelude::*;
 use wavecube_core::{Error, Result};
 
-use crate::operation::{Kept, Op, Operation, run};
+use crate::operation::{Kept, Op, Operation, no_kernel, run};
 #[cfg(feature = "flex")]
 use crate::{
     flex::{numbers, slice, tensor},
     host::words,
     rows::{cross_entropy_row, cross_entropy_row_vjp},
 };
-
-/// There are operations of Burn's that are as good.
-fn no_kernel<T>(op: &'static str) -> Result<T> {
-    let reason = "it is made of Burn's operations";
-    Err(Error::Unsupported { op, argument: "logits", reason })
-}
 
 /// Rows that a task takes: so many that handing it over costs little beside them.
 #[cfg(feature = "flex")]
@@ -52,7 +46,7 @@ impl Operation<1, 1, 1> for CrossEntropy {
     }
 
     fn kernel(&self, _: [&wavecube::Tensor; 1], _: [&Handle; 1]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(Self::NAME)
+        no_kernel(Self::NAME, "logits")
     }
 
     fn plain<B: Backend>(
@@ -109,7 +103,7 @@ impl Operation<2, 1, 1> for CrossEntropyVjp {
     }
 
     fn kernel(&self, _: [&wavecube::Tensor; 2], _: [&Handle; 1]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(Self::NAME)
+        no_kernel(Self::NAME, "logits")
     }
 
     fn plain<B: Backend>(

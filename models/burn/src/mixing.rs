@@ -12,8 +12,8 @@ use num_complex::Complex64;
 use wavecube_core::{Error, Result};
 
 use crate::{
-    dense,
-    host::{interleaved, numbers, pairs, upload},
+    dense::{self, rows},
+    host::{interleaved, numbers, pairs, upload, upload_as},
     maps::{check_pairs, check_shared, shared},
     operation::{Kept, Op, Operation, run},
 };
@@ -60,11 +60,7 @@ fn outer<B: Backend>(
     g: FloatTensor<B>,
     [outputs, inputs]: [usize; 2],
 ) -> Vec<Complex64> {
-    let rows = |x: FloatTensor<B>, width: usize| {
-        let rows = x.shape().num_elements() / width;
-        B::float_reshape(x, [rows, width].into())
-    };
-    let (x, g) = (rows(x, 2 * inputs), rows(g, 2 * outputs));
+    let (x, g) = (rows::<B>(x, 2 * inputs), rows::<B>(g, 2 * outputs));
     let sums = numbers::<B>(B::float_matmul(B::float_transpose(g), x));
     let sum = |output: usize, part: usize, input: usize, of: usize| {
         sums[(2 * output + part) * 2 * inputs + 2 * input + of]
@@ -181,7 +177,7 @@ impl PhaseMix {
     ) -> Mixed<B> {
         let shape = y.shape();
         let lines = &shape[..shape.len() - 1];
-        let s = dense::upload::<B>(y, sizes(&pairs::<B>(y.clone()), self.epsilon), lines);
+        let s = upload_as::<B>(y, sizes(&pairs::<B>(y.clone()), self.epsilon), lines);
         let t = pairs::<B>(product::<B>(y.clone(), directions, [outputs, inputs], false));
         let mut mixed = lines.to_vec();
         mixed[lines.len() - 1] = outputs;
@@ -219,7 +215,7 @@ impl Operation<3, 0, 1> for PhaseMix {
         let lengths = sizes(&t, self.epsilon);
         let z = t.iter().zip(&a).zip(&lengths).map(|((t, a), length)| t * (a / length));
         let out = with_lines(&y.shape(), shape[0]);
-        [dense::upload::<B>(&y, interleaved(z), &out)]
+        [upload_as::<B>(&y, interleaved(z), &out)]
     }
 
     fn kept(&self) -> Kept {
@@ -273,8 +269,8 @@ impl Operation<4, 0, 3> for PhaseMixVjp {
             by_a.push(outwards);
             by_t.push((g - u * outwards) * (a / length));
         }
-        let by_a = dense::upload::<B>(&g, by_a, lines);
-        let by_t = dense::upload::<B>(&g, interleaved(by_t), &g.shape());
+        let by_a = upload_as::<B>(&g, by_a, lines);
+        let by_t = upload_as::<B>(&g, interleaved(by_t), &g.shape());
         let through_t = pairs::<B>(product::<B>(by_t.clone(), &turns, shape, true));
         let mut of_s = lines.to_vec();
         of_s[lines.len() - 1] = inputs;
@@ -283,12 +279,8 @@ impl Operation<4, 0, 3> for PhaseMixVjp {
         let by_y = pairs::<B>(y.clone()).into_iter().zip(through_t).zip(by_s.iter().zip(&s_host));
         let by_y = by_y.map(|((y, through), (by_s, s))| through + y * (by_s / s));
         let by_y = upload::<B>(&y, interleaved(by_y));
-        let rows = |x: FloatTensor<B>, width: usize| {
-            let rows = x.shape().num_elements() / width;
-            B::float_reshape(x, [rows, width].into())
-        };
         let by_magnitudes =
-            B::float_matmul(B::float_transpose(rows(by_a, outputs)), rows(s, inputs));
+            B::float_matmul(B::float_transpose(rows::<B>(by_a, outputs)), rows::<B>(s, inputs));
         [by_y, by_magnitudes, upload::<B>(&directions, interleaved(outer::<B>(y, by_t, shape)))]
     }
 

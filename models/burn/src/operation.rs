@@ -10,7 +10,7 @@ use burn::backend::{
 use burn::{backend::fusion::custom::TensorSpec, tensor::DType};
 use cubecl::server::Handle;
 use wavecube::Tensor;
-use wavecube_core::Result;
+use wavecube_core::{Error, Result};
 
 #[cfg(feature = "fusion")]
 use crate::tensors::{CodesMetadata, NumbersMetadata, OutcomeMetadata};
@@ -65,7 +65,7 @@ pub(crate) trait Operation<const OPERANDS: usize, const CODES: usize, const RESU
     ///
     /// # Errors
     ///
-    /// Those of the kernels; [`Unsupported`](wavecube_core::Error::Unsupported) where there is none.
+    /// Those of the kernels; [`Error::Unsupported`] where there is none.
     fn kernel(
         &self,
         operands: [&Tensor; OPERANDS],
@@ -97,6 +97,12 @@ pub(crate) trait Operation<const OPERANDS: usize, const CODES: usize, const RESU
     /// The operation that gives the gradients of the operands, from what was [`kept`](Self::kept), operands first, the
     /// gradient of the first result, and the same codes. It is not differentiable itself.
     fn vjp(&self, operands: [&[usize]; OPERANDS]) -> Option<Op>;
+}
+
+/// The answer of an operation without a kernel, for which Burn has operations that are as good.
+pub(crate) fn no_kernel<T>(op: &'static str, argument: &'static str) -> Result<T> {
+    let reason = "it is made of Burn's operations";
+    Err(Error::Unsupported { op, argument, reason })
 }
 
 /// As many as the table says.

@@ -16,8 +16,7 @@ use wavecube::Tridiagonal;
 use wavecube_core::{Error, Result};
 
 use crate::{
-    dense,
-    host::{interleaved, numbers, pairs, upload},
+    host::{interleaved, numbers, pairs, upload, upload_as},
     maps::check_pairs,
     operation::{Kept, Op, Operation, run},
 };
@@ -220,7 +219,7 @@ impl Operation<4, 0, 1> for LogDeterminant {
             let (_, pivots) = eliminated(d, b, c, d);
             pivots.iter().map(|pivot| pivot.norm().ln()).sum()
         });
-        [dense::upload::<B>(&like, logarithms.collect(), &shape[..shape.rank() - 1])]
+        [upload_as::<B>(&like, logarithms.collect(), &shape[..shape.rank() - 1])]
     }
 
     fn kept(&self) -> Kept {
