@@ -19,11 +19,20 @@ use burn::{
     tensor::Tensor,
 };
 use cubecl::server::Handle;
+#[cfg(feature = "flex")]
+use rayon::prelude::*;
 use wavecube_core::Result;
 
-#[cfg(feature = "flex")]
-use crate::flex::{numbers, slice, tensor};
 use crate::operation::{Kept, Op, Operation, no_kernel, run};
+#[cfg(feature = "flex")]
+use crate::{
+    flex::{numbers, slice, tensor},
+    rows::{squared_relu_row, squared_relu_row_vjp},
+};
+
+/// Numbers that a task takes: so many that handing it over costs little beside them.
+#[cfg(feature = "flex")]
+const TASK: usize = 16 * 1024;
 
 /// `1/(1 + e⁻ˣ)`.
 #[derive(Debug, Clone, Copy)]
@@ -181,6 +190,91 @@ impl Operation<2, 0, 1> for SoftplusVjp {
     }
 }
 
+/// `max(x, 0)²`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SquaredRelu;
+
+impl Operation<1, 0, 1> for SquaredRelu {
+    const NAME: &'static str = "squared_relu";
+    const COMPLEX: [bool; 1] = [false];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [x]: [&[usize]; 1]) -> [Vec<usize>; 1] {
+        [x.to_vec()]
+    }
+
+    fn kernel(&self, _: [&wavecube::Tensor; 1], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
+        no_kernel(<Self as Operation<1, 0, 1>>::NAME, "x")
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [x]: [FloatTensor<B>; 1],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 1] {
+        let above = keeping_nan::<B>(B::float_clamp_min(x.clone(), 0.0.into()), x);
+        [B::float_mul(above.clone(), above)]
+    }
+
+    #[cfg(feature = "flex")]
+    fn flex(&self, [x]: [&FlexTensor; 1], []: [&FlexTensor; 0]) -> Option<[FlexTensor; 1]> {
+        let x = numbers(x)?;
+        let mut y = vec![0.0; slice(&x).len()];
+        let parts = y.par_chunks_mut(TASK).zip(slice(&x).par_chunks(TASK));
+        parts.for_each(|(y, x)| squared_relu_row(x, y));
+        Some([tensor(y, x.shape())])
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { operands: &[0], results: &[] }
+    }
+
+    fn vjp(&self, _: [&[usize]; 1]) -> Option<Op> {
+        Some(SquaredReluVjp.into())
+    }
+}
+
+/// The gradient of `x`, from it and that of the result.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SquaredReluVjp;
+
+impl Operation<2, 0, 1> for SquaredReluVjp {
+    const NAME: &'static str = "squared_relu_vjp";
+    const COMPLEX: [bool; 2] = [false; 2];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [x, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
+        [x.to_vec()]
+    }
+
+    fn kernel(&self, _: [&wavecube::Tensor; 2], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
+        no_kernel(<Self as Operation<2, 0, 1>>::NAME, "x")
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [x, grad]: [FloatTensor<B>; 2],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 1] {
+        let above = keeping_nan::<B>(B::float_clamp_min(x.clone(), 0.0.into()), x);
+        [B::float_mul(B::float_mul_scalar(above, 2.0.into()), grad)]
+    }
+
+    #[cfg(feature = "flex")]
+    fn flex(&self, [x, grad]: [&FlexTensor; 2], []: [&FlexTensor; 0]) -> Option<[FlexTensor; 1]> {
+        let (x, grad) = (numbers(x)?, numbers(grad)?);
+        let mut by_x = vec![0.0; slice(&x).len()];
+        let read = slice(&x).par_chunks(TASK).zip(slice(&grad).par_chunks(TASK));
+        let parts = by_x.par_chunks_mut(TASK).zip(read);
+        parts.for_each(|(by_x, (x, grad))| squared_relu_row_vjp(x, grad, by_x));
+        Some([tensor(by_x, x.shape())])
+    }
+
+    fn vjp(&self, _: [&[usize]; 2]) -> Option<Op> {
+        None
+    }
+}
+
 fn is_nan<B: Backend>(x: FloatTensor<B>) -> BoolTensor<B> {
     let settings = get_or_init_device_settings::<B>(&x.device());
     B::float_is_nan(x, settings.bool_dtype)
@@ -254,6 +348,19 @@ pub fn logistic<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// ```
 pub fn softplus<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     elementwise(Softplus, x)
+}
+
+/// `max(x, 0)²`, differentiable (So et al., *Primer*, 2021, section 3); a NaN stays one.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use wavecube_burn::squared_relu;
+///
+/// let x = Tensor::<1>::from_data([-2.0, 0.0, 3.0], &Device::flex());
+/// squared_relu(x).into_data().assert_approx_eq::<f32>(&[0.0, 0.0, 9.0].into(), Default::default());
+/// ```
+pub fn squared_relu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    elementwise(SquaredRelu, x)
 }
 
 /// `x σ(x)`, differentiable.

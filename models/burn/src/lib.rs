@@ -11,6 +11,7 @@
 //! | [`tridiagonal_solve`], [`log_determinant`] | tridiagonal systems |
 //! | [`attention()`], [`Cache`] | causal attention, and keys and values of texts that are kept |
 //! | [`qmatmul()`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
+//! | [`linear`], [`rms_norm`], [`squared_relu`] | what a network is made of, in few passes where the host is the device |
 //! | [`cross_entropy`], [`logistic`], [`softplus`] | functions that drivers get wrong |
 //!
 //! ```
@@ -66,10 +67,13 @@ mod flex;
 #[cfg(feature = "flex")]
 mod flex_attention;
 mod host;
+#[cfg(feature = "flex")]
+mod host_product;
 mod lct;
 mod loss;
 mod maps;
 mod mixing;
+mod norm;
 mod operation;
 #[cfg(all(any(feature = "wgpu", feature = "cuda", feature = "cpu"), not(feature = "fusion")))]
 mod pages;
@@ -79,6 +83,7 @@ mod pages;
 )))]
 #[path = "no_pages.rs"]
 mod pages;
+mod product;
 mod qmatmul;
 #[cfg(feature = "flex")]
 mod rows;
@@ -93,12 +98,14 @@ pub use attention::{Bias, attention};
 pub use cache::{Cache, CacheConfig, CacheType, UnknownCacheType, indices};
 pub use convolution::causal_convolution;
 pub use counts::{Count, counts};
-pub use elementary::{exponential, logistic, silu, softplus};
+pub use elementary::{exponential, logistic, silu, softplus, squared_relu};
 pub use fft::{fft, ifft, irfft, rfft};
 pub use lct::{LctPlan, Parameters, lct, parameters_to_host};
 pub use loss::cross_entropy;
 pub use maps::{cardioid, from_polar, mod_relu, phase_rotate, sigmoid_gate, to_polar};
 pub use mixing::{complex_linear, complex_rms_norm, phase_mix};
+pub use norm::rms_norm;
+pub use product::linear;
 pub use qmatmul::{PackedFormat, PackedTensor, multiplies_packed, qmatmul};
 pub use spectral_filter::spectral_filter;
 pub use systems::{log_determinant, tridiagonal_solve};

@@ -491,7 +491,7 @@ pub fn complex_rms_norm<const D: usize, const E: usize>(
     Ok(Tensor::from_dispatch(y))
 }
 
-fn check_epsilon(op: &'static str, epsilon: f64) -> Result<()> {
+pub(crate) fn check_epsilon(op: &'static str, epsilon: f64) -> Result<()> {
     if epsilon.is_finite() && epsilon >= f64::from(f32::MIN_POSITIVE) {
         return Ok(());
     }

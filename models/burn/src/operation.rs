@@ -17,7 +17,7 @@ use crate::tensors::{CodesMetadata, NumbersMetadata, OutcomeMetadata};
 use crate::{
     attention::{CausalAttention, CausalAttentionVjp},
     convolution::{CausalConvolution, CausalConvolutionVjp},
-    elementary::{Logistic, LogisticVjp, Softplus, SoftplusVjp},
+    elementary::{Logistic, LogisticVjp, Softplus, SoftplusVjp, SquaredRelu, SquaredReluVjp},
     fft::{Fft, Irfft, IrfftVjp, Rfft, RfftVjp},
     lct::{Lct, LctVjp},
     loss::{CrossEntropy, CrossEntropyVjp},
@@ -28,6 +28,8 @@ use crate::{
     mixing::{
         ComplexLinear, ComplexLinearVjp, ComplexRmsNorm, ComplexRmsNormVjp, PhaseMix, PhaseMixVjp,
     },
+    norm::{RmsNorm, RmsNormVjp},
+    product::{Linear, LinearVjp},
     qmatmul::{Qmatmul, QmatmulVjp},
     spectral_filter::{SpectralFilter, SpectralFilterVjp},
     systems::{LogDeterminant, LogDeterminantVjp, TridiagonalSolve, TridiagonalSolveVjp},
@@ -287,6 +289,12 @@ operations! {
     LogisticVjp(2, 0, 1),
     Softplus(1, 0, 1),
     SoftplusVjp(2, 0, 1),
+    SquaredRelu(1, 0, 1),
+    SquaredReluVjp(2, 0, 1),
+    Linear(2, 0, 1),
+    LinearVjp(3, 0, 2),
+    RmsNorm(2, 0, 1),
+    RmsNormVjp(3, 0, 2),
 }
 
 /// A backend that runs operations of the table.

@@ -188,6 +188,67 @@ pass! {
     }
 }
 
+/// `1/√(mean x² + ε)` of a row, whose squares are summed in `f64`: NaN where a number is none or infinite.
+#[inline(always)]
+fn inverse_root(row: &[f32], epsilon: f64) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (sum, &x) in lanes.iter_mut().zip(chunk) {
+            *sum += f64::from(x) * f64::from(x);
+        }
+    }
+    let rest: f64 = rest.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    let mean = (lanes.iter().sum::<f64>() + rest) / row.len() as f64;
+    // An infinite mean has no root: 0 times it is NaN.
+    (1.0 / (mean + epsilon).sqrt() + mean * 0.0) as f32
+}
+
+pass! {
+    /// The root-mean-square norm of a row, times its gains.
+    normalised_row(x: &[f32], gain: &[f32], epsilon: f64, y: &mut [f32]) {
+        let root = inverse_root(x, epsilon);
+        for ((y, x), gain) in y.iter_mut().zip(x).zip(gain) {
+            *y = x * root * gain;
+        }
+    }
+}
+
+pass! {
+    /// The gradient of a row by that of its norm; what it adds to the gradient of the gains is added there.
+    normalised_row_vjp(
+        x: &[f32], gain: &[f32], g: &[f32], epsilon: f64, by_x: &mut [f32], by_gain: &mut [f32]
+    ) {
+        let root = inverse_root(x, epsilon);
+        for (((by_x, x), g), by_gain) in by_x.iter_mut().zip(x).zip(g).zip(by_gain) {
+            *by_x = x * root * g;
+            *by_gain += *by_x;
+        }
+        let mean = inner(by_x, gain) / x.len() as f32;
+        for (((by_x, x), g), gain) in by_x.iter_mut().zip(x).zip(g).zip(gain) {
+            *by_x = root * (gain * g - x * root * mean);
+        }
+    }
+}
+
+pass! {
+    /// `max(x, 0)²`; of a NaN, NaN.
+    squared_relu_row(x: &[f32], y: &mut [f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = if x < 0.0 { 0.0 } else { x * x };
+        }
+    }
+}
+
+pass! {
+    /// Its slope times the gradient of the result.
+    squared_relu_row_vjp(x: &[f32], g: &[f32], by_x: &mut [f32]) {
+        for ((by_x, &x), g) in by_x.iter_mut().zip(x).zip(g) {
+            *by_x = if x < 0.0 { 0.0 } else { 2.0 * x * g };
+        }
+    }
+}
+
 pass! {
     /// Whether all numbers are finite.
     all_finite(numbers: &[f32]) -> bool {

@@ -36,8 +36,20 @@ pub(crate) fn devices() -> Vec<Device> {
 }
 
 /// The operations that have no kernels.
-const MADE_OF_BURNS: [&str; 6] =
-    ["logistic", "logistic_vjp", "softplus", "softplus_vjp", "cross_entropy", "cross_entropy_vjp"];
+const MADE_OF_BURNS: [&str; 12] = [
+    "logistic",
+    "logistic_vjp",
+    "softplus",
+    "softplus_vjp",
+    "squared_relu",
+    "squared_relu_vjp",
+    "cross_entropy",
+    "cross_entropy_vjp",
+    "linear",
+    "linear_vjp",
+    "rms_norm",
+    "rms_norm_vjp",
+];
 
 /// What `run` returns, if its operations, these among them, ran as their backend runs them: none fell back.
 #[track_caller]

@@ -2,10 +2,10 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, activation::relu},
+    tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
-use wavecube_burn::{PackedTensor, qmatmul};
+use wavecube_burn::{PackedTensor, qmatmul, squared_relu};
 use wavecube_core::{Error, Result};
 
 use super::{Linear, linear};
@@ -225,7 +225,7 @@ impl Experts {
             let first = first.unsqueeze_dim::<2>(1).repeat_dim(1, each).reshape([rows * each]);
             all.reshape([rows * count, width]).select(0, first + chosen.clone())
         };
-        through(relu(through(x, up, top_k)).square(), down, 1)
+        through(squared_relu(through(x, up, top_k)), down, 1)
     }
 
     /// Every row of `x` (`[rows, d_model]`) through its expert.
@@ -240,7 +240,7 @@ impl Experts {
         );
         let matrix = |stack: &Param<Tensor<3>>| stack.val().select(0, group.experts.clone());
         let hidden = slots.reshape([tiles, tile, d_model]).matmul(matrix(&self.up));
-        let outputs = relu(hidden).square().matmul(matrix(&self.down));
+        let outputs = squared_relu(hidden).matmul(matrix(&self.down));
         outputs.reshape([tiles * tile, d_model]).select(0, group.slots.clone())
     }
 }

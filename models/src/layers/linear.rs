@@ -2,9 +2,9 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Int, Tensor, module::linear as product},
+    tensor::{Device, Int, Tensor},
 };
-use wavecube_burn::{PackedTensor, qmatmul};
+use wavecube_burn::{PackedTensor, linear as product, qmatmul};
 
 use super::normal_matrix;
 use crate::random::Random;
@@ -29,9 +29,10 @@ impl Linear {
     /// As Burn's products do, for an input of another width.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match self.weight.reparameterization::<PackedTensor>() {
-            Some(packed) => qmatmul(x, packed).expect("the input has the width of the map"),
-            None => product(x, self.weight.val(), None),
+            Some(packed) => qmatmul(x, packed),
+            None => product(x, self.weight.val()),
         }
+        .expect("the input has the width of the map")
     }
 }
 

@@ -2,9 +2,9 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, activation::relu},
+    tensor::{Device, Tensor},
 };
-use wavecube_burn::silu;
+use wavecube_burn::{silu, squared_relu};
 
 use super::{Linear, linear};
 use crate::random::Random;
@@ -33,7 +33,7 @@ impl Mlp {
 
     /// `[batch, time, d_model]` to the same shape.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.down.forward(relu(self.up.forward(x)).square())
+        self.down.forward(squared_relu(self.up.forward(x)))
     }
 }
 

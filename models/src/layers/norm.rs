@@ -6,6 +6,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use serde::{Deserialize, Serialize};
+use wavecube_burn::rms_norm;
 
 /// Which normalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -47,7 +48,8 @@ impl Norm {
     /// Normalises `x` over its last axis.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         match self {
-            Self::Rms(norm) => norm.forward(x),
+            Self::Rms(norm) => rms_norm(x, norm.gamma.val(), norm.epsilon)
+                .expect("the input has the width of the norm"),
             Self::Layer(norm) => norm.forward(x),
         }
     }

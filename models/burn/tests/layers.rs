@@ -1,0 +1,192 @@
+//! Products, norms and squares of what is above zero beside sums in `f64`, wherever they run.
+
+use burn::tensor::{DType, Device, Tensor};
+use wavecube_burn::{linear, rms_norm, squared_relu};
+use wavecube_core::Error;
+
+use crate::support::{devices, flex, read, tensor, values};
+
+const EPSILON: f64 = 1e-5;
+const ULP: f64 = f32::EPSILON as f64;
+
+/// The numbers as the device has them, and the tensor.
+fn operand<const D: usize>(
+    values: &[f64],
+    shape: [usize; D],
+    device: &Device,
+) -> (Vec<f64>, Tensor<D>) {
+    let rounded = values.iter().map(|&x| f64::from(x as f32)).collect();
+    let x = tensor(values, shape, DType::F32, &device.clone().autodiff());
+    (rounded, x.require_grad())
+}
+
+/// `|found − expected| ≤ allowed`, element by element.
+#[track_caller]
+fn within(what: &str, found: &[f64], expected: &[(f64, f64)]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (found, (expected, allowed))) in found.iter().zip(expected).enumerate() {
+        assert!((found - expected).abs() <= *allowed, "{what}[{i}]: {found} is not {expected}");
+    }
+}
+
+/// A sum, and what `f32` may be off: a rounding a term and a few more.
+fn sum(terms: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let (size, count) = terms.clone().fold((0.0, 0.0), |(size, n), t| (size + t.abs(), n + 1.0));
+    (terms.sum(), size * ULP * (2.0 + f64::sqrt(count)) + f64::from(f32::MIN_POSITIVE))
+}
+
+#[test]
+fn products_of_rows() {
+    for device in devices() {
+        for ([batch, time], inputs, outputs) in
+            [([1, 1], 1, 1), ([2, 3], 5, 7), ([3, 17], 33, 20), ([1, 300], 64, 96)]
+        {
+            for scale in [1.0, 2.0_f64.powi(-60), 2.0_f64.powi(60)] {
+                let what = format!("{device:?} {batch}x{time} {inputs} to {outputs}, {scale:e}");
+                let rows = batch * time;
+                let scaled: Vec<f64> =
+                    values(rows * inputs, 1).into_iter().map(|x| x * scale).collect();
+                let (x, x_tensor) = operand(&scaled, [batch, time, inputs], &device);
+                let (w, w_tensor) =
+                    operand(&values(inputs * outputs, 2), [inputs, outputs], &device);
+                let (g, g_tensor) =
+                    operand(&values(rows * outputs, 3), [batch, time, outputs], &device);
+                let y = linear(x_tensor.clone(), w_tensor.clone()).unwrap();
+                assert_eq!(y.dims(), [batch, time, outputs], "{what}");
+                let gradients = (y.clone() * g_tensor.detach()).sum().backward();
+                let each = |rows: usize, columns: usize| {
+                    (0..rows).flat_map(move |i| (0..columns).map(move |j| (i, j)))
+                };
+                let expected: Vec<_> = each(rows, outputs)
+                    .map(|(i, j)| sum((0..inputs).map(|k| x[i * inputs + k] * w[k * outputs + j])))
+                    .collect();
+                within(&format!("{what}: y"), &read(y.inner()), &expected);
+                let expected: Vec<_> = each(rows, inputs)
+                    .map(
+                        |(i, k)| sum((0..outputs).map(|j| g[i * outputs + j] * w[k * outputs + j])),
+                    )
+                    .collect();
+                let found = read(x_tensor.grad(&gradients).unwrap());
+                within(&format!("{what}: by x"), &found, &expected);
+                let expected: Vec<_> = each(inputs, outputs)
+                    .map(|(k, j)| sum((0..rows).map(|i| x[i * inputs + k] * g[i * outputs + j])))
+                    .collect();
+                let found = read(w_tensor.grad(&gradients).unwrap());
+                within(&format!("{what}: by w"), &found, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn norms_of_rows() {
+    for device in devices() {
+        for (rows, n) in [(1, 1), (3, 2), (7, 33), (40, 256), (600, 48)] {
+            for scale in [1.0, 2.0_f64.powi(-60), 2.0_f64.powi(60), 2.0_f64.powi(100)] {
+                let what = format!("{device:?} {rows}x{n}, {scale:e}");
+                let scaled: Vec<f64> = values(rows * n, 1).into_iter().map(|x| x * scale).collect();
+                let (x, x_tensor) = operand(&scaled, [rows, n], &device);
+                let (gain, gain_tensor) = operand(&values(n, 2), [n], &device);
+                let (g, g_tensor) = operand(&values(rows * n, 3), [rows, n], &device);
+                let y = rms_norm(x_tensor.clone(), gain_tensor.clone(), EPSILON).unwrap();
+                let gradients = (y.clone() * g_tensor.detach()).sum().backward();
+                let (mut expected, mut by_x) = (Vec::new(), Vec::new());
+                let mut normal = Vec::new();
+                for (x, g) in x.chunks(n).zip(g.chunks(n)) {
+                    let mean = x.iter().map(|x| x * x).sum::<f64>() / n as f64;
+                    let root = 1.0 / (mean + EPSILON).sqrt();
+                    let terms = (0..n).map(|j| gain[j] * g[j] * x[j] * root);
+                    let size: f64 = terms.clone().map(f64::abs).sum::<f64>() / n as f64;
+                    let mean = terms.sum::<f64>() / n as f64;
+                    for j in 0..n {
+                        let one = x[j] * root;
+                        normal.push(one);
+                        expected.push((one * gain[j], 8.0 * ULP * (one * gain[j]).abs()));
+                        let allowed = (gain[j] * g[j]).abs() + one.abs() * size;
+                        let value = root * (gain[j] * g[j] - one * mean);
+                        by_x.push((value, 16.0 * ULP * root * allowed));
+                    }
+                }
+                within(&format!("{what}: y"), &read(y.inner()), &expected);
+                let found = read(x_tensor.grad(&gradients).unwrap());
+                // What is below the least normal number may be taken for zero.
+                by_x.iter_mut().for_each(|(_, allowed)| *allowed += f64::from(f32::MIN_POSITIVE));
+                within(&format!("{what}: by x"), &found, &by_x);
+                let by_gain: Vec<_> = (0..n)
+                    .map(|j| sum((0..rows).map(|i| normal[i * n + j] * g[i * n + j])))
+                    .map(|(value, allowed)| (value, 8.0 * allowed))
+                    .collect();
+                let found = read(gain_tensor.grad(&gradients).unwrap());
+                within(&format!("{what}: by gain"), &found, &by_gain);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_stays_in_its_row() {
+    for device in devices() {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let mut x = values(5 * 24, 1);
+            x[2 * 24 + 7] = bad;
+            let x_tensor = tensor(&x, [5, 24], DType::F32, &device);
+            let gain = tensor(&[1.0; 24], [24], DType::F32, &device);
+            let y = read(rms_norm(x_tensor.clone(), gain, EPSILON).unwrap());
+            let w = tensor(&values(24 * 3, 2), [24, 3], DType::F32, &device);
+            let product = read(linear(x_tensor.clone(), w).unwrap());
+            for row in 0..5 {
+                let normal = &y[row * 24..(row + 1) * 24];
+                assert_eq!(
+                    normal.iter().all(|y| y.is_nan()),
+                    row == 2,
+                    "{device:?} {bad}: {normal:?}"
+                );
+                assert_eq!(normal.iter().any(|y| !y.is_finite()), row == 2, "{device:?} {bad}");
+                let product = &product[row * 3..(row + 1) * 3];
+                assert_eq!(product.iter().all(|y| !y.is_finite()), row == 2, "{device:?} {bad}");
+            }
+            let squares = read(squared_relu(x_tensor));
+            for (i, (y, x)) in squares.iter().zip(&x).enumerate() {
+                assert_eq!(y.is_nan(), x.is_nan(), "{device:?} {bad} {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn squares_of_what_is_above_zero() {
+    for device in devices() {
+        let mut all = values(40_001, 4);
+        all.extend([0.0, -0.0, 1e18, -1e18, 1e-18]);
+        let (x, x_tensor) = operand(&all, [all.len()], &device);
+        let (g, g_tensor) = operand(&values(all.len(), 5), [all.len()], &device);
+        let y = squared_relu(x_tensor.clone());
+        let gradients = (y.clone() * g_tensor.detach()).sum().backward();
+        let least = f64::from(f32::MIN_POSITIVE);
+        let exact = |value: f64| (value, 2.0 * ULP * value.abs() + least);
+        let squares: Vec<_> = x.iter().map(|x| exact(x.max(0.0).powi(2))).collect();
+        within(&format!("{device:?}: y"), &read(y.inner()), &squares);
+        let slopes: Vec<_> = x.iter().zip(&g).map(|(x, g)| exact(2.0 * x.max(0.0) * g)).collect();
+        let found = read(x_tensor.grad(&gradients).unwrap());
+        within(&format!("{device:?}: slope"), &found, &slopes);
+    }
+}
+
+#[test]
+fn bad_input_is_an_error() {
+    let zeros = |shape: [usize; 2]| Tensor::<2>::zeros(shape, &flex());
+    let gain = |n: usize| Tensor::<1>::ones([n], &flex());
+    let error = linear(zeros([2, 3]), zeros([4, 5])).unwrap_err();
+    assert!(matches!(error, Error::Shape { argument: "w", .. }), "{error}");
+    let error = rms_norm(zeros([2, 3]), gain(4), EPSILON).unwrap_err();
+    assert!(matches!(error, Error::Shape { argument: "gain", .. }), "{error}");
+    let error = rms_norm(zeros([2, 0]), gain(0), EPSILON).unwrap_err();
+    assert!(matches!(error, Error::Length { argument: "x", .. }), "{error}");
+    for epsilon in [0.0, -1.0, f64::NAN] {
+        let error = rms_norm(zeros([2, 3]), gain(3), epsilon).unwrap_err();
+        assert!(matches!(error, Error::Value { argument: "epsilon", .. }), "{error}");
+    }
+    assert_eq!(linear(zeros([0, 3]), zeros([3, 5])).unwrap().dims(), [0, 5]);
+    let of_nothing = linear(zeros([2, 0]), zeros([0, 5])).unwrap();
+    assert_eq!(read(of_nothing), [0.0; 10]);
+}
