@@ -14,7 +14,7 @@ use crate::{
     Bias,
     attention::causal,
     cache::{CacheConfig, CacheType, elsewhere},
-    cube,
+    counts, cube,
 };
 
 /// Positions of a page.
@@ -135,6 +135,7 @@ impl Pages {
             None => q,
         };
         let out = cache.attend(layer, step, &q, &causal(like.shape()[1], bias))?.out;
+        counts::ran(OP);
         let out = Tensor::<4>::from_primitive::<CubeBackend>(cube::from_wavecube(&out, &like));
         Ok(out.cast(dtype))
     }
