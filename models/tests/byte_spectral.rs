@@ -1,4 +1,4 @@
-//! The byte-spectral model: causality, what every cure is for, generation by state, gradients, and wgpu
+//! The byte-spectral model: causality, what every cure is for, generation by state, gradients, and kernels
 //! against flex.
 
 use burn::{

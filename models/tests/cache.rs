@@ -4,7 +4,7 @@ use burn::{
     module::Module as _,
     tensor::{DType, Device, Tensor},
 };
-use wavecube_burn::{Bias, Cache, CacheConfig, CacheType, attention};
+use wavecube_burn::{Attention, Cache, CacheConfig, CacheType, attention};
 use wavecube_core::{Error, Result};
 use wavecube_models::{
     config::Config,
@@ -119,10 +119,10 @@ impl Beside {
             let before = texts[0].len() - time;
             // The queries are the keys.
             let fresh = [0, 0, 1].map(|which| of(which, before, device));
-            let found = cache.attend(layer, fresh, Bias::None).unwrap();
+            let found = cache.attend(layer, fresh, &Attention::causal()).unwrap();
             let [q, k, v] =
                 [(0, before), (0, 0), (1, 0)].map(|(which, skipped)| of(which, skipped, &flex()));
-            let expected = attention(q, k, v, Bias::None).unwrap();
+            let expected = attention(q, k, v, &Attention::causal()).unwrap();
             close(&read(found), &read(expected), 1e-6);
         }
     }
@@ -193,8 +193,12 @@ fn what_a_device_does_not_have_is_refused() {
         // Nothing has changed: there is room for as many as before.
         cache.append(16).unwrap();
         let x = || Tensor::<4>::ones([1, HEADS, 16, DIM], &device);
-        assert!(cache.attend(2, [x(), x(), x()], Bias::None).is_err());
-        close(&read(cache.attend(0, [x(), x(), x()], Bias::None).unwrap()), &[1.0; 256], 1e-6);
+        assert!(cache.attend(2, [x(), x(), x()], &Attention::causal()).is_err());
+        close(
+            &read(cache.attend(0, [x(), x(), x()], &Attention::causal()).unwrap()),
+            &[1.0; 256],
+            1e-6,
+        );
     }
 }
 

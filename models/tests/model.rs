@@ -1,4 +1,4 @@
-//! LCT-GPT: causality of every configuration, parameters, and wgpu against flex.
+//! LCT-GPT: causality of every configuration, parameters, and kernels against flex.
 
 use burn::{
     module::{Module, ModuleVisitor, Param},

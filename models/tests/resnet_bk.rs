@@ -1,4 +1,4 @@
-//! ResNet-BK: causality of every switch, what each switch computes, gradients, and wgpu against flex.
+//! ResNet-BK: causality of every switch, what each switch computes, gradients, and kernels against flex.
 
 use burn::{
     module::Module as _,

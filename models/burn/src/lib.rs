@@ -9,7 +9,7 @@
 //! | [`mod_relu`], [`cardioid`], [`phase_rotate`], [`sigmoid_gate`], [`to_polar`], [`from_polar`] | maps of complex elements |
 //! | [`resolvent`] | resolvents of tridiagonal operators, of all elements or causal ([`Sides`]) |
 //! | [`tridiagonal_solve`], [`log_determinant`] | tridiagonal systems |
-//! | [`attention()`], [`Cache`] | causal attention, and keys and values of texts that are kept |
+//! | [`attention()`] with [`Attention`], [`Cache`] | attention of any mask, and keys and values of texts that are kept |
 //! | [`qmatmul()`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
 //! | [`cross_entropy`], [`logistic`], [`softplus`] | functions that drivers get wrong |
 //!
@@ -63,8 +63,6 @@ mod elementary;
 mod fft;
 #[cfg(feature = "flex")]
 mod flex;
-#[cfg(feature = "flex")]
-mod flex_attention;
 mod host;
 mod lct;
 mod loss;
@@ -89,7 +87,7 @@ mod tridiag;
 
 pub mod matrix;
 
-pub use attention::{Bias, attention};
+pub use attention::{Attention, alibi_slopes, attention};
 pub use cache::{Cache, CacheConfig, CacheType, UnknownCacheType, indices};
 pub use convolution::causal_convolution;
 pub use counts::{Count, counts};
