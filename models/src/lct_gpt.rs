@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
-use wavecube_burn::{Bias, Cache, CacheConfig};
+use wavecube_burn::{Attention, Cache, CacheConfig, alibi_slopes};
 use wavecube_core::{Error, Result};
 
 use crate::{
@@ -56,7 +56,7 @@ pub enum Positions {
     /// A fixed vector for each position, of sines and cosines at rates from 1 to 1/10000 (Vaswani et al., *Attention is
     /// all you need*, 2017, section 3.5), as large as the embedding.
     Sinusoidal,
-    /// Scores fall with the distance, in every head at another rate ([`Bias::Alibi`]).
+    /// Scores fall with the distance, in every head at another rate ([`alibi_slopes`]).
     Alibi,
 }
 
@@ -391,9 +391,12 @@ impl LctGpt {
         }
         let turned = past.as_ref().and_then(|past| past.cache.as_ref()).is_some_and(Cache::turns);
         let rope = self.config.positions == Positions::Rope && !turned;
-        let alibi = self.config.positions == Positions::Alibi;
+        let attention = match self.config.positions {
+            Positions::Alibi => Attention::causal().alibi(&alibi_slopes(self.config.heads)),
+            _ => Attention::causal(),
+        };
         let context = SequenceContext::at(positions, d / self.config.heads, rope, &device)
-            .biased(if alibi { Bias::Alibi } else { Bias::None });
+            .attending(attention);
         if let Some(past) = &mut past {
             if let Some(cache) = &mut past.cache {
                 cache.append(time)?;

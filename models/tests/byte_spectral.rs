@@ -1,4 +1,4 @@
-//! The byte-spectral model: causality, what every cure is for, generation by state, gradients, and wgpu
+//! The byte-spectral model: causality, what every cure is for, generation by state, gradients, and kernels
 //! against flex.
 
 use burn::{
@@ -16,7 +16,10 @@ use wavecube_models::{
     random::Random,
 };
 
-use crate::support::{bytes, close, flex, gradients, read, room, tensor, text, values, wgpu};
+use crate::support::{
+    by_kernels, bytes, close, devices_with_kernels, flex, gradients, read, room, tensor, text,
+    values,
+};
 
 const CONTEXT: usize = 40;
 
@@ -166,8 +169,7 @@ fn parameters_are_counted_and_matched() {
 }
 
 #[test]
-fn wgpu_agrees_with_flex() {
-    let Some(wgpu) = wgpu() else { return };
+fn kernels_agree_with_flex() {
     for (name, config) in configurations() {
         let run = |device: &Device| {
             let device = device.clone().autodiff();
@@ -178,13 +180,16 @@ fn wgpu_agrees_with_flex() {
             (value, gradients(&model, &loss.backward()), model.num_params())
         };
         let (expected, expected_gradients, parameters) = run(&flex());
-        let (found, found_gradients, _) = run(&wgpu);
-        close(&found, &expected, 1e-5);
         let reached: usize = expected_gradients.values().map(Vec::len).sum();
         assert_eq!(reached, parameters, "{name}: every parameter has a gradient");
-        for (path, expected) in &expected_gradients {
-            assert!(expected.iter().any(|&x| x != 0.0), "{name} {path}");
-            close(&found_gradients[path], expected, 1e-4);
+        for device in devices_with_kernels() {
+            let (found, found_gradients, _) =
+                by_kernels(&["causal_convolution", "causal_convolution_vjp"], || run(&device));
+            close(&found, &expected, 1e-5);
+            for (path, expected) in &expected_gradients {
+                assert!(expected.iter().any(|&x| x != 0.0), "{name} {path}");
+                close(&found_gradients[path], expected, 1e-4);
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use burn::{
     module::Module as _,
     tensor::{DType, Device, Tensor},
 };
-use wavecube_burn::{Bias, Cache, CacheConfig, CacheType, attention};
+use wavecube_burn::{Attention, Cache, CacheConfig, CacheType, attention};
 use wavecube_core::{Error, Result};
 use wavecube_models::{
     config::Config,
@@ -15,7 +15,9 @@ use wavecube_models::{
     random::Random,
 };
 
-use crate::support::{bytes, close, flex, read, room, tensor, text, values, wgpu};
+use crate::support::{
+    by_kernels, bytes, close, devices, devices_with_kernels, flex, read, room, tensor, text, values,
+};
 
 const CONTEXT: usize = 40;
 
@@ -43,20 +45,25 @@ fn advance(model: &Model, past: &mut Past, part: &[i32], device: &Device) -> Vec
 /// bits must also differ, or it did not.
 #[test]
 fn a_cache_of_fewer_bits_is_as_good_as_its_bits() {
-    let Some(device) = wgpu() else { return };
-    for (cache, positions, most, least) in [
+    let cases = [
         (CacheType::F16, Positions::Rope, 3.0 * 4.9e-4, 1e-5),
         (CacheType::Int8, Positions::Alibi, 2.0 * 5.5e-5_f64.sqrt(), 1e-5),
         (CacheType::Int4, Positions::Rope, 2.0 * 1.2e-2_f64.sqrt(), 1e-3),
-    ] {
-        let model = model(positions, &device);
+    ];
+    let devices = devices_with_kernels();
+    for (device, (cache, positions, most, least)) in
+        devices.iter().flat_map(|device| cases.map(|case| (device, case)))
+    {
+        let model = model(positions, device);
         let text = text(3, CONTEXT);
-        let whole = read(model.forward(bytes(&text, &device)).unwrap());
+        let whole = read(model.forward(bytes(&text, device)).unwrap());
         let mut past = model.begin(&Room { cache, ..room(1, CONTEXT) }).unwrap();
         let mut found = Vec::new();
         let mut expected = Vec::new();
         for part in [&text[..17], &text[17..18], &text[18..]] {
-            found.extend(advance(&model, &mut past, part, &device));
+            found.extend(by_kernels(&["Cache::attend"], || {
+                advance(&model, &mut past, part, device)
+            }));
             expected.extend_from_slice(&whole[(past.len() - 1) * 256..past.len() * 256]);
         }
         eprintln!("{cache:?}");
@@ -112,10 +119,10 @@ impl Beside {
             let before = texts[0].len() - time;
             // The queries are the keys.
             let fresh = [0, 0, 1].map(|which| of(which, before, device));
-            let found = cache.attend(layer, fresh, Bias::None).unwrap();
+            let found = cache.attend(layer, fresh, &Attention::causal()).unwrap();
             let [q, k, v] =
                 [(0, before), (0, 0), (1, 0)].map(|(which, skipped)| of(which, skipped, &flex()));
-            let expected = attention(q, k, v, Bias::None).unwrap();
+            let expected = attention(q, k, v, &Attention::causal()).unwrap();
             close(&read(found), &read(expected), 1e-6);
         }
     }
@@ -125,7 +132,7 @@ impl Beside {
 /// been given.
 #[test]
 fn texts_are_kept_whatever_happens_to_others() {
-    for device in std::iter::once(flex()).chain(wgpu()) {
+    for device in devices() {
         let mut random = Random::new(11);
         for _ in 0..3 {
             let begin = Beside(empty(&sizes(6, 64), &device).unwrap(), vec![Vec::new(); 6]);
@@ -176,34 +183,42 @@ fn what_a_device_does_not_have_is_refused() {
     let sampling = Sampling { cache: CacheType::F16, ..Sampling::default() };
     let refused = generate(&model(Positions::Rope, &flex()), "a", &sampling, |_| {}).unwrap_err();
     assert!(refused.to_string().contains("wgpu"), "{refused}");
-    let Some(device) = wgpu() else { return };
-    let refused = empty(&int8, &device).unwrap_err();
-    assert!(refused.to_string().contains("a multiple of 32"), "{refused}");
-    let mut cache = empty(&sizes(1, 16), &device).unwrap();
-    let other = empty(&sizes(1, 16), &device).unwrap();
-    assert!(matches!(cache.join(other), Err(Error::Unsupported { .. })));
-    assert!(matches!(cache.append(17), Err(Error::Limit { .. })));
-    // Nothing has changed: there is room for as many as before.
-    cache.append(16).unwrap();
-    let x = || Tensor::<4>::ones([1, HEADS, 16, DIM], &device);
-    assert!(cache.attend(2, [x(), x(), x()], Bias::None).is_err());
-    close(&read(cache.attend(0, [x(), x(), x()], Bias::None).unwrap()), &[1.0; 256], 1e-6);
+    for device in devices_with_kernels() {
+        let refused = empty(&int8, &device).unwrap_err();
+        assert!(refused.to_string().contains("a multiple of 32"), "{refused}");
+        let mut cache = empty(&sizes(1, 16), &device).unwrap();
+        let other = empty(&sizes(1, 16), &device).unwrap();
+        assert!(matches!(cache.join(other), Err(Error::Unsupported { .. })));
+        assert!(matches!(cache.append(17), Err(Error::Limit { .. })));
+        // Nothing has changed: there is room for as many as before.
+        cache.append(16).unwrap();
+        let x = || Tensor::<4>::ones([1, HEADS, 16, DIM], &device);
+        assert!(cache.attend(2, [x(), x(), x()], &Attention::causal()).is_err());
+        close(
+            &read(cache.attend(0, [x(), x(), x()], &Attention::causal()).unwrap()),
+            &[1.0; 256],
+            1e-6,
+        );
+    }
 }
 
 /// On a device with pages prompts share them, texts join and end; each is what it is alone.
 #[test]
 fn texts_in_pages_are_those_alone() {
-    let Some(device) = wgpu() else { return };
-    let model = model(Positions::Rope, &device);
-    let prompts = ["ab", "of seven", "ab", "b"];
-    let prompts = prompts.map(str::to_owned);
-    let stop = (b'a'..=b'd').map(|byte| vec![byte]).collect();
-    let sampling = Sampling { temperature: 2.0, top_k: 0, length: 12, stop, ..Sampling::default() };
-    let together = generate_all(&model, &prompts, &sampling).unwrap();
-    assert_ne!(together[0], together[2], "two draws of one prompt");
-    for (i, (prompt, text)) in prompts.iter().zip(together).enumerate() {
-        let seed = sampling.seed + i as u64;
-        let alone = generate(&model, prompt, &Sampling { seed, ..sampling.clone() }, |_| {});
-        assert_eq!(alone.unwrap(), text, "prompt {i}");
+    for device in devices_with_kernels() {
+        let model = model(Positions::Rope, &device);
+        let prompts = ["ab", "of seven", "ab", "b"];
+        let prompts = prompts.map(str::to_owned);
+        let stop = (b'a'..=b'd').map(|byte| vec![byte]).collect();
+        let sampling =
+            Sampling { temperature: 2.0, top_k: 0, length: 12, stop, ..Sampling::default() };
+        let together =
+            by_kernels(&["Cache::attend"], || generate_all(&model, &prompts, &sampling).unwrap());
+        assert_ne!(together[0], together[2], "two draws of one prompt");
+        for (i, (prompt, text)) in prompts.iter().zip(together).enumerate() {
+            let seed = sampling.seed + i as u64;
+            let alone = generate(&model, prompt, &Sampling { seed, ..sampling.clone() }, |_| {});
+            assert_eq!(alone.unwrap(), text, "prompt {i}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use wavecube_models::{
     random::Random,
 };
 
-use crate::support::{close, flex, read, tensor, values, wgpu};
+use crate::support::{close, devices, flex, read, tensor, values};
 
 const D_MODEL: usize = 6;
 const HIDDEN: usize = 5;
@@ -82,7 +82,7 @@ fn configurations() -> Vec<ExpertsConfig> {
 #[test]
 fn every_token_goes_through_its_experts() {
     for config in configurations() {
-        for device in [Some(flex()), wgpu()].into_iter().flatten() {
+        for device in devices() {
             let experts = experts(&config, &device);
             let matrices = matrices(&experts);
             for (tokens, alike) in [(1, false), (7, false), (70, false), (40, true)] {

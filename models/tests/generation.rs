@@ -11,7 +11,9 @@ use wavecube_models::{
     random::Random,
 };
 
-use crate::support::{bytes, close, flex, preset, read, room, text, wgpu};
+use crate::support::{
+    by_kernels, bytes, close, devices_with_kernels, flex, preset, read, room, text,
+};
 
 const CONTEXT: usize = 24;
 
@@ -101,21 +103,29 @@ fn a_state_gives_what_the_whole_text_gives() {
 
 #[test]
 fn a_state_gives_the_same_on_a_device_with_kernels() {
-    let Some(device) = wgpu() else { return };
-    let models = ["Rope", "Alibi", "Block along the Sequence", "bk-halting"];
-    for (name, config) in configurations() {
-        if !models.contains(&name.as_str()) {
-            continue;
-        }
-        eprintln!("{name}");
-        let model = Model::new(&config, &mut Random::new(4), &device).unwrap().valid();
-        let text = text(3, CONTEXT);
-        let whole = read(model.forward(bytes(&text, &device)).unwrap());
-        for cut in [1, 7] {
-            let mut past = model.begin(&room(1, CONTEXT)).unwrap();
-            for part in text.chunks(cut) {
-                goes_on(&model, &mut past, part, &whole, &device);
-            }
+    let kernels = [
+        ("Rope", ["attention", "Cache::attend"]),
+        ("Alibi", ["attention", "Cache::attend"]),
+        ("Block along the Sequence", ["lct", "causal_convolution"]),
+        // Few positions at a time go on without an operation of their own.
+        ("bk-halting", ["leading_resolvent"; 2]),
+    ];
+    let all = configurations();
+    for (model, kernels) in kernels {
+        let (_, config) = all.iter().find(|(name, _)| name == model).expect("a configuration");
+        for device in devices_with_kernels() {
+            eprintln!("{model}");
+            let model = Model::new(config, &mut Random::new(4), &device).unwrap().valid();
+            let text = text(3, CONTEXT);
+            by_kernels(&kernels, || {
+                let whole = read(model.forward(bytes(&text, &device)).unwrap());
+                for cut in [1, 7] {
+                    let mut past = model.begin(&room(1, CONTEXT)).unwrap();
+                    for part in text.chunks(cut) {
+                        goes_on(&model, &mut past, part, &whole, &device);
+                    }
+                }
+            });
         }
     }
 }

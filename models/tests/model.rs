@@ -1,4 +1,4 @@
-//! LCT-GPT: causality of every configuration, parameters, and wgpu against flex.
+//! LCT-GPT: causality of every configuration, parameters, and kernels against flex.
 
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -12,7 +12,7 @@ use wavecube_models::{
     random::Random,
 };
 
-use crate::support::{bytes, close, flex, read, text, wgpu};
+use crate::support::{by_kernels, bytes, close, devices_with_kernels, flex, read, text};
 
 const CONTEXT: usize = 8;
 
@@ -138,8 +138,7 @@ fn gradients(model: &LctGpt, gradients: &Gradients) -> Vec<(String, Vec<f64>)> {
 }
 
 #[test]
-fn wgpu_agrees_with_flex() {
-    let Some(wgpu) = wgpu() else { return };
+fn kernels_agree_with_flex() {
     let variants = [
         (Placement::Block, Axis::Channels, ComplexToReal::Projection, ParameterForm::Shear),
         (Placement::Before, Axis::Channels, ComplexToReal::Magnitude, ParameterForm::Lie),
@@ -147,6 +146,8 @@ fn wgpu_agrees_with_flex() {
         (Placement::Mixer, Axis::Sequence, ComplexToReal::Projection, ParameterForm::Shear),
     ];
     for (placement, axis, to_real, parameters) in variants {
+        // In the place of attention there is none.
+        let kernels = if placement == Placement::Mixer { 2 } else { 4 };
         let lct = LctConfig { axis, to_real, parameters, learned: true, ..LctConfig::default() };
         let config = ModelConfig { placement, lct, ..small() };
         let run = |device: &Device| {
@@ -158,13 +159,20 @@ fn wgpu_agrees_with_flex() {
             (value, gradients(&model, &loss.backward()))
         };
         let (expected, expected_gradients) = run(&flex());
-        let (found, found_gradients) = run(&wgpu);
-        close(&found, &expected, 1e-5);
-        for ((name, found), (_, expected)) in found_gradients.iter().zip(&expected_gradients) {
-            let largest = expected.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
-            assert!(largest.is_finite(), "{name}");
-            let worst = found.iter().zip(expected).fold(0.0_f64, |m, (x, y)| m.max((x - y).abs()));
-            assert!(worst <= 1e-4 * largest + 1e-7, "{placement:?} {name}: {worst} of {largest}");
+        for device in devices_with_kernels() {
+            let (found, found_gradients) =
+                by_kernels(&["lct", "lct_vjp", "attention", "attention_vjp"][..kernels], || {
+                    run(&device)
+                });
+            close(&found, &expected, 1e-5);
+            for ((name, found), (_, expected)) in found_gradients.iter().zip(&expected_gradients) {
+                let largest = expected.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+                assert!(largest.is_finite(), "{name}");
+                let worst =
+                    found.iter().zip(expected).fold(0.0_f64, |m, (x, y)| m.max((x - y).abs()));
+                let most = 1e-4 * largest + 1e-7;
+                assert!(worst <= most, "{placement:?} {name}: {worst} of {largest}");
+            }
         }
     }
 }

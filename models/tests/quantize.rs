@@ -16,7 +16,9 @@ use wavecube_models::{
     train::{RunOptions, Trainer, bits_per_byte, checkpoint_path, run},
 };
 
-use crate::support::{bytes, flex, preset, read, text, values, weights, wgpu};
+use crate::support::{
+    by_kernels, bytes, devices_with_kernels, flex, preset, read, text, values, weights,
+};
 
 pub(crate) fn corpus() -> Corpus {
     let line = "the same words in the same order, again and again; ";
@@ -130,8 +132,11 @@ fn filters_are_coded_by_magnitude_and_phase() {
 /// Maps, the experts' stacks and the embedding; of experts the few rows of generation, and the many of an evaluation.
 #[test]
 fn a_device_with_kernels_keeps_codes() {
-    let Some(wgpu) = wgpu() else { return };
-    for preset in ["attention", "bk-experts", "spectral-plain"].map(preset) {
+    let presets = || ["attention", "bk-experts", "spectral-plain"].map(preset);
+    let cases = devices_with_kernels().into_iter();
+    for (device, preset) in
+        cases.flat_map(|device| presets().map(|preset| (device.clone(), preset)))
+    {
         let out = tempfile::tempdir().unwrap();
         let mut config = configured(preset);
         config.resnet_bk.experts.tile = 4;
@@ -141,7 +146,7 @@ fn a_device_with_kernels_keeps_codes() {
         let options = QuantizeOptions { filter_bits: 0, ..QuantizeOptions::default() };
         checkpoint.quantize(&path, &options).unwrap();
         let small = Checkpoint::read(&path).unwrap();
-        let devices = [flex(), wgpu.clone()];
+        let devices = [flex(), device];
         let models = devices.each_ref().map(|device| small.model(device).unwrap().valid());
         // What the codes stand for is exactly what flex has.
         let [expected, found] = models.clone().map(|model| weights(&model.materialize()));
@@ -160,8 +165,9 @@ fn a_device_with_kernels_keeps_codes() {
         let [before, after] = models.each_ref().map(parameter_bytes);
         println!("{preset}: {before} bytes of numbers, {after} with {packed} of them as codes");
         assert!((after - (before - packed)) * 5 < packed, "{before} {after} {packed}");
-        let [expected, found] =
-            [0, 1].map(|i| read(models[i].next_logits(bytes(&text(7, 9), &devices[i])).unwrap()));
+        let logits =
+            |i: usize| read(models[i].next_logits(bytes(&text(7, 9), &devices[i])).unwrap());
+        let [expected, found] = [logits(0), by_kernels(&["qmatmul"], || logits(1))];
         let off = expected.iter().zip(&found).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         let size = expected.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
         assert!(off < 1e-4 * size, "{preset}: logits of {size} differ by {off}");

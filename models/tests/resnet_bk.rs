@@ -1,4 +1,4 @@
-//! ResNet-BK: causality of every switch, what each switch computes, gradients, and wgpu against flex.
+//! ResNet-BK: causality of every switch, what each switch computes, gradients, and kernels against flex.
 
 use burn::{
     module::Module as _,
@@ -18,7 +18,8 @@ use wavecube_models::{
 };
 
 use crate::support::{
-    bytes, close, flex, gradients, read, tensor, text, values, weights, wgpu, with_weights,
+    by_kernels, bytes, close, devices_with_kernels, flex, gradients, read, tensor, text, values,
+    weights, with_weights,
 };
 
 const CONTEXT: usize = 24;
@@ -272,8 +273,7 @@ fn a_matrix_costs_two_operations_an_entry() {
 }
 
 #[test]
-fn wgpu_agrees_with_flex() {
-    let Some(wgpu) = wgpu() else { return };
+fn kernels_agree_with_flex() {
     for (name, config) in configurations() {
         let run = |device: &Device| {
             let device = device.clone().autodiff();
@@ -288,16 +288,23 @@ fn wgpu_agrees_with_flex() {
         // times 100 ε for every block that is run.
         let tolerance = 2e-5 * (config.layers * config.halting.steps) as f64;
         let (expected, expected_gradients, parameters) = run(&flex());
-        let (found, found_gradients, _) = run(&wgpu);
-        close(&found, &expected, 1e-5);
         let reached: usize = expected_gradients.values().map(Vec::len).sum();
         assert_eq!(reached, parameters, "{name}: every parameter has a gradient");
-        for (path, expected) in &expected_gradients {
-            let largest = expected.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
-            let difference = found_gradients[path].iter().zip(expected);
-            let worst = difference.fold(0.0_f64, |m, (x, y)| m.max((x - y).abs()));
-            assert!(largest.is_finite() && largest > 0.0, "{name} {path}");
-            assert!(worst <= tolerance * largest + 1e-7, "{name} {path}: {worst} of {largest}");
+        let kernels = if config.mixer.form == ResolventForm::Blocked {
+            ["resolvent_diagonal", "resolvent_diagonal_vjp"]
+        } else {
+            ["leading_resolvent", "leading_resolvent_vjp"]
+        };
+        for device in devices_with_kernels() {
+            let (found, found_gradients, _) = by_kernels(&kernels, || run(&device));
+            close(&found, &expected, 1e-5);
+            for (path, expected) in &expected_gradients {
+                let largest = expected.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
+                let difference = found_gradients[path].iter().zip(expected);
+                let worst = difference.fold(0.0_f64, |m, (x, y)| m.max((x - y).abs()));
+                assert!(largest.is_finite() && largest > 0.0, "{name} {path}");
+                assert!(worst <= tolerance * largest + 1e-7, "{name} {path}: {worst} of {largest}");
+            }
         }
     }
 }

@@ -1,37 +1,18 @@
-//! What the tests share: random tensors, comparisons, the device with kernels.
+//! What the tests share: texts, weights and gradients of models, and what the tests of the operations have.
 
 use std::collections::HashMap;
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
-    tensor::{DType, Device, Gradients, Int, Tensor, TensorData},
+    tensor::{Device, Gradients, Int, Tensor, TensorData},
 };
 use wavecube_burn::CacheType;
-use wavecube_models::{
-    device::{DeviceChoice, select},
-    layers::Room,
-    presets::Preset,
-    random::Random,
-};
+use wavecube_models::{layers::Room, presets::Preset, random::Random};
 
-/// Burn's CPU backend, the oracle.
-pub(crate) fn flex() -> Device {
-    Device::flex()
-}
+#[path = "../burn/tests/support.rs"]
+mod operations;
 
-/// A wgpu device where the build and the machine have one.
-///
-/// A build with wgpu on a machine without any driver cannot run these tests; it says so and passes,
-/// because `cargo xtask test` provides a driver.
-pub(crate) fn wgpu() -> Option<Device> {
-    match select(DeviceChoice::Wgpu) {
-        Ok(selected) => Some(selected.device),
-        Err(error) => {
-            eprintln!("not compared with wgpu: {error}");
-            None
-        }
-    }
-}
+pub(crate) use operations::*;
 
 /// Room for texts, as they are.
 pub(crate) fn room(texts: usize, positions: usize) -> Room {
@@ -44,11 +25,6 @@ pub(crate) fn preset(name: &str) -> Preset {
     Preset::named(name).expect("a preset")
 }
 
-pub(crate) fn values(count: usize, seed: u64) -> Vec<f64> {
-    let mut random = Random::new(seed);
-    (0..count).map(|_| random.normal()).collect()
-}
-
 /// One sequence of bytes.
 pub(crate) fn bytes(values: &[i32], device: &Device) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len()]), device)
@@ -58,39 +34,6 @@ pub(crate) fn bytes(values: &[i32], device: &Device) -> Tensor<2, Int> {
 pub(crate) fn text(seed: u64, len: usize) -> Vec<i32> {
     let mut random = Random::new(seed);
     (0..len).map(|_| random.below(256) as i32).collect()
-}
-
-pub(crate) fn tensor<const D: usize>(
-    values: &[f64],
-    shape: [usize; D],
-    dtype: DType,
-    device: &Device,
-) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape).convert_dtype(dtype), (device, dtype))
-}
-
-pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-    tensor.into_data_as::<f64>().as_slice::<f64>().expect("f64 was asked for").to_vec()
-}
-
-/// `‖found − expected‖ / ‖expected‖ ≤ tolerance`, or a message with the worst place.
-#[track_caller]
-pub(crate) fn close(found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "lengths differ");
-    let norm = expected.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-300);
-    let difference = found.iter().zip(expected).map(|(x, y)| x - y);
-    let error = difference.clone().map(|d| d * d).sum::<f64>().sqrt() / norm;
-    let worst = difference
-        .map(f64::abs)
-        .enumerate()
-        .max_by(|x, y| x.1.total_cmp(&y.1))
-        .map_or(0, |(index, _)| index);
-    assert!(
-        error <= tolerance,
-        "relative error {error:.3e} > {tolerance:.1e}; worst at {worst}: {} instead of {}",
-        found.get(worst).copied().unwrap_or_default(),
-        expected.get(worst).copied().unwrap_or_default()
-    );
 }
 
 /// Gradients of all parameters by their path; those that the loss does not reach are left out.

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use wavecube_core::{Error, Result};
 
-use crate::{Bias, attention, pages::Pages};
+use crate::{Attention, attention, pages::Pages};
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ impl FromStr for CacheType {
 pub struct CacheConfig {
     /// Layers of the model.
     pub layers: usize,
-    /// Heads.
+    /// Heads of keys and values; those of queries are so many or a multiple.
     pub heads: usize,
     /// Numbers of a head.
     pub dim: usize,
@@ -79,7 +79,7 @@ pub struct CacheConfig {
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use wavecube_burn::{Bias, Cache, CacheConfig, CacheType};
+/// use wavecube_burn::{Attention, Cache, CacheConfig, CacheType};
 ///
 /// let storage = CacheType::F32;
 /// let config =
@@ -89,7 +89,7 @@ pub struct CacheConfig {
 /// for (value, mean) in [(2.0, 2.0), (4.0, 3.0)] {
 ///     cache.append(1)?;
 ///     // Queries of zeros see all keys alike: the mean of the values so far.
-///     let y = cache.attend(0, [x(0.0), x(1.0), x(value)], Bias::None)?.into_data();
+///     let y = cache.attend(0, [x(0.0), x(1.0), x(value)], &Attention::causal())?.into_data();
 ///     y.assert_approx_eq::<f32>(&[[[[mean]]]].into(), Default::default());
 /// }
 /// # Ok::<(), wavecube_core::Error>(())
@@ -155,12 +155,13 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Those of [`attention()`]; [`Error::Value`] for a layer that there is not.
+    /// Those of [`attention()`]; [`Error::Value`] for a layer that there is not, [`Error::Unsupported`] for lengths and a
+    /// prefix.
     pub fn attend(
         &mut self,
         layer: usize,
         [q, k, v]: [Tensor<4>; 3],
-        bias: Bias,
+        options: &Attention,
     ) -> Result<Tensor<4>> {
         match &mut self.0 {
             Kept::Tensors(layers) => {
@@ -170,6 +171,7 @@ impl Cache {
                     expected: "below the number of layers",
                     found: layer as f64,
                 })?;
+                options.of_a_cache("Cache::attend")?;
                 let [k, v] = match layers.take() {
                     Some([keys, values]) => {
                         [Tensor::cat(vec![keys, k], 2), Tensor::cat(vec![values, v], 2)]
@@ -177,9 +179,9 @@ impl Cache {
                     None => [k, v],
                 };
                 *layers = Some([k.clone(), v.clone()]);
-                attention(q, k, v, bias)
+                attention(q, k, v, options)
             }
-            Kept::Pages(pages) => pages.attend(layer, [q, k, v], bias),
+            Kept::Pages(pages) => pages.attend(layer, [q, k, v], options),
         }
     }
 

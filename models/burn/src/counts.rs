@@ -19,7 +19,8 @@ thread_local! {
     static COUNTS: RefCell<BTreeMap<&'static str, Count>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// How often every operation ran on this thread, gradients among them, by their names.
+/// How often every operation ran on this thread, gradients among them, by their names; `Cache::attend` is there where
+/// keys and values lie in pages.
 ///
 /// Burn runs an operation on the thread that calls it, and its gradient on the thread that calls `backward`; what
 /// fusion has deferred is run, and counted, later.

@@ -21,7 +21,16 @@ use crate::{
 
 impl Bridge for CubeBackend {
     fn run(operands: Numbers<Self>, codes: Codes<Self>, op: Op) -> Outcome<Self> {
-        let operands: Vec<_> = operands.into_vec().into_iter().map(into_contiguous).collect();
+        let operands = operands.into_vec().into_iter().zip(op.strided());
+        let operands: Vec<_> = operands
+            .map(|(operand, &strided)| {
+                if strided && rows_are_adjacent(&operand) {
+                    operand
+                } else {
+                    into_contiguous(operand)
+                }
+            })
+            .collect();
         let codes: Vec<_> = codes.into_vec().into_iter().map(into_contiguous).collect();
         match kernels(&op, &operands, &codes) {
             Ok(results) => {
@@ -40,11 +49,23 @@ impl Bridge for CubeBackend {
     }
 }
 
+/// Whether strides say where a tensor lies, and the numbers of its last axis are neighbours.
+fn rows_are_adjacent(tensor: &CubeTensor) -> bool {
+    !tensor.meta.is_tiled() && tensor.meta.strides().last() == Some(&1)
+}
+
 fn kernels(op: &Op, operands: &[CubeTensor], codes: &[CubeTensor]) -> Result<Vec<CubeTensor>> {
     let tensors = operands.iter().zip(op.complex()).map(|(operand, &complex)| {
         let shape = operand.shape().to_vec();
-        let axes = shape.len() - usize::from(complex);
-        laid_out(op.name(), operand, complex, Layout::contiguous(&shape[..axes]))
+        if complex {
+            return laid_out(
+                op.name(),
+                operand,
+                true,
+                Layout::contiguous(&shape[..shape.len() - 1]),
+            );
+        }
+        view(op.name(), operand)
     });
     let tensors: Vec<_> = tensors.collect::<Result<_>>()?;
     let codes: Vec<_> = codes.iter().map(|codes| codes.handle.clone()).collect();
@@ -64,7 +85,6 @@ pub(crate) fn device(tensor: &CubeTensor) -> Device {
 }
 
 /// The same memory where it lies, whatever the strides.
-#[cfg(not(feature = "fusion"))]
 pub(crate) fn view(op: &'static str, tensor: &CubeTensor) -> Result<Tensor> {
     let shape = tensor.shape().to_vec();
     laid_out(op, tensor, false, Layout::strided(&shape, tensor.meta.strides(), 0)?)

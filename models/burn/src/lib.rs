@@ -9,7 +9,7 @@
 //! | [`mod_relu`], [`cardioid`], [`phase_rotate`], [`sigmoid_gate`], [`to_polar`], [`from_polar`] | maps of complex elements |
 //! | [`resolvent`] | resolvents of tridiagonal operators, of all elements or causal ([`Sides`]) |
 //! | [`tridiagonal_solve`], [`log_determinant`] | tridiagonal systems |
-//! | [`attention()`], [`Cache`] | causal attention, and keys and values of texts that are kept |
+//! | [`attention()`] with [`Attention`], [`Cache`] | attention of any mask, and keys and values of texts that are kept |
 //! | [`qmatmul()`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
 //! | [`linear`], [`rms_norm`], [`squared_relu`] | what a network is made of, in few passes where the host is the device |
 //! | [`cross_entropy`], [`logistic`], [`softplus`] | functions that drivers get wrong |
@@ -64,8 +64,6 @@ mod elementary;
 mod fft;
 #[cfg(feature = "flex")]
 mod flex;
-#[cfg(feature = "flex")]
-mod flex_attention;
 mod host;
 #[cfg(feature = "flex")]
 mod host_product;
@@ -94,7 +92,7 @@ mod tridiag;
 
 pub mod matrix;
 
-pub use attention::{Bias, attention};
+pub use attention::{Attention, alibi_slopes, attention};
 pub use cache::{Cache, CacheConfig, CacheType, UnknownCacheType, indices};
 pub use convolution::causal_convolution;
 pub use counts::{Count, counts};

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use wavecube_core::Result;
 
-use crate::{Bias, CacheConfig};
+use crate::{Attention, CacheConfig};
 
 /// There are none.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ impl Pages {
         match *self {}
     }
 
-    pub(crate) fn attend(&self, _: usize, _: [Tensor<4>; 3], _: Bias) -> Result<Tensor<4>> {
+    pub(crate) fn attend(&self, _: usize, _: [Tensor<4>; 3], _: &Attention) -> Result<Tensor<4>> {
         match *self {}
     }
 

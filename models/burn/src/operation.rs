@@ -15,7 +15,7 @@ use wavecube_core::{Error, Result};
 #[cfg(feature = "fusion")]
 use crate::tensors::{CodesMetadata, NumbersMetadata, OutcomeMetadata};
 use crate::{
-    attention::{CausalAttention, CausalAttentionVjp},
+    attention::{Attend, AttendVjp},
     convolution::{CausalConvolution, CausalConvolutionVjp},
     elementary::{Logistic, LogisticVjp, Softplus, SoftplusVjp, SquaredRelu, SquaredReluVjp},
     fft::{Fft, Irfft, IrfftVjp, Rfft, RfftVjp},
@@ -52,6 +52,10 @@ pub(crate) trait Operation<const OPERANDS: usize, const CODES: usize, const RESU
 
     /// The operands whose last axis is the pair (re, im).
     const COMPLEX: [bool; OPERANDS];
+
+    /// The operands that [`kernel`](Self::kernel) takes with their strides, whatever these are, if the numbers of the
+    /// last axis are adjacent. The others come contiguous.
+    const STRIDED: [bool; OPERANDS] = [false; OPERANDS];
 
     /// The shapes of the results.
     #[cfg(feature = "fusion")]
@@ -143,6 +147,15 @@ macro_rules! operations {
                 match self {
                     $(Self::$name(_) => {
                         &<$name as Operation<$operands, $codes, $results>>::COMPLEX
+                    })*
+                }
+            }
+
+            #[cfg(any(feature = "wgpu", feature = "cuda", feature = "cpu"))]
+            pub(crate) fn strided(&self) -> &'static [bool] {
+                match self {
+                    $(Self::$name(_) => {
+                        &<$name as Operation<$operands, $codes, $results>>::STRIDED
                     })*
                 }
             }
@@ -279,8 +292,8 @@ operations! {
     TridiagonalSolveVjp(6, 0, 5),
     LogDeterminant(4, 0, 1),
     LogDeterminantVjp(5, 0, 4),
-    CausalAttention(3, 0, 2),
-    CausalAttentionVjp(6, 0, 3),
+    Attend(3, 0, 2),
+    AttendVjp(6, 0, 3),
     Qmatmul(1, 3, 1),
     QmatmulVjp(1, 3, 1),
     CrossEntropy(1, 1, 1),

@@ -11,10 +11,9 @@ use wavecube::{CacheStorage, KvCache, KvCacheConfig, Rotary, SequenceId, Step};
 use wavecube_core::{DeviceFault, Dtype, Error, Result};
 
 use crate::{
-    Bias,
-    attention::causal,
+    Attention,
     cache::{CacheConfig, CacheType, elsewhere},
-    cube,
+    counts, cube,
 };
 
 /// Positions of a page.
@@ -116,10 +115,11 @@ impl Pages {
         &self,
         layer: usize,
         operands: [Tensor<4>; 3],
-        bias: Bias,
+        options: &Attention,
     ) -> Result<Tensor<4>> {
         const OP: &str = "Cache::attend";
         let expected = "that of an append";
+        let options = options.of_a_cache(OP)?;
         let step = self.step.as_ref();
         let step = step.ok_or(Error::Value { op: OP, argument: "step", expected, found: 0.0 })?;
         let dtype = operands[0].dtype();
@@ -134,7 +134,8 @@ impl Pages {
             Some(rotary) => rotary.apply(&q, step.starts())?,
             None => q,
         };
-        let out = cache.attend(layer, step, &q, &causal(like.shape()[1], bias))?.out;
+        let out = cache.attend(layer, step, &q, &options)?.out;
+        counts::ran(OP);
         let out = Tensor::<4>::from_primitive::<CubeBackend>(cube::from_wavecube(&out, &like));
         Ok(out.cast(dtype))
     }

@@ -8,6 +8,8 @@
     reason = "a pass is compiled for the vectors of the function it is inlined into"
 )]
 
+use std::ops::Range;
+
 /// The numbers that are summed and compared side by side.
 const LANES: usize = 16;
 
@@ -145,13 +147,62 @@ pass! {
     }
 }
 
+/// What a query sees of a row of scores, and what is done to them.
+#[derive(Debug, Clone)]
+pub(crate) struct SeenRow {
+    pub(crate) position: isize,
+    /// So many first keys are seen, and those of `keys`, which do not follow on them.
+    pub(crate) prefix: usize,
+    pub(crate) keys: Range<usize>,
+    /// Times the distance to the position it is taken off the scores.
+    pub(crate) slope: f32,
+    pub(crate) cap: Option<f32>,
+    /// What multiplies the gradients of scores.
+    pub(crate) scale: f32,
+}
+
+impl SeenRow {
+    fn first(&self) -> usize {
+        if self.prefix > 0 { 0 } else { self.keys.start }
+    }
+
+    /// The part from the first to the last key that is seen; zeros around it.
+    #[inline(always)]
+    fn live<'a>(&self, row: &'a mut [f32]) -> &'a mut [f32] {
+        row[..self.first()].fill(0.0);
+        row[self.keys.end..].fill(0.0);
+        &mut row[self.first()..self.keys.end]
+    }
+
+    /// Takes the bias off the scores of that part, and hides what is not seen between.
+    #[inline(always)]
+    fn offset(&self, scores: &mut [f32]) {
+        if self.slope != 0.0 {
+            let first = self.first() as i32 - self.position as i32;
+            for (distance, score) in (first..).zip(scores.iter_mut()) {
+                *score -= self.slope * distance.abs() as f32;
+            }
+        }
+        if self.prefix > 0 {
+            scores[self.prefix..self.keys.start].fill(f32::NEG_INFINITY);
+        }
+    }
+}
+
 pass! {
-    /// Turns the scores of a query into the weights of the first `seen` keys, from whose scores `slope` times the
-    /// distance to the last of them is taken, and zeros behind; returns the logarithm of the sum of the exponentials.
-    softmax_row(scores: &mut [f32], seen: usize, slope: f32) -> f32 {
-        let (scores, masked) = scores.split_at_mut(seen);
-        masked.fill(0.0);
-        biased(scores, slope);
+    /// Turns the products of a query into the weights of the keys that it sees, and zeros; returns the logarithm of the
+    /// sum of the exponentials.
+    softmax_row(scores: &mut [f32], seen: &SeenRow) -> f32 {
+        let scores = seen.live(scores);
+        if scores.is_empty() {
+            return f32::NEG_INFINITY;
+        }
+        if let Some(cap) = seen.cap {
+            for score in scores.iter_mut() {
+                *score = cap * (*score / cap).tanh();
+            }
+        }
+        seen.offset(scores);
         let most = largest(scores);
         let sum = exponentials(scores, most);
         let share = 1.0 / sum;
@@ -163,27 +214,30 @@ pass! {
 }
 
 pass! {
-    /// The same weights again, from the logarithm that [`softmax_row`] returned.
-    softmax_row_again(scores: &mut [f32], seen: usize, slope: f32, log_sum: f32) {
-        let (scores, masked) = scores.split_at_mut(seen);
-        masked.fill(0.0);
-        biased(scores, slope);
-        for score in scores.iter_mut() {
-            *score = exponential(*score - log_sum);
-        }
-    }
-}
-
-pass! {
-    /// Turns the gradients of a query's weights into those of its scores, `scale` times: `w (g − out·grad)`.
+    /// Turns the products of a query into the same weights again, from the logarithm that [`softmax_row`] returned, and
+    /// the gradients of the weights into those of the products: `w (g − out·grad)`, under a cap times `1 − tanh²`.
     softmax_row_vjp(
-        gradients: &mut [f32], weights: &[f32], seen: usize, out: &[f32], grad: &[f32], scale: f32
+        scores: &mut [f32],
+        gradients: &mut [f32],
+        seen: &SeenRow,
+        log_sum: f32,
+        ends: [&[f32]; 2]
     ) {
-        let (gradients, masked) = gradients.split_at_mut(seen);
-        masked.fill(0.0);
-        let mean = inner(out, grad);
-        for (gradient, weight) in gradients.iter_mut().zip(weights) {
-            *gradient = scale * weight * (*gradient - mean);
+        let (scores, gradients) = (seen.live(scores), seen.live(gradients));
+        let mut mean = inner(ends[0], ends[1]);
+        if let Some(cap) = seen.cap {
+            for (score, gradient) in scores.iter_mut().zip(gradients.iter_mut()) {
+                let tanh = (*score / cap).tanh();
+                *score = cap * tanh;
+                *gradient = (*gradient - mean) * (1.0 - tanh * tanh);
+            }
+            mean = 0.0;
+        }
+        seen.offset(scores);
+        for (score, gradient) in scores.iter_mut().zip(gradients) {
+            let weight = exponential(*score - log_sum);
+            *gradient = seen.scale * weight * (*gradient - mean);
+            *score = weight;
         }
     }
 }
@@ -261,17 +315,6 @@ pass! {
             }
         }
         !(lanes.iter().sum::<f32>() + rest.iter().map(|x| x * 0.0).sum::<f32>()).is_nan()
-    }
-}
-
-/// Takes `slope` times its distance to the last off every score.
-#[inline(always)]
-fn biased(scores: &mut [f32], slope: f32) {
-    if slope != 0.0 {
-        let last = scores.len() as i32 - 1;
-        for (key, score) in (0_i32..).zip(scores) {
-            *score -= slope * (last - key) as f32;
-        }
     }
 }
 

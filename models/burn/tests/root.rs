@@ -3,6 +3,7 @@
 mod attention;
 mod convolution;
 mod elementary;
+mod gradients;
 mod layers;
 mod mixing;
 mod qmatmul;

@@ -1,4 +1,4 @@
-//! What the tests share: random tensors, comparisons, the devices with kernels.
+//! What the tests of this package and of `wavecube-models` share: random tensors, comparisons, the devices with kernels.
 
 use burn::tensor::{DType, Device, DeviceType, Tensor, TensorData};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};

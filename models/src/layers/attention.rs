@@ -1,4 +1,4 @@
-//! Causal multi-head attention.
+//! Multi-head attention of a sequence with itself.
 
 use std::ops::Range;
 
@@ -6,18 +6,18 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, TensorData},
 };
-use wavecube_burn::{Bias, Cache, attention};
+use wavecube_burn::{Attention, Cache, attention};
 use wavecube_core::Result;
 
 use super::{Linear, linear};
 use crate::random::Random;
 
-/// What every block of a model shares in one pass: how positions are told apart.
+/// What every block of a model shares in one pass: which positions see each other, and how they are told apart.
 #[derive(Debug, Clone)]
 pub struct SequenceContext {
     /// Rotary `(cos, sin)`, each `[1, 1, time, d_head]`, where the model rotates.
     rotary: Option<(Tensor<4>, Tensor<4>)>,
-    bias: Bias,
+    attention: Attention,
 }
 
 impl SequenceContext {
@@ -29,13 +29,13 @@ impl SequenceContext {
     /// The same for some positions of longer sequences.
     pub fn at(positions: Range<usize>, d_head: usize, rope: bool, device: &Device) -> Self {
         let rotary = rope.then(|| rotary_tables(positions, d_head, device));
-        Self { rotary, bias: Bias::None }
+        Self { rotary, attention: Attention::causal() }
     }
 
-    /// The same with a bias of the scores.
+    /// The same with other masks or scores than those of causal attention.
     #[must_use]
-    pub fn biased(self, bias: Bias) -> Self {
-        Self { bias, ..self }
+    pub fn attending(self, attention: Attention) -> Self {
+        Self { attention, ..self }
     }
 }
 
@@ -137,8 +137,8 @@ impl CausalSelfAttention {
             k = rotate(k, tables);
         }
         let mixed = match past {
-            Some((cache, layer)) => cache.attend(layer, [q, k, v], context.bias)?,
-            None => attention(q, k, v, context.bias)?,
+            Some((cache, layer)) => cache.attend(layer, [q, k, v], &context.attention)?,
+            None => attention(q, k, v, &context.attention)?,
         };
         Ok(self.out.forward(mixed.swap_dims(1, 2).reshape([batch, time, d_model])))
     }
