@@ -1,20 +1,23 @@
 //! `AdamW` over all parameters at once.
 //!
 //! The parameters of a module are laid end to end in two vectors: matrices, which decay, and vectors
-//! (scales, transform parameters), which do not. Burn's `AdamW` then updates two tensors instead of
-//! dozens (on a GPU that is a few kernels a step instead of hundreds), the global norm is one sum, and
-//! gradients accumulate by addition.
+//! (scales, transform parameters), which do not. `AdamW` then updates two tensors instead of dozens, the global norm is
+//! one sum, and gradients accumulate by addition.
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
-    optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsParams, Optimizer},
+    optim::GradientsParams,
     tensor::{Device, Gradients, Tensor, TensorData},
 };
+use wavecube_burn::{AdamStep, adam_w};
 
 use crate::{
     config::TrainConfig,
     error::{Error, Result, WeightFault},
 };
+
+/// What keeps a step finite where gradients are zero.
+const EPSILON: f64 = 1e-8;
 
 /// The two vectors: decaying, not decaying.
 pub type Flat = [Tensor<1>; 2];
@@ -84,23 +87,31 @@ impl ModuleMapper for Scatter {
     }
 }
 
-/// Scales the gradients so that their norm over all parameters is at most `limit`, and returns that
-/// norm as it was. Nothing is read back.
-pub fn clip_global_norm(gradients: Flat, limit: f64) -> (Flat, Tensor<1>) {
-    let [decaying, plain] = gradients;
+/// What all gradients are to be multiplied by so that their norm over all parameters is at most `limit`, and that norm as
+/// it is. Nothing is read back.
+pub fn clip_global_norm([decaying, plain]: &Flat, limit: f64) -> [Tensor<1>; 2] {
     let norm = (decaying.clone().square().sum() + plain.clone().square().sum()).sqrt();
-    if limit <= 0.0 {
-        return ([decaying, plain], norm);
-    }
-    let scale = norm.clone().add_scalar(1e-12).recip().mul_scalar(limit).clamp_max(1.0);
-    ([decaying * scale.clone(), plain * scale], norm)
+    let factor = match limit > 0.0 {
+        true => norm.clone().add_scalar(1e-12).recip().mul_scalar(limit).clamp_max(1.0),
+        false => norm.ones_like(),
+    };
+    [factor, norm]
+}
+
+/// Moments on the device.
+#[derive(Clone)]
+struct State {
+    moments: [Tensor<1>; 2],
+    time: usize,
 }
 
 /// The optimiser and its moments.
 #[derive(Clone)]
 pub struct FlatAdamW {
-    rules: [AdamW; 2],
-    states: [Option<AdamWState<1>>; 2],
+    betas: [f64; 2],
+    /// Of either vector.
+    weight_decays: [f64; 2],
+    states: [Option<State>; 2],
 }
 
 /// What a checkpoint keeps of one vector: both moments and the number of steps.
@@ -117,44 +128,54 @@ pub struct Moments {
 impl FlatAdamW {
     /// With the decays and weight decay of `config`.
     pub fn new(config: &TrainConfig) -> Self {
-        let rule = |weight_decay: f64| {
-            AdamWConfig::new()
-                .with_beta_1(config.beta1 as f32)
-                .with_beta_2(config.beta2 as f32)
-                .with_epsilon(1e-8)
-                .with_weight_decay(weight_decay as f32)
-                .build()
-        };
-        Self { rules: [rule(config.weight_decay), rule(0.0)], states: [None, None] }
+        Self {
+            betas: [config.beta1, config.beta2],
+            weight_decays: [config.weight_decay, 0.0],
+            states: [None, None],
+        }
     }
 
-    /// One step down `gradients`.
-    pub fn step<M: Module>(&mut self, rate: f64, module: M, gradients: Flat, device: &Device) -> M {
-        let parameters = flat_parameters(&module, device);
-        let mut updated = Vec::with_capacity(2);
-        for (index, (parameter, gradient)) in parameters.into_iter().zip(gradients).enumerate() {
-            if parameter.dims() == [0] {
-                updated.push(parameter);
+    /// One step down `gradients`, multiplied by `factor` (`[1]`).
+    ///
+    /// # Errors
+    ///
+    /// When the lengths of the gradients are not those of the parameters of `module`.
+    pub fn step<M: Module>(
+        &mut self,
+        rate: f64,
+        module: M,
+        gradients: Flat,
+        factor: &Tensor<1>,
+        device: &Device,
+    ) -> Result<M> {
+        let mut flat = flat_parameters(&module, device);
+        let states = self.states.iter_mut().zip(self.weight_decays);
+        for ((parameters, gradients), (state, weight_decay)) in
+            flat.iter_mut().zip(gradients).zip(states)
+        {
+            if parameters.dims() == [0] {
                 continue;
             }
-            let state = self.states[index].take();
-            let (parameter, state) = self.rules[index].step(rate, parameter, gradient, state);
-            self.states[index] = state;
-            updated.push(parameter);
+            let (moments, time) = match state.take() {
+                Some(State { moments, time }) => (moments, time + 1),
+                None => ([(); 2].map(|()| parameters.zeros_like()), 1),
+            };
+            let step = AdamStep { rate, weight_decay, betas: self.betas, epsilon: EPSILON, time };
+            let [updated, first, second] =
+                adam_w(parameters.clone(), moments, gradients, factor.clone(), step)?;
+            *parameters = updated;
+            *state = Some(State { moments: [first, second], time });
         }
-        let mut updated = updated.into_iter();
-        let empty = || Tensor::zeros([0], &device.clone().inner());
-        let flat = [updated.next().unwrap_or_else(empty), updated.next().unwrap_or_else(empty)];
-        module.map(&mut Scatter { flat, at: [0; 2] })
+        Ok(module.map(&mut Scatter { flat, at: [0; 2] }))
     }
 
     /// The moments of both vectors; `None` where no step was taken yet.
     pub fn moments(&self) -> [Option<Moments>; 2] {
         self.states.each_ref().map(|state| {
-            state.as_ref().map(|AdamWState { momentum }| Moments {
-                first: momentum.moment_1.to_data(),
-                second: momentum.moment_2.to_data(),
-                time: momentum.time,
+            state.as_ref().map(|State { moments: [first, second], time }| Moments {
+                first: first.to_data(),
+                second: second.to_data(),
+                time: *time,
             })
         })
     }
@@ -183,13 +204,8 @@ impl FlatAdamW {
                         let fault = WeightFault::Shape { found, expected };
                         return Err(Error::weight("optimizer", fault));
                     }
-                    let momentum = AdaptiveMomentumState {
-                        time,
-                        moment_1: Tensor::from_data(first, &inner),
-                        moment_2: Tensor::from_data(second, &inner),
-                        max_moment_2: None,
-                    };
-                    Some(AdamWState { momentum })
+                    let moments = [first, second].map(|data| Tensor::from_data(data, &inner));
+                    Some(State { moments, time })
                 }
             };
         }

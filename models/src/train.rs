@@ -1,4 +1,4 @@
-//! Training: the loop around Burn's `AdamW`.
+//! Training: the loop around `AdamW`.
 
 use std::{
     path::{Path, PathBuf},
@@ -169,10 +169,10 @@ impl Trainer {
             gradients = gradients.map(|gradient| gradient * share);
             loss = loss * share;
         }
-        let (gradients, gradient_norm) = clip_global_norm(gradients, train.clip);
+        let [factor, gradient_norm] = clip_global_norm(&gradients, train.clip);
         let learning_rate = train.rate(self.progress.step, share);
         let model = self.model.clone();
-        self.model = self.optimizer.step(learning_rate, model, gradients, &self.device);
+        self.model = self.optimizer.step(learning_rate, model, gradients, &factor, &self.device)?;
         self.progress.step += 1;
         self.progress.random = self.random.state();
         self.progress.bytes += (rounds * train.batch * context) as u64;

@@ -11,7 +11,7 @@
 //! | [`tridiagonal_solve`], [`log_determinant`] | tridiagonal systems |
 //! | [`attention()`] with [`Attention`], [`Cache`] | attention of any mask, and keys and values of texts that are kept |
 //! | [`qmatmul()`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
-//! | [`linear`], [`rms_norm`], [`squared_relu`] | what a network is made of, in few passes where the host is the device |
+//! | [`linear`], [`rms_norm`], [`squared_relu`], [`adam_w`] | what a network is made of and trained by, in few passes where the host is the device |
 //! | [`cross_entropy`], [`logistic`], [`softplus`] | functions that drivers get wrong |
 //!
 //! ```
@@ -52,6 +52,7 @@ compile_error!(
     "wavecube-burn runs on a backend: choose a feature, `flex`, `wgpu`, `cuda` or `cpu`"
 );
 
+mod adam;
 mod attention;
 mod autodiff;
 mod cache;
@@ -92,6 +93,7 @@ mod tridiag;
 
 pub mod matrix;
 
+pub use adam::{AdamStep, adam_w};
 pub use attention::{Attention, alibi_slopes, attention};
 pub use cache::{Cache, CacheConfig, CacheType, UnknownCacheType, indices};
 pub use convolution::causal_convolution;

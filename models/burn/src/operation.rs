@@ -15,6 +15,7 @@ use wavecube_core::{Error, Result};
 #[cfg(feature = "fusion")]
 use crate::tensors::{CodesMetadata, NumbersMetadata, OutcomeMetadata};
 use crate::{
+    adam::AdamW,
     attention::{Attend, AttendVjp},
     convolution::{CausalConvolution, CausalConvolutionVjp},
     elementary::{Logistic, LogisticVjp, Softplus, SoftplusVjp, SquaredRelu, SquaredReluVjp},
@@ -308,6 +309,7 @@ operations! {
     LinearVjp(3, 0, 2),
     RmsNorm(2, 0, 1),
     RmsNormVjp(3, 0, 2),
+    AdamW(5, 0, 3),
 }
 
 /// A backend that runs operations of the table.

@@ -242,6 +242,34 @@ pass! {
     }
 }
 
+/// The numbers of a step of `AdamW`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdamRow {
+    /// Of all gradients.
+    pub(crate) factor: f32,
+    /// What is kept of the moments, and what is taken of the gradient.
+    pub(crate) betas: [f32; 2],
+    pub(crate) rest: [f32; 2],
+    /// What is kept of the parameters.
+    pub(crate) keep: f32,
+    /// The rate, by the correction of the first moment; the correction of the second.
+    pub(crate) rate: f32,
+    pub(crate) by_second: f32,
+    pub(crate) epsilon: f32,
+}
+
+pass! {
+    /// A step of `AdamW`, in place.
+    adam_row(p: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], by: AdamRow) {
+        for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+            let g = g * by.factor;
+            *m = by.betas[0] * *m + by.rest[0] * g;
+            *v = by.betas[1] * *v + by.rest[1] * (g * g);
+            *p = by.keep * *p - by.rate * *m / ((*v * by.by_second).sqrt() + by.epsilon);
+        }
+    }
+}
+
 /// `1/√(mean x² + ε)` of a row, whose squares are summed in `f64`: NaN where a number is none or infinite.
 #[inline(always)]
 fn inverse_root(row: &[f32], epsilon: f64) -> f32 {

@@ -1,7 +1,7 @@
 //! Products, norms and squares of what is above zero beside sums in `f64`, wherever they run.
 
 use burn::tensor::{DType, Device, Tensor};
-use wavecube_burn::{linear, rms_norm, squared_relu};
+use wavecube_burn::{AdamStep, adam_w, linear, rms_norm, squared_relu};
 use wavecube_core::Error;
 
 use crate::support::{devices, flex, read, tensor, values};
@@ -173,6 +173,47 @@ fn squares_of_what_is_above_zero() {
 }
 
 #[test]
+fn steps_of_adam() {
+    for device in devices() {
+        let len = 20_003;
+        let place = |values: &[f64]| tensor(values, [values.len()], DType::F32, &device);
+        let rounded = |values: Vec<f64>| -> Vec<f64> {
+            values.into_iter().map(|x| f64::from(x as f32)).collect()
+        };
+        let mut p = rounded(values(len, 1));
+        let (mut m, mut v) = (vec![0.0; len], vec![0.0; len]);
+        let mut found = [place(&p), place(&m), place(&v)];
+        for (time, factor) in [(1, 1.0), (2, 0.25), (3, 1.0)] {
+            let mut g = rounded(values(len, 1 + time as u64));
+            // A parameter that no gradient reaches only decays.
+            g[..10].fill(0.0);
+            let step =
+                AdamStep { rate: 0.01, weight_decay: 0.1, betas: [0.9, 0.95], epsilon: 1e-8, time };
+            let [parameters, first, second] = found;
+            found = adam_w(parameters, [first, second], place(&g), place(&[factor]), step).unwrap();
+            for i in 0..len {
+                let g = g[i] * factor;
+                m[i] = 0.9 * m[i] + 0.1 * g;
+                v[i] = 0.95 * v[i] + 0.05 * g * g;
+                let [first, second] = [(m[i], 0.9_f64), (v[i], 0.95)]
+                    .map(|(moment, beta)| moment / (1.0 - beta.powi(time as i32)));
+                p[i] = p[i] * (1.0 - 0.001) - 0.01 * first / (second.sqrt() + 1e-8);
+            }
+            let what = format!("{device:?}, step {time}");
+            for (name, found, expected, size) in [
+                ("parameters", &found[0], &p, 0.1),
+                ("first", &found[1], &m, 1.0),
+                ("second", &found[2], &v, 1.0),
+            ] {
+                let allowed = |x: f64| (x, 16.0 * ULP * (x.abs() + size));
+                let expected: Vec<_> = expected.iter().map(|&x| allowed(x)).collect();
+                within(&format!("{what}: {name}"), &read(found.clone()), &expected);
+            }
+        }
+    }
+}
+
+#[test]
 fn bad_input_is_an_error() {
     let zeros = |shape: [usize; 2]| Tensor::<2>::zeros(shape, &flex());
     let gain = |n: usize| Tensor::<1>::ones([n], &flex());
@@ -186,6 +227,12 @@ fn bad_input_is_an_error() {
         let error = rms_norm(zeros([2, 3]), gain(3), epsilon).unwrap_err();
         assert!(matches!(error, Error::Value { argument: "epsilon", .. }), "{error}");
     }
+    let step =
+        AdamStep { rate: 0.1, weight_decay: 0.0, betas: [0.9, 0.999], epsilon: 1e-8, time: 0 };
+    let error = adam_w(gain(3), [gain(3), gain(3)], gain(3), gain(1), step).unwrap_err();
+    assert!(matches!(error, Error::Length { argument: "time", .. }), "{error}");
+    let error = adam_w(gain(3), [gain(3), gain(2)], gain(3), gain(1), step).unwrap_err();
+    assert!(matches!(error, Error::Shape { argument: "second", .. }), "{error}");
     assert_eq!(linear(zeros([0, 3]), zeros([3, 5])).unwrap().dims(), [0, 5]);
     let of_nothing = linear(zeros([2, 0]), zeros([0, 5])).unwrap();
     assert_eq!(read(of_nothing), [0.0; 10]);

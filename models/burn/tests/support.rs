@@ -36,7 +36,7 @@ pub(crate) fn devices() -> Vec<Device> {
 }
 
 /// The operations that have no kernels.
-const MADE_OF_BURNS: [&str; 12] = [
+const MADE_OF_BURNS: [&str; 13] = [
     "logistic",
     "logistic_vjp",
     "softplus",
@@ -49,6 +49,7 @@ const MADE_OF_BURNS: [&str; 12] = [
     "linear_vjp",
     "rms_norm",
     "rms_norm_vjp",
+    "adam_w",
 ];
 
 /// What `run` returns, if its operations, these among them, ran as their backend runs them: none fell back.
