@@ -1,4 +1,4 @@
-//! Linear canonical transforms of Burn tensors.
+//! Linear canonical transforms of Burn tensors, and their relatives.
 //!
 //! An [`LctPlan`] holds everything the host decides: the length, the factorisation, the numbers in
 //! `f64` and the Jacobian from the learned parameters to those numbers. The parameter tensor goes
@@ -13,20 +13,23 @@ use burn::{
 };
 use cubecl::server::Handle;
 use num_complex::Complex64;
-use wavecube::{
-    frft, frft_angle_vjp, lct_causal, lct_causal_jacobian_vjp, lct_causal_vjp, lct_shear_passes,
-    lct_shear_passes_vjp, lct_shear_rate_vjp,
-};
 use wavecube_core::{
     Error, Result,
-    lct::{Abcd, Eigenbasis, Lie, ShearFactors, ShearForm, ShearPasses},
+    lct::{
+        Abcd, ComplexAbcd, CztTables, Eigenbasis, Frame, Lie, OutputGrid, ScaledTables,
+        ShearFactors, ShearForm, WeilMatrix,
+    },
 };
 
 use crate::{
     dense,
-    matrix::{self, CausalKernel, ComplexMatrix, Rates, grid},
+    matrix::{self, CausalKernel, ComplexMatrix, Rates},
     operation::{Kept, Op, Operation, run},
 };
+
+mod transform;
+
+use transform::Transform;
 
 /// What the learned numbers of a transform mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,25 +39,6 @@ pub enum Parameters {
     Shear,
     /// The Lie form `(p₁, p₂, p₃)`, see [`Lie`].
     Lie,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Transform {
-    /// `phase · F^after · S(rates) · F^before`.
-    Shear {
-        rates: Rates,
-        before: u8,
-        after: u8,
-        phase: Complex64,
-    },
-    Causal {
-        rates: Rates,
-        kernel: CausalKernel,
-        grid: usize,
-    },
-    Fractional {
-        angle: f64,
-    },
 }
 
 /// One transform, decided and validated on the host.
@@ -68,8 +52,9 @@ pub struct LctPlan {
     jacobian: Vec<Vec<f64>>,
 }
 
-fn identity() -> Vec<Vec<f64>> {
-    (0..3).map(|row| (0..3).map(|column| f64::from(u8::from(row == column))).collect()).collect()
+fn identity(numbers: usize) -> Vec<Vec<f64>> {
+    let unit = |row: usize| (0..numbers).map(|column| f64::from(u8::from(row == column))).collect();
+    (0..numbers).map(unit).collect()
 }
 
 fn positive(op: &'static str, n: usize) -> Result<()> {
@@ -115,7 +100,7 @@ impl LctPlan {
         if parameters == Parameters::Shear {
             let rates = Rates { q1: p1, b: p2, q2: p3 };
             let transform = Transform::Shear { rates, before: 0, after: 0, phase: Complex64::ONE };
-            return Ok(Self::new(n, transform, false, identity()));
+            return Ok(Self::new(n, transform, false, identity(3)));
         }
         let lie = Lie::new(p1, p2, p3)?;
         let matrix = lie.exp()?;
@@ -125,6 +110,19 @@ impl LctPlan {
         } else {
             ShearFactors::pinned(&matrix, 0, ShearForm::ChirpMiddleConvolution)?
         };
+        let entries = lie.exp_jacobian()?;
+        Ok(Self {
+            degenerate,
+            ..Self::factored(n, &factors, |by_entries| chain(by_entries, entries))
+        })
+    }
+
+    /// The factors as passes; `jacobian` makes that of the plan of the rates' derivatives by the entries.
+    fn factored(
+        n: usize,
+        factors: &ShearFactors,
+        jacobian: impl FnOnce([[f64; 4]; 3]) -> Vec<Vec<f64>>,
+    ) -> Self {
         let passes = factors.passes();
         let rates = Rates { q1: passes.first, b: -passes.middle, q2: passes.last };
         let (before, after, phase) = (passes.before, passes.after, factors.phase());
@@ -135,9 +133,77 @@ impl LctPlan {
         };
         let by_entries =
             factors.rate_jacobian().unwrap_or_default().map(|row| row.map(|x| sign * x));
-        let jacobian = chain(by_entries, lie.exp_jacobian()?);
         let transform = Transform::Shear { rates, before, after, phase };
-        Ok(Self::new(n, transform, degenerate, jacobian))
+        Self::new(n, transform, factors.degenerate(), jacobian(by_entries))
+    }
+
+    /// The unitary shear transform of the matrix `m` along an axis of length `n`, in the factorisation of least stretch
+    /// among those that are smooth in the entries. The parameters are `(a, b, c, d)`, and their gradient is right for
+    /// every change that keeps `ad − bc = 1`: make them of what is learned, by operations of Burn.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for `n = 0`, [`Error::Value`] for entries that are not finite or whose rates overflow.
+    pub fn shear_of(n: usize, m: &Abcd) -> Result<Self> {
+        positive("lct_shear", n)?;
+        let factors = ShearFactors::smooth(m)?;
+        Ok(Self::factored(n, &factors, |by_entries| by_entries.map(Vec::from).into()))
+    }
+
+    /// Magnification `f(x) → |m|^(−1/2) f(x/m)` as shears: true inside the time-frequency window, unitary everywhere.
+    /// The parameter is `m`. The factorisation is one that is smooth in it, so that `m = 1` is the identity inside the
+    /// window alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for `n = 0`, [`Error::Value`] for an `m` that is zero or not finite.
+    pub fn scaling(n: usize, m: f64) -> Result<Self> {
+        positive("scaling", n)?;
+        let factors = ShearFactors::smooth(&Abcd::scaling(m)?)?;
+        // The matrix is diag(m, 1/m).
+        let by_m = |[a, _, _, d]: [f64; 4]| vec![a - d / (m * m)];
+        Ok(Self::factored(n, &factors, |by_entries| by_entries.map(by_m).into()))
+    }
+
+    /// Free propagation `U(b)`, a convolution by a chirp: `F⁻¹ e^{−iπ b x²/N} F` on the centred grid of `n` points. The
+    /// parameter is `b`; `U(b) U(c) = U(b + c)` on every vector.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for `n = 0`, [`Error::Value`] for a `b` that is not finite.
+    pub fn fresnel(n: usize, b: f64) -> Result<Self> {
+        positive("fresnel", n)?;
+        finite("fresnel", &[b])?;
+        let rates = Rates { q1: 0.0, b, q2: 0.0 };
+        let transform = Transform::Shear { rates, before: 0, after: 0, phase: Complex64::ONE };
+        Ok(Self::new(n, transform, false, vec![vec![0.0], vec![1.0], vec![0.0]]))
+    }
+
+    /// The chirp `L(q)`: multiplies by `e^{iπ q x²/N}` on the centred grid of `n` points. The parameter is `q`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for `n = 0`, [`Error::Value`] for a `q` that is not finite.
+    pub fn chirp(n: usize, q: f64) -> Result<Self> {
+        positive("chirp_multiply", n)?;
+        finite("chirp_multiply", &[q])?;
+        Ok(Self::of_own(n, Transform::Chirp { q }, 1))
+    }
+
+    /// The unitary DFT of the centred grid, `N^(−1/2) e^{−2πi x u/N}`, or its inverse. No parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for `n = 0`.
+    pub fn fourier(n: usize, inverse: bool) -> Result<Self> {
+        positive("fourier", n)?;
+        Ok(Self::of_own(n, Transform::Fourier { inverse }, 0))
+    }
+
+    /// The Weil representation of an integer matrix, on residues `0 … n − 1` in the order of the DFT: unitary, and for
+    /// odd `n` multiplicative exactly. No parameters.
+    pub fn weil(m: &WeilMatrix) -> Self {
+        Self::of_own(m.length(), Transform::Weil(*m), 0)
     }
 
     /// The transform masked to `t ≤ u`: causal, not unitary.
@@ -170,7 +236,7 @@ impl LctPlan {
         }
         let [p1, p2, p3] = values;
         let (rates, jacobian) = match parameters {
-            Parameters::Shear => (Rates { q1: p1, b: p2, q2: p3 }, identity()),
+            Parameters::Shear => (Rates { q1: p1, b: p2, q2: p3 }, identity(3)),
             Parameters::Lie => {
                 let lie = Lie::new(p1, p2, p3)?;
                 let factors =
@@ -197,7 +263,135 @@ impl LctPlan {
         positive(OP, n)?;
         finite(OP, &[angle])?;
         Eigenbasis::shared(n)?;
-        Ok(Self::new(n, Transform::Fractional { angle }, false, vec![vec![1.0]]))
+        Ok(Self::of_own(n, Transform::Fractional { angle }, 1))
+    }
+
+    /// The weighted fractional Fourier transform `Σ_l c_l(angle) F^l` of the centred DFT (Shih, *Fractionalization of
+    /// Fourier transform*, Opt. Commun. 118, 1995): unitary, additive in the angle, of period 2π. It mixes a signal, its
+    /// mirror image and their spectra, and does not rotate the time-frequency plane, as [`fractional`](Self::fractional)
+    /// does. The parameter is the angle.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for `n = 0`, [`Error::Value`] for an angle that is not finite.
+    pub fn weighted(n: usize, angle: f64) -> Result<Self> {
+        positive("frft_weighted", n)?;
+        finite("frft_weighted", &[4.0 * angle])?;
+        Ok(Self::of_own(n, Transform::Weighted { angle }, 1))
+    }
+
+    /// The framed transform of `m`: the coefficients `e^{−iθk} Vᵀ x`, `θ = arg(a + ib)`, in the eigenbasis of the
+    /// centred DFT, which together with the [`frame`](Self::frame) are the transform of the signal without loss. The
+    /// parameters are `(a, b, c, d)`, whose gradient is that of the coefficients, for every change that keeps the
+    /// determinant. Chains are the transform of the product of their matrices.
+    ///
+    /// # Errors
+    ///
+    /// As for [`fractional`](Self::fractional), of the entries.
+    pub fn framed(n: usize, m: &Abcd) -> Result<Self> {
+        Self::in_frame(n, m, false)
+    }
+
+    /// What [`framed`](Self::framed) coefficients are on the grid of their frame, whose
+    /// [`spacing`](Self::output_spacing) is `√(a² + b²)/√n`: samples weighted by the square root of their spacing.
+    /// Unitary. The gradient of the parameters waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// As for [`framed`](Self::framed).
+    pub fn framed_samples(n: usize, m: &Abcd) -> Result<Self> {
+        Self::in_frame(n, m, true)
+    }
+
+    fn in_frame(n: usize, m: &Abcd, samples: bool) -> Result<Self> {
+        positive("lct_framed", n)?;
+        Frame::IDENTITY.apply(m)?;
+        Eigenbasis::shared(n)?;
+        Ok(Self::of_own(n, Transform::Framed { m: *m, samples }, 4))
+    }
+
+    /// The transform of `m` from `n` samples at distance `spacing` onto the grid that comes for free, at distance
+    /// `|b|/(n spacing)` ([`output_spacing`](Self::output_spacing)), both centred: one chirp, DFT, chirp (Hennelly and
+    /// Sheridan, J. Opt. Soc. Am. A 22, 2005, the direct method). Unitary. The parameters are `(a, b, c, d, spacing)`,
+    /// right for every change that keeps the determinant; the kernel does not contain `c`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for `n = 0`; [`Error::Value`] if `b` is zero, an entry is not finite, `spacing` is not positive,
+    /// or a phase overflows.
+    pub fn scaled(n: usize, m: &Abcd, spacing: f64) -> Result<Self> {
+        ScaledTables::new(m, n, spacing)?;
+        Ok(Self::of_own(n, Transform::Scaled { m: *m, spacing }, 5))
+    }
+
+    /// The transform of a complex matrix on the centred grid of step `n^(−1/2)`: its kernel times the step, or for
+    /// `b = 0`, `a = 1` the multiplication by `e^{iπ c x²/n}`, a Gaussian where `c` is imaginary.
+    /// [`ComplexAbcd::laplace`] is the bilateral Laplace transform at `s = 2πu`, up to the constant `1/i`. Not unitary,
+    /// and without bound where [`ComplexAbcd::is_bounded`] says so: kernels refuse an entry that leaves the element type.
+    /// The parameters are the real and imaginary parts of `(a, b, c, d)`, in this order, right for every change that
+    /// keeps the determinant.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for `n = 0` or more than 16384, [`Error::Unsupported`] for `b = 0` with `a ≠ 1`.
+    pub fn complex(n: usize, m: &ComplexAbcd) -> Result<Self> {
+        const OP: &str = "lct_complex";
+        positive(OP, n)?;
+        if n > 1 << 14 {
+            return Err(Error::Length {
+                op: OP,
+                argument: "x",
+                expected: "at most 16384",
+                found: n,
+            });
+        }
+        let [a, b, ..] = m.entries();
+        if b == Complex64::ZERO && a != Complex64::ONE {
+            let reason = "b = 0 with a other than 1 is a scaling, which no grid carries";
+            return Err(Error::Unsupported { op: OP, argument: "m", reason });
+        }
+        Ok(Self::of_own(n, Transform::Complex(*m), 8))
+    }
+
+    /// The chirp-z transform on the unit circle, `Σ_t x_t e^{−2πi t (start + k step)}` for `k < outputs`: the spectrum at
+    /// any evenly spaced frequencies, in cycles a sample (Rabiner, Schafer and Rader, IEEE Trans. Audio Electroacoust.
+    /// 17, 1969). `start = 0`, `step = 1/n` is the DFT. The parameters are `(start, step)`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Length`] for `n = 0` or no outputs, [`Error::Value`] for numbers that are not finite.
+    pub fn czt(n: usize, outputs: usize, start: f64, step: f64) -> Result<Self> {
+        CztTables::unit_circle(n, outputs, start, step)?;
+        Ok(Self::of_own(n, Transform::Czt { outputs, start, step }, 2))
+    }
+
+    /// The z-transform on a spiral, `Σ_t x_t a^(−t) w^(tk)` for `k < outputs`. The parameters are the real and imaginary
+    /// parts of `a`, then of `w`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`czt`](Self::czt); [`Error::Value`] if `a` or `w` is zero or their powers leave `2^±500`.
+    pub fn czt_spiral(n: usize, outputs: usize, a: Complex64, w: Complex64) -> Result<Self> {
+        CztTables::spiral(n, outputs, a, w)?;
+        Ok(Self::of_own(n, Transform::Spiral { outputs, a, w }, 4))
+    }
+
+    /// The transform of `m` from `n` centred points at distance `spacing` to any evenly spaced points, by a chirp-z
+    /// transform: the rectangle rule for the integral with the kernel's own amplitude. The parameters are
+    /// `(a, b, c, d, spacing, first, step)`, right for every change that keeps the determinant; the kernel does not
+    /// contain `c`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`czt`](Self::czt); [`Error::Value`] if `b` is zero or `spacing` not positive.
+    pub fn czt_of(n: usize, m: &Abcd, spacing: f64, output: OutputGrid) -> Result<Self> {
+        CztTables::lct(m, n, spacing, &output)?;
+        Ok(Self::of_own(n, Transform::OntoGrid { m: *m, spacing, output }, 7))
+    }
+
+    /// A plan whose learned parameters are the numbers of the transform themselves.
+    fn of_own(n: usize, transform: Transform, numbers: usize) -> Self {
+        Self::new(n, transform, false, identity(numbers))
     }
 
     fn new(n: usize, transform: Transform, degenerate: bool, jacobian: Vec<Vec<f64>>) -> Self {
@@ -208,12 +402,25 @@ impl LctPlan {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for a causal transform: it is not unitary.
+    /// [`Error::Unsupported`] for a transform that is not unitary: causal, complex and chirp-z ones.
     pub fn inverse(self) -> Result<Self> {
         match self.transform {
-            Transform::Shear { .. } | Transform::Fractional { .. } => {
-                Ok(Self { adjoint: !self.adjoint, ..self })
-            }
+            Transform::Shear { .. }
+            | Transform::Fractional { .. }
+            | Transform::Weighted { .. }
+            | Transform::Chirp { .. }
+            | Transform::Fourier { .. }
+            | Transform::Weil(_)
+            | Transform::Scaled { .. }
+            | Transform::Framed { .. } => Ok(self.adjoint()),
+            Transform::Complex(_)
+            | Transform::Czt { .. }
+            | Transform::Spiral { .. }
+            | Transform::OntoGrid { .. } => Err(Error::Unsupported {
+                op: "lct",
+                argument: "inverse",
+                reason: "the transform is not unitary and need not have an inverse",
+            }),
             Transform::Causal { .. } => Err(Error::Unsupported {
                 op: "lct_causal",
                 argument: "inverse",
@@ -223,9 +430,18 @@ impl LctPlan {
         }
     }
 
-    /// The length of the transformed axis.
+    fn adjoint(self) -> Self {
+        Self { adjoint: !self.adjoint, ..self }
+    }
+
+    /// The length of the axis that is transformed.
     pub fn n(&self) -> usize {
-        self.n
+        if self.adjoint { self.transform.outputs(self.n) } else { self.n }
+    }
+
+    /// The length of the axis that comes of it.
+    pub fn outputs(&self) -> usize {
+        if self.adjoint { self.n } else { self.transform.outputs(self.n) }
     }
 
     /// Whether `|b|` was below the limit, so that another factorisation was taken.
@@ -238,8 +454,23 @@ impl LctPlan {
         self.jacobian.first().map_or(0, Vec::len)
     }
 
-    pub(crate) fn transform(&self) -> &Transform {
-        &self.transform
+    /// The frame of [`framed`](Self::framed) coefficients; nothing for the other transforms.
+    pub fn frame(&self) -> Option<Frame> {
+        match &self.transform {
+            Transform::Framed { m, .. } => Some(Frame::IDENTITY.apply(m).ok()?.0),
+            _ => None,
+        }
+    }
+
+    /// The distance of the points of [`scaled`](Self::scaled) transforms and of [`framed_samples`](Self::framed_samples);
+    /// nothing for the other transforms, which say where their points are.
+    pub fn output_spacing(&self) -> Option<f64> {
+        let n = self.n as f64;
+        match &self.transform {
+            Transform::Scaled { m, spacing } => Some(m.b().abs() / (n * spacing)),
+            Transform::Framed { samples: true, .. } => Some(self.frame()?.m() / n.sqrt()),
+            _ => None,
+        }
     }
 
     /// The derivative of the transform's own numbers (rows) by the learned parameters (columns).
@@ -247,22 +478,24 @@ impl LctPlan {
         &self.jacobian
     }
 
-    /// The powers of the centred DFT before and after the part that has parameters.
     pub(crate) fn turns(&self) -> (u8, u8) {
-        match self.transform {
-            Transform::Shear { before, after, .. } => (before, after),
-            _ => (0, 0),
-        }
+        self.transform.turns()
     }
 
-    /// The part that has parameters.
     pub(crate) fn matrix(&self) -> ComplexMatrix {
-        match self.transform {
-            Transform::Shear { rates, phase, .. } => matrix::shear(self.n, rates).scaled(phase),
-            Transform::Causal { rates, kernel, grid } => {
-                matrix::causal(self.n, grid, rates, kernel)
-            }
-            Transform::Fractional { angle } => matrix::fractional(self.n, angle, false),
+        self.transform.matrix(self.n)
+    }
+
+    pub(crate) fn derivatives(&self) -> Vec<ComplexMatrix> {
+        self.transform.derivatives(self.n)
+    }
+
+    /// By kernels, along `axis` of complex elements.
+    fn apply(&self, x: &wavecube::Tensor, axis: isize) -> Result<wavecube::Tensor> {
+        if self.adjoint {
+            self.transform.backward(x, self.n, axis)
+        } else {
+            self.transform.forward(x, axis)
         }
     }
 
@@ -277,27 +510,25 @@ impl LctPlan {
         }
     }
 
-    /// The derivatives of [`matrix`](Self::matrix) by the transform's own numbers.
-    pub(crate) fn derivatives(&self) -> Vec<ComplexMatrix> {
-        match self.transform {
-            Transform::Shear { rates, phase, .. } => matrix::shear_derivatives(self.n, rates)
-                .map(|derivative| derivative.scaled(phase))
-                .into(),
-            Transform::Causal { rates, kernel, grid } => {
-                matrix::causal_derivatives(self.n, grid, rates, kernel).into()
-            }
-            Transform::Fractional { angle } => vec![matrix::fractional(self.n, angle, true)],
-        }
-    }
-
     pub(crate) fn is_adjoint(&self) -> bool {
         self.adjoint
     }
 }
 
-/// The transform of `x` (`[.., n, 2]`); the second operand, the parameters, receives its gradient alone.
+/// The transform of `x` along `axis`; the second operand, the parameters, receives its gradient alone.
 #[derive(Debug, Clone)]
-pub(crate) struct Lct(LctPlan);
+pub(crate) struct Lct {
+    plan: LctPlan,
+    axis: usize,
+}
+
+/// `shape` with another length along `axis`.
+#[cfg(feature = "fusion")]
+fn with_axis(shape: &[usize], axis: usize, len: usize) -> Vec<usize> {
+    let mut shape = shape.to_vec();
+    shape[axis] = len;
+    shape
+}
 
 impl Operation<2, 0, 1> for Lct {
     const NAME: &'static str = "lct";
@@ -305,7 +536,7 @@ impl Operation<2, 0, 1> for Lct {
 
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
-        [x.to_vec()]
+        [with_axis(x, self.axis, self.plan.outputs())]
     }
 
     fn kernel(
@@ -313,7 +544,7 @@ impl Operation<2, 0, 1> for Lct {
         [x, _]: [&wavecube::Tensor; 2],
         []: [&Handle; 0],
     ) -> Result<[wavecube::Tensor; 1]> {
-        Ok([transform(x, &self.0, self.0.adjoint)?])
+        Ok([self.plan.apply(x, self.axis.cast_signed())?])
     }
 
     fn plain<B: Backend>(
@@ -321,7 +552,7 @@ impl Operation<2, 0, 1> for Lct {
         [x, _]: [FloatTensor<B>; 2],
         []: [IntTensor<B>; 0],
     ) -> [FloatTensor<B>; 1] {
-        [dense::lct::<B>(x, &self.0)]
+        [dense::lct::<B>(x, &self.plan, self.axis)]
     }
 
     fn kept(&self) -> Kept {
@@ -329,13 +560,13 @@ impl Operation<2, 0, 1> for Lct {
     }
 
     fn vjp(&self, _: [&[usize]; 2]) -> Option<Op> {
-        Some(LctVjp(self.0.clone()).into())
+        Some(LctVjp(self.clone()).into())
     }
 }
 
 /// The gradients of `x` and of the parameters, from `x` and the gradient of the result.
 #[derive(Debug, Clone)]
-pub(crate) struct LctVjp(LctPlan);
+pub(crate) struct LctVjp(Lct);
 
 impl Operation<2, 0, 2> for LctVjp {
     const NAME: &'static str = "lct_vjp";
@@ -343,7 +574,7 @@ impl Operation<2, 0, 2> for LctVjp {
 
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x, _]: [&[usize]; 2]) -> [Vec<usize>; 2] {
-        [x.to_vec(), vec![self.0.parameters()]]
+        [x.to_vec(), vec![self.0.plan.parameters()]]
     }
 
     fn kernel(
@@ -351,11 +582,12 @@ impl Operation<2, 0, 2> for LctVjp {
         [x, grad]: [&wavecube::Tensor; 2],
         []: [&Handle; 0],
     ) -> Result<[wavecube::Tensor; 2]> {
-        let plan = &self.0;
-        let by_x = transform(grad, plan, !plan.adjoint)?;
+        let Lct { plan, axis } = &self.0;
+        let axis = axis.cast_signed();
+        let by_x = plan.clone().adjoint().apply(grad, axis)?;
         // y = Aᴴx pairs with g as x pairs with A g: the adjoint swaps the two.
         let (from, to) = if plan.adjoint { (grad, x) } else { (x, grad) };
-        Ok([by_x, native_gradient(from, to, plan)?])
+        Ok([by_x, plan.transform.gradient(from, to, &plan.jacobian, axis)?])
     }
 
     fn plain<B: Backend>(
@@ -363,7 +595,7 @@ impl Operation<2, 0, 2> for LctVjp {
         [x, grad]: [FloatTensor<B>; 2],
         []: [IntTensor<B>; 0],
     ) -> [FloatTensor<B>; 2] {
-        dense::lct_vjp::<B>(x, grad, &self.0).into()
+        dense::lct_vjp::<B>(x, grad, &self.0.plan, self.0.axis).into()
     }
 
     fn vjp(&self, _: [&[usize]; 2]) -> Option<Op> {
@@ -371,82 +603,79 @@ impl Operation<2, 0, 2> for LctVjp {
     }
 }
 
-/// No kernel for this plan.
-fn none<T>() -> Result<T> {
-    Err(Error::Unsupported {
-        op: "lct",
-        argument: "plan",
-        reason: "the smooth causal kernel next to b = 0 has a plain body only",
-    })
-}
+/// The same of parameters that are not learned: its gradient is the adjoint alone.
+#[derive(Debug, Clone)]
+pub(crate) struct LctFixed(Lct);
 
-fn passes(rates: Rates, before: u8, after: u8) -> ShearPasses {
-    let Rates { q1, b, q2 } = rates;
-    ShearPasses { before, first: q1, forward: true, middle: -b, last: q2, after }
-}
+impl Operation<1, 0, 1> for LctFixed {
+    const NAME: &'static str = "lct_fixed";
+    const COMPLEX: [bool; 1] = [true];
 
-/// `L(q₂) U(b) L(q₁)`.
-fn abcd(Rates { q1, b, q2 }: Rates) -> Result<Abcd> {
-    Abcd::new(1.0 + b * q1, b, q1 + q2 + b * q1 * q2, 1.0 + b * q2)
-}
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [x]: [&[usize]; 1]) -> [Vec<usize>; 1] {
+        [with_axis(x, self.0.axis, self.0.plan.outputs())]
+    }
 
-/// Start and spacing of the centred grid of `length` points.
-fn centred(length: usize) -> (f64, f64) {
-    (grid(length, 0), 1.0 / (length as f64).sqrt())
-}
+    fn kernel(
+        &self,
+        [x]: [&wavecube::Tensor; 1],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 1]> {
+        Ok([self.0.plan.apply(x, self.0.axis.cast_signed())?])
+    }
 
-fn transform(x: &wavecube::Tensor, plan: &LctPlan, adjoint: bool) -> Result<wavecube::Tensor> {
-    match *plan.transform() {
-        Transform::Shear { rates, before, after, phase } => {
-            let op = if adjoint { lct_shear_passes_vjp } else { lct_shear_passes };
-            op(x, &passes(rates, before, after), phase, -1)
-        }
-        Transform::Fractional { angle } => frft(x, if adjoint { -angle } else { angle }, -1),
-        Transform::Causal { rates, kernel: CausalKernel::Sampled, grid } => {
-            let (start, spacing) = centred(grid);
-            let op = if adjoint { lct_causal_vjp } else { lct_causal };
-            op(x, &abcd(rates)?, start, spacing, -1)
-        }
-        Transform::Causal { kernel: CausalKernel::Spectral, .. } => none(),
+    fn plain<B: Backend>(
+        &self,
+        [x]: [FloatTensor<B>; 1],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 1] {
+        [dense::lct::<B>(x, &self.0.plan, self.0.axis)]
+    }
+
+    fn vjp(&self, _: [&[usize]; 1]) -> Option<Op> {
+        let Lct { plan, axis } = self.0.clone();
+        Some(Self(Lct { plan: plan.adjoint(), axis }).into())
     }
 }
 
-/// The gradient of the forward transform of `x` by the learned parameters.
-fn native_gradient(
-    x: &wavecube::Tensor,
-    grad: &wavecube::Tensor,
+/// Accepts pairs with the plan's length along `axis`.
+fn check_line(shape: &[usize], plan: &LctPlan, axis: usize) -> Result<()> {
+    let fits = axis + 1 < shape.len()
+        && shape[axis] == plan.n()
+        && shape.last().is_some_and(|&pair| pair == 2);
+    if fits {
+        return Ok(());
+    }
+    let mut expected = shape.to_vec();
+    match expected.as_mut_slice() {
+        [.., last] if shape.len() > axis + 1 => {
+            *last = 2;
+            expected[axis] = plan.n();
+        }
+        _ => expected = vec![plan.n(), 2],
+    }
+    Err(Error::Shape { op: "lct", argument: "x", expected, found: shape.to_vec() })
+}
+
+fn learned<const D: usize>(
+    x: Tensor<D>,
+    parameters: Tensor<1>,
     plan: &LctPlan,
-) -> Result<wavecube::Tensor> {
-    match *plan.transform() {
-        Transform::Shear { rates, before, after, phase } => {
-            let jacobian: Vec<Vec<f64>> = (0..plan.parameters())
-                .map(|parameter| {
-                    // The middle chirp of the passes turns the other way.
-                    let by = |rate: usize| plan.jacobian()[rate][parameter];
-                    vec![by(0), -by(1), by(2)]
-                })
-                .collect();
-            lct_shear_rate_vjp(x, grad, &passes(rates, before, after), phase, &jacobian, -1)
-        }
-        Transform::Fractional { angle } => frft_angle_vjp(x, grad, angle, -1),
-        Transform::Causal { rates, kernel: CausalKernel::Sampled, grid } => {
-            let (start, spacing) = centred(grid);
-            let jacobian = causal_jacobian(rates, plan);
-            lct_causal_jacobian_vjp(x, grad, &abcd(rates)?, start, spacing, &jacobian, -1)
-        }
-        Transform::Causal { kernel: CausalKernel::Spectral, .. } => none(),
+    axis: usize,
+) -> Result<Tensor<D>> {
+    const OP: &str = "lct";
+    check_line(&x.dims(), plan, axis)?;
+    if plan.parameters() == 0 {
+        let reason = "it has no parameters: see `lct_fixed`";
+        return Err(Error::Unsupported { op: OP, argument: "plan", reason });
     }
-}
-
-/// `∂(a, b, c, d, start, spacing)/∂parameters`, a row a parameter. The grid is not learned.
-fn causal_jacobian(Rates { q1, b, q2 }: Rates, plan: &LctPlan) -> Vec<Vec<f64>> {
-    let by_rates = [[b, q1, 0.0], [0.0, 1.0, 0.0], [0.0; 3], [0.0, q2, b], [0.0; 3], [0.0; 3]];
-    let by = |entry: [f64; 3], parameter: usize| {
-        entry.iter().zip(plan.jacobian()).map(|(by, rate)| by * rate[parameter]).sum()
-    };
-    (0..plan.parameters())
-        .map(|parameter| by_rates.iter().map(|&entry| by(entry, parameter)).collect())
-        .collect()
+    if parameters.dims() != [plan.parameters()] {
+        let (expected, found) = (vec![plan.parameters()], parameters.dims().to_vec());
+        return Err(Error::Shape { op: OP, argument: "parameters", expected, found });
+    }
+    let operation = Lct { plan: plan.clone(), axis };
+    let [y] = run(operation, [x.into_dispatch(), parameters.into_dispatch()], [])?;
+    Ok(Tensor::from_dispatch(y))
 }
 
 /// Applies `plan` to the complex tensor `x` (`[.., n, 2]`), differentiable in `x` and `parameters`.
@@ -456,31 +685,74 @@ fn causal_jacobian(Rates { q1, b, q2 }: Rates, plan: &LctPlan) -> Vec<Vec<f64>> 
 /// # Errors
 ///
 /// [`Error::Shape`] when `x` does not end in `[plan.n(), 2]` or `parameters` has not
-/// the length of [`LctPlan::parameters`].
+/// the length of [`LctPlan::parameters`]; [`Error::Unsupported`] for a plan that has none.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use wavecube_burn::{LctPlan, lct};
+///
+/// // How far is the spectrum of an impulse from its place? The frequency is learned.
+/// let device = Device::flex().autodiff();
+/// let x = Tensor::<2>::from_data([[0.0, 0.0], [1.0, 0.0]], &device);
+/// let frequency = Tensor::<1>::from_data([0.25, 0.0], &device).require_grad();
+/// let y = lct(x, frequency.clone(), &LctPlan::czt(2, 1, 0.25, 0.0)?)?;
+/// y.to_data().assert_approx_eq::<f32>(&[[0.0, -1.0]].into(), Default::default());
+/// let slope = frequency.grad(&y.sum().backward()).unwrap().into_data();
+/// // ∂(cos 2πf − sin 2πf)/∂f at ¼; the step has no effect on the first of the outputs.
+/// slope.assert_approx_eq::<f32>(&[-2.0 * core::f32::consts::PI, 0.0].into(), Default::default());
+/// # Ok::<(), wavecube_core::Error>(())
+/// ```
 pub fn lct<const D: usize>(
     x: Tensor<D>,
     parameters: Tensor<1>,
     plan: &LctPlan,
 ) -> Result<Tensor<D>> {
-    let shape = x.dims();
-    if D < 2 || shape[D - 2..] != [plan.n, 2] {
-        return Err(Error::Shape {
-            op: "lct",
-            argument: "x",
-            expected: vec![plan.n, 2],
-            found: shape.to_vec(),
-        });
-    }
-    if parameters.dims() != [plan.parameters()] {
-        return Err(Error::Shape {
-            op: "lct",
-            argument: "parameters",
-            expected: vec![plan.parameters()],
-            found: parameters.dims().to_vec(),
-        });
-    }
-    let [y] = run(Lct(plan.clone()), [x.into_dispatch(), parameters.into_dispatch()], [])?;
+    learned(x, parameters, plan, D.saturating_sub(2))
+}
+
+/// Applies `plan` to the complex tensor `x` (`[.., n, 2]`), whose parameters, if there are any, are not learned:
+/// differentiable in `x`.
+///
+/// # Errors
+///
+/// [`Error::Shape`] when `x` does not end in `[plan.n(), 2]`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use wavecube_burn::{LctPlan, WeilMatrix, lct_fixed};
+///
+/// // Residues modulo 3 doubled.
+/// let x = Tensor::<2>::from_data([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]], &Device::flex());
+/// let y = lct_fixed(x, &LctPlan::weil(&WeilMatrix::new(3, [2, 0, 0, 2])?))?.into_data();
+/// y.assert_approx_eq::<f32>(&[[1.0, 0.0], [3.0, 0.0], [2.0, 0.0]].into(), Default::default());
+/// # Ok::<(), wavecube_core::Error>(())
+/// ```
+pub fn lct_fixed<const D: usize>(x: Tensor<D>, plan: &LctPlan) -> Result<Tensor<D>> {
+    let axis = D.saturating_sub(2);
+    check_line(&x.dims(), plan, axis)?;
+    let [y] = run(LctFixed(Lct { plan: plan.clone(), axis }), [x.into_dispatch()], [])?;
     Ok(Tensor::from_dispatch(y))
+}
+
+/// The separable transform of planes: `plans[0]` along `axes[0]`, then `plans[1]` along `axes[1]`, two axes of the complex
+/// tensor `x` (`[.., 2]`), where they lie. Differentiable in `x` and the parameters of both.
+///
+/// # Errors
+///
+/// As for [`lct`], along the axes; [`Error::Unsupported`] if both are one.
+pub fn lct2<const D: usize>(
+    x: Tensor<D>,
+    [first, second]: [Tensor<1>; 2],
+    plans: [&LctPlan; 2],
+    axes: [usize; 2],
+) -> Result<Tensor<D>> {
+    if axes[0] == axes[1] {
+        let reason = "name two different axes";
+        return Err(Error::Unsupported { op: "lct2", argument: "axes", reason });
+    }
+    check_line(&x.dims(), plans[1], axes[1])?;
+    let between = learned(x, first, plans[0], axes[0])?;
+    learned(between, second, plans[1], axes[1])
 }
 
 /// Reads learned parameters back as `f64`: one small transfer, the only wait of a call.

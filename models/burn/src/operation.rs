@@ -19,7 +19,7 @@ use crate::{
     convolution::{CausalConvolution, CausalConvolutionVjp},
     elementary::{Logistic, LogisticVjp, Softplus, SoftplusVjp},
     fft::{Fft, Irfft, IrfftVjp, Rfft, RfftVjp},
-    lct::{Lct, LctVjp},
+    lct::{Lct, LctFixed, LctVjp},
     loss::{CrossEntropy, CrossEntropyVjp},
     maps::{
         Cardioid, CardioidVjp, FromPolar, FromPolarVjp, ModRelu, ModReluVjp, PhaseRotate,
@@ -247,6 +247,7 @@ operations! {
     IrfftVjp(1, 0, 1),
     Lct(2, 0, 1),
     LctVjp(2, 0, 2),
+    LctFixed(1, 0, 1),
     CausalConvolution(2, 0, 1),
     CausalConvolutionVjp(3, 0, 2),
     SpectralFilter(2, 0, 1),

@@ -4,6 +4,7 @@ mod attention;
 mod convolution;
 mod elementary;
 mod mixing;
+mod plans;
 mod qmatmul;
 mod support;
 mod transforms;
