@@ -10,7 +10,7 @@
 //! | [`resolvent`] | resolvents of tridiagonal operators, of all elements or causal ([`Sides`]) |
 //! | [`tridiagonal_solve`], [`log_determinant`] | tridiagonal systems |
 //! | [`attention()`], [`Cache`] | causal attention, and keys and values of texts that are kept |
-//! | [`qmatmul()`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
+//! | [`qmatmul()`], [`qmatmul_complex`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
 //! | [`cross_entropy`], [`logistic`], [`softplus`] | functions that drivers get wrong |
 //!
 //! ```
@@ -110,7 +110,7 @@ pub use lct::{LctPlan, Parameters, lct, lct_fixed, lct2, parameters_to_host};
 pub use loss::cross_entropy;
 pub use maps::{cardioid, from_polar, mod_relu, phase_rotate, sigmoid_gate, to_polar};
 pub use mixing::{complex_linear, complex_rms_norm, phase_mix};
-pub use qmatmul::{PackedFormat, PackedTensor, multiplies_packed, qmatmul};
+pub use qmatmul::{PackedFormat, PackedTensor, multiplies_packed, qmatmul, qmatmul_complex};
 pub use spectral_filter::spectral_filter;
 pub use systems::{log_determinant, tridiagonal_solve};
 pub use tridiag::{Sides, resolvent};

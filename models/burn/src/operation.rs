@@ -28,7 +28,7 @@ use crate::{
     mixing::{
         ComplexLinear, ComplexLinearVjp, ComplexRmsNorm, ComplexRmsNormVjp, PhaseMix, PhaseMixVjp,
     },
-    qmatmul::{Qmatmul, QmatmulVjp},
+    qmatmul::{Qmatmul, QmatmulComplex, QmatmulVjp},
     spectral_filter::{SpectralFilter, SpectralFilterVjp},
     systems::{LogDeterminant, LogDeterminantVjp, TridiagonalSolve, TridiagonalSolveVjp},
     tensors::{Codes, Numbers, Outcome},
@@ -282,6 +282,7 @@ operations! {
     CausalAttentionVjp(6, 0, 3),
     Qmatmul(1, 3, 1),
     QmatmulVjp(1, 3, 1),
+    QmatmulComplex(1, 6, 1),
     CrossEntropy(1, 1, 1),
     CrossEntropyVjp(2, 1, 1),
     Logistic(1, 0, 1),
