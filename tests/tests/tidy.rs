@@ -265,7 +265,7 @@ fn every_op_has_a_case_in_the_catalogue() {
 }
 
 /// Gradients of the operations that the Burn bridge does not call, with the reason.
-const NOT_BRIDGED: [(&[&str], &str); 6] = [
+const NOT_BRIDGED: [(&[&str], &str); 4] = [
     (&["fft_vjp", "ifft_vjp", "fftn_vjp"], "it is `fftn` in the other direction"),
     (
         &[
@@ -284,11 +284,6 @@ const NOT_BRIDGED: [(&[&str], &str); 6] = [
     ),
     (&["lct_causal_param_vjp"], "it is `lct_causal_jacobian_vjp` of the unit matrix"),
     (&["laplace_vjp"], "a plan of `ComplexAbcd::laplace` calls `lct_complex_vjp`"),
-    (
-        &["resample_vjp", "resample_frame_vjp"],
-        "samples on the frame's own grid lose nothing: `LctPlan::framed_samples`",
-    ),
-    (&["resolvent_diagonal_kept_vjp"], "its flags are the host's"),
 ];
 
 /// Whoever trains with Burn has every operation that has a gradient.

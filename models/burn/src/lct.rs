@@ -23,7 +23,7 @@ use wavecube_core::{
 
 use crate::{
     dense,
-    matrix::{self, CausalKernel, ComplexMatrix, Rates},
+    matrix::{self, CausalKernel, ComplexMatrix, Framed, Rates},
     operation::{Kept, Op, Operation, run},
 };
 
@@ -289,7 +289,7 @@ impl LctPlan {
     ///
     /// As for [`fractional`](Self::fractional), of the entries.
     pub fn framed(n: usize, m: &Abcd) -> Result<Self> {
-        Self::in_frame(n, m, false)
+        Self::in_frame(n, m, Framed::Coefficients)
     }
 
     /// What [`framed`](Self::framed) coefficients are on the grid of their frame, whose
@@ -300,14 +300,25 @@ impl LctPlan {
     ///
     /// As for [`framed`](Self::framed).
     pub fn framed_samples(n: usize, m: &Abcd) -> Result<Self> {
-        Self::in_frame(n, m, true)
+        Self::in_frame(n, m, Framed::Samples)
     }
 
-    fn in_frame(n: usize, m: &Abcd, samples: bool) -> Result<Self> {
+    /// What [`framed`](Self::framed) coefficients are on the grid of the signal, of step `1/√n`, whatever the frame: what
+    /// lies outside the window, or between its points, is lost, and there is no inverse. The gradient of the parameters
+    /// waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// As for [`framed`](Self::framed).
+    pub fn framed_resampled(n: usize, m: &Abcd) -> Result<Self> {
+        Self::in_frame(n, m, Framed::Resampled)
+    }
+
+    fn in_frame(n: usize, m: &Abcd, form: Framed) -> Result<Self> {
         positive("lct_framed", n)?;
         Frame::IDENTITY.apply(m)?;
         Eigenbasis::shared(n)?;
-        Ok(Self::of_own(n, Transform::Framed { m: *m, samples }, 4))
+        Ok(Self::of_own(n, Transform::Framed { m: *m, form }, 4))
     }
 
     /// The transform of `m` from `n` samples at distance `spacing` onto the grid that comes for free, at distance
@@ -402,9 +413,18 @@ impl LctPlan {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] for a transform that is not unitary: causal, complex and chirp-z ones.
+    /// [`Error::Unsupported`] for a transform that is not unitary: causal, complex, resampled and chirp-z ones.
     pub fn inverse(self) -> Result<Self> {
         match self.transform {
+            Transform::Complex(_)
+            | Transform::Framed { form: Framed::Resampled, .. }
+            | Transform::Czt { .. }
+            | Transform::Spiral { .. }
+            | Transform::OntoGrid { .. } => Err(Error::Unsupported {
+                op: "lct",
+                argument: "inverse",
+                reason: "the transform is not unitary and need not have an inverse",
+            }),
             Transform::Shear { .. }
             | Transform::Fractional { .. }
             | Transform::Weighted { .. }
@@ -413,14 +433,6 @@ impl LctPlan {
             | Transform::Weil(_)
             | Transform::Scaled { .. }
             | Transform::Framed { .. } => Ok(self.adjoint()),
-            Transform::Complex(_)
-            | Transform::Czt { .. }
-            | Transform::Spiral { .. }
-            | Transform::OntoGrid { .. } => Err(Error::Unsupported {
-                op: "lct",
-                argument: "inverse",
-                reason: "the transform is not unitary and need not have an inverse",
-            }),
             Transform::Causal { .. } => Err(Error::Unsupported {
                 op: "lct_causal",
                 argument: "inverse",
@@ -468,7 +480,7 @@ impl LctPlan {
         let n = self.n as f64;
         match &self.transform {
             Transform::Scaled { m, spacing } => Some(m.b().abs() / (n * spacing)),
-            Transform::Framed { samples: true, .. } => Some(self.frame()?.m() / n.sqrt()),
+            Transform::Framed { form: Framed::Samples, .. } => Some(self.frame()?.m() / n.sqrt()),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@
 //! | [`causal_convolution`], [`spectral_filter()`] | lines with a filter a channel, by its taps or by its spectrum |
 //! | [`complex_linear`], [`phase_mix`], [`complex_rms_norm`] | complex channels mixed, and their norm |
 //! | [`mod_relu`], [`cardioid`], [`phase_rotate`], [`sigmoid_gate`], [`to_polar`], [`from_polar`] | maps of complex elements |
-//! | [`resolvent`] | resolvents of tridiagonal operators, of all elements or causal ([`Sides`]) |
+//! | [`resolvent`], [`resolvent_kept`] | resolvents of tridiagonal operators, of all elements or causal ([`Sides`]), or of a part of them |
 //! | [`tridiagonal_solve`], [`log_determinant`] | tridiagonal systems |
 //! | [`attention()`], [`Cache`] | causal attention, and keys and values of texts that are kept |
 //! | [`qmatmul()`], [`qmatmul_complex`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
@@ -27,7 +27,7 @@
 //! |---|---|
 //! | [`shear`](LctPlan::shear), [`shear_of`](LctPlan::shear_of) | linear canonical transforms as three shears: of rates, of a Lie form, of a matrix |
 //! | [`chirp`](LctPlan::chirp), [`fresnel`](LctPlan::fresnel), [`scaling`](LctPlan::scaling), [`fourier`](LctPlan::fourier) | one factor of them |
-//! | [`fractional`](LctPlan::fractional), [`framed`](LctPlan::framed), [`framed_samples`](LctPlan::framed_samples) | exact groups, in the eigenbasis of the DFT |
+//! | [`fractional`](LctPlan::fractional), [`framed`](LctPlan::framed), [`framed_samples`](LctPlan::framed_samples), [`framed_resampled`](LctPlan::framed_resampled) | exact groups, in the eigenbasis of the DFT |
 //! | [`weighted`](LctPlan::weighted), [`weil`](LctPlan::weil) | exact groups made of DFTs: powers, and integer matrices |
 //! | [`scaled`](LctPlan::scaled), [`czt_of`](LctPlan::czt_of) | onto other grids |
 //! | [`causal`](LctPlan::causal) | without sight of what comes after |
@@ -113,7 +113,7 @@ pub use mixing::{complex_linear, complex_rms_norm, phase_mix};
 pub use qmatmul::{PackedFormat, PackedTensor, multiplies_packed, qmatmul, qmatmul_complex};
 pub use spectral_filter::spectral_filter;
 pub use systems::{log_determinant, tridiagonal_solve};
-pub use tridiag::{Sides, resolvent};
+pub use tridiag::{Sides, resolvent, resolvent_kept};
 pub use wavecube_core::{
     fft::{Direction, Normalization},
     lct::{Abcd, ComplexAbcd, Frame, Lie, OutputGrid, WeilMatrix},

@@ -21,7 +21,8 @@ use wavecube_core::lct::{Eigenbasis, ZeroPoint, rotation_phases};
 mod entries;
 
 pub(crate) use entries::{
-    chirp, complex, czt, derivatives, framed, onto_grid, scaled, spiral, value, weighted, weil,
+    Framed, chirp, complex, czt, derivatives, framed, onto_grid, scaled, spiral, value, weighted,
+    weil,
 };
 
 /// A complex matrix, row by row: entry `(u, t)` maps input `t` to output `u`.

@@ -32,7 +32,10 @@ use crate::{
     spectral_filter::{SpectralFilter, SpectralFilterVjp},
     systems::{LogDeterminant, LogDeterminantVjp, TridiagonalSolve, TridiagonalSolveVjp},
     tensors::{Codes, Numbers, Outcome},
-    tridiag::{LeadingResolvent, LeadingResolventVjp, ResolventDiagonal, ResolventDiagonalVjp},
+    tridiag::{
+        LeadingResolvent, LeadingResolventVjp, ResolventDiagonal, ResolventDiagonalVjp,
+        ResolventKept, ResolventKeptVjp,
+    },
 };
 
 /// What the gradient of an operation needs of it, by number.
@@ -272,6 +275,8 @@ operations! {
     FromPolarVjp(2, 0, 1),
     ResolventDiagonal(2, 0, 1),
     ResolventDiagonalVjp(3, 0, 2),
+    ResolventKept(2, 0, 1),
+    ResolventKeptVjp(3, 0, 2),
     LeadingResolvent(2, 0, 1),
     LeadingResolventVjp(3, 0, 2),
     TridiagonalSolve(5, 0, 1),

@@ -50,7 +50,7 @@ fn wider(n: usize) -> usize {
     n + n / 2 + 2
 }
 
-const CASES: [Case; 19] = [
+const CASES: [Case; 20] = [
     Case {
         name: "chirp",
         free: &[-0.7],
@@ -134,6 +134,13 @@ const CASES: [Case; 19] = [
         parameters: of_matrix,
         plan: |n, p| LctPlan::framed_samples(n, &matrix(p)),
         unitary: true,
+    },
+    Case {
+        name: "framed, resampled",
+        free: &[0.8, -0.6, 0.3],
+        parameters: of_matrix,
+        plan: |n, p| LctPlan::framed_resampled(n, &matrix(p)),
+        unitary: false,
     },
     Case {
         name: "scaled",
@@ -528,6 +535,7 @@ fn several_axes_are_transformed_one_after_the_other() {
                 [read(y.inner()), read(x.grad(&gradients).unwrap())]
             };
             let expected = run(&flex(), DType::F64, None);
+            close(&[dot(&expected[1], &x)], &[dot(&expected[0], &w)], 1e-12);
             for (found, expected) in run(&flex(), DType::F64, Some(&[2, 0])).iter().zip(&expected) {
                 close(found, expected, 1e-13);
             }
@@ -558,7 +566,9 @@ fn what_is_no_plan_is_an_error() {
         assert!(value(plan(4, f64::NAN).unwrap_err()));
         assert!(length(plan(0, 0.5).unwrap_err()));
     }
-    for plan in [LctPlan::shear_of, LctPlan::framed, LctPlan::framed_samples] {
+    for plan in
+        [LctPlan::shear_of, LctPlan::framed, LctPlan::framed_samples, LctPlan::framed_resampled]
+    {
         assert!(length(plan(0, &m).unwrap_err()));
         assert!(value(plan(4, &Abcd::fractional_fourier(f64::NAN)).unwrap_err()));
     }

@@ -15,7 +15,7 @@ use wavecube_core::{
     lct::{Abcd, ComplexAbcd, Frame, OutputGrid, ShearPasses, WeilMatrix},
 };
 
-use crate::matrix::{self, CausalKernel, ComplexMatrix, Rates, grid};
+use crate::matrix::{self, CausalKernel, ComplexMatrix, Framed, Rates, grid};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Transform {
@@ -49,10 +49,9 @@ pub(crate) enum Transform {
         m: Abcd,
         spacing: f64,
     },
-    /// Coefficients in the eigenbasis, or samples on the frame's grid.
     Framed {
         m: Abcd,
-        samples: bool,
+        form: Framed,
     },
     Czt {
         outputs: usize,
@@ -123,8 +122,14 @@ impl Transform {
             Self::Weil(m) => lct_weil(x, m, axis),
             Self::Complex(m) => lct_complex(x, m, axis),
             Self::Scaled { m, spacing } => Ok(lct_scaled(x, m, *spacing, axis)?.0),
-            Self::Framed { m, samples: false } => Ok(lct_framed(x, m, axis)?.coefficients),
-            Self::Framed { m, samples: true } => Ok(lct_framed(x, m, axis)?.to_samples()?.0),
+            Self::Framed { m, form } => {
+                let signal = lct_framed(x, m, axis)?;
+                match form {
+                    Framed::Coefficients => Ok(signal.coefficients),
+                    Framed::Samples => Ok(signal.to_samples()?.0),
+                    Framed::Resampled => signal.resample(),
+                }
+            }
             &Self::Czt { outputs, start, step } => czt(x, outputs, start, step, axis),
             &Self::Spiral { outputs, a, w } => czt_spiral(x, outputs, a, w, axis),
             Self::OntoGrid { m, spacing, output } => lct_czt(x, m, *spacing, output, axis),
@@ -154,11 +159,14 @@ impl Transform {
             Self::Weil(m) => lct_weil_vjp(g, m, axis),
             Self::Complex(m) => lct_complex_vjp(g, m, axis),
             Self::Scaled { m, spacing } => lct_scaled_vjp(g, m, *spacing, axis),
-            Self::Framed { m, samples: false } => lct_framed_vjp(g, m, axis),
-            Self::Framed { m, samples: true } => {
+            Self::Framed { m, form } => {
                 let (frame, _) = Frame::IDENTITY.apply(m)?;
                 let signal = FramedSignal::from_coefficients(g.clone(), frame, axis)?;
-                lct_framed_vjp(&signal.to_samples_vjp(g)?, m, axis)
+                match form {
+                    Framed::Coefficients => lct_framed_vjp(g, m, axis),
+                    Framed::Samples => lct_framed_vjp(&signal.to_samples_vjp(g)?, m, axis),
+                    Framed::Resampled => lct_framed_vjp(&signal.resample_vjp(g)?, m, axis),
+                }
             }
             &Self::Czt { start, step, .. } => czt_vjp(g, n, start, step, axis),
             &Self::Spiral { a, w, .. } => czt_spiral_vjp(g, n, a, w, axis),
@@ -202,7 +210,7 @@ impl Transform {
             }),
             Self::Complex(m) => lct_complex_param_vjp(x, g, m, axis),
             Self::Scaled { m, spacing } => lct_scaled_param_vjp(x, g, m, *spacing, axis),
-            Self::Framed { m, samples } => framed_gradient(x, g, m, *samples, axis),
+            Self::Framed { m, form } => framed_gradient(x, g, m, *form, axis),
             &Self::Czt { start, step, .. } => czt_param_vjp(x, g, start, step, axis),
             &Self::Spiral { a, w, .. } => czt_spiral_param_vjp(x, g, a, w, axis),
             Self::OntoGrid { m, spacing, output } => {
@@ -232,8 +240,8 @@ impl Transform {
             Self::Weil(m) => matrix::weil(m),
             Self::Complex(m) => matrix::value(shape, matrix::complex(n, m)),
             Self::Scaled { m, spacing } => matrix::value(shape, matrix::scaled(n, m, *spacing)),
-            Self::Framed { m, samples } => {
-                let [value, ..] = matrix::framed(n, m, *samples);
+            Self::Framed { m, form } => {
+                let [value, ..] = matrix::framed(n, m, *form);
                 value
             }
             &Self::Czt { start, step, .. } => matrix::value(shape, matrix::czt(start, step)),
@@ -262,8 +270,8 @@ impl Transform {
             Self::Scaled { m, spacing } => {
                 matrix::derivatives(shape, matrix::scaled(n, m, *spacing))
             }
-            Self::Framed { m, samples } => {
-                let [_, derivatives @ ..] = matrix::framed(n, m, *samples);
+            Self::Framed { m, form } => {
+                let [_, derivatives @ ..] = matrix::framed(n, m, *form);
                 derivatives.into()
             }
             &Self::Czt { start, step, .. } => matrix::derivatives(shape, matrix::czt(start, step)),
@@ -291,17 +299,23 @@ fn framed_gradient(
     x: &wavecube::Tensor,
     g: &wavecube::Tensor,
     m: &Abcd,
-    samples: bool,
+    form: Framed,
     axis: isize,
 ) -> Result<wavecube::Tensor> {
     let signal = FramedSignal::from_samples(x, axis)?;
-    let by = if samples {
-        let there = signal.apply(m)?;
-        let by_frame = numbers(&there.to_samples_frame_vjp(g)?)?;
-        signal.apply_vjp(m, &there.to_samples_vjp(g)?, by_frame)?.parameters
-    } else {
-        signal.apply_vjp(m, g, [0.0; 2])?.parameters
-    };
+    let there = signal.apply(m)?;
+    let by = match form {
+        Framed::Coefficients => signal.apply_vjp(m, g, [0.0; 2])?,
+        Framed::Samples => {
+            let by_frame = numbers(&there.to_samples_frame_vjp(g)?)?;
+            signal.apply_vjp(m, &there.to_samples_vjp(g)?, by_frame)?
+        }
+        Framed::Resampled => {
+            let by_frame = numbers(&there.resample_frame_vjp(g)?)?;
+            signal.apply_vjp(m, &there.resample_vjp(g)?, by_frame)?
+        }
+    }
+    .parameters;
     // Those by the frame of the identity, which is not learned, stand behind.
     let entries = Layout::contiguous(&[4]);
     wavecube::Tensor::from_handle(by.device(), by.handle().clone(), by.dtype(), false, entries)

@@ -3,7 +3,7 @@
 use std::f64::consts::{FRAC_1_SQRT_2, PI, TAU};
 
 use num_complex::Complex64;
-use wavecube_core::lct::{Abcd, ComplexAbcd, Eigenbasis, OutputGrid, WeilMatrix};
+use wavecube_core::lct::{Abcd, ComplexAbcd, Eigenbasis, OutputGrid, WeilMatrix, hermite_gauss};
 
 use super::{ComplexMatrix, centred_dft, cis, grid};
 
@@ -148,46 +148,97 @@ pub(crate) fn weighted(n: usize, angle: f64, derivative: bool) -> ComplexMatrix 
     })
 }
 
-/// The coefficients `e^{−iθk} Vᵀ`, `θ = arg(a + ib)`, of the eigenbasis `V` of the centred DFT, or with
-/// `samples` what these are on the frame's own grid, `diag e^{iπ q m² x²/N} V` of them, `q m² = ac + bd`: the matrix,
-/// and its derivatives by `(a, b, c, d)`.
+/// What of a framed transform is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framed {
+    /// The coefficients in the eigenbasis of the centred DFT.
+    Coefficients,
+    /// Samples on the frame's own grid.
+    Samples,
+    /// Samples on the grid of the signal.
+    Resampled,
+}
+
+/// The coefficients `e^{−iθk} Vᵀ`, `θ = arg(a + ib)`, of the eigenbasis `V` of the centred DFT, or what `form` makes of
+/// these: the matrix, and its derivatives by `(a, b, c, d)`.
 ///
 /// An `n` that has no basis (a plan refuses it) gives zeros.
-pub(crate) fn framed(n: usize, m: &Abcd, samples: bool) -> [ComplexMatrix; 5] {
+pub(crate) fn framed(n: usize, m: &Abcd, form: Framed) -> [ComplexMatrix; 5] {
     let Ok(basis) = Eigenbasis::shared(n) else {
         return [(); 5].map(|()| ComplexMatrix::from_fn(n, |_, _| Complex64::ZERO));
     };
     let v = basis.matrix();
-    let [a, b, c, d] = m.entries();
+    let [a, b, ..] = m.entries();
     let angle = b.atan2(a);
+    let by_entries = [-b, a, 0.0, 0.0].map(|by| by / (a * a + b * b));
     let turned = |k: usize, t: usize| {
-        let order = k as f64;
-        let value = cis(-angle * order) * v[t * n + k];
-        (value, value * imaginary(-order))
+        let value = cis(-angle * k as f64) * v[t * n + k];
+        (value, value * imaginary(-(k as f64)))
     };
-    let rate = |u: usize| PI * grid(n, u).powi(2) / n as f64;
+    let from_coefficients = match form {
+        Framed::Coefficients => None,
+        Framed::Samples => Some(on_own_grid(n, &v, m)),
+        Framed::Resampled => Some(on_grid(n, m)),
+    };
     let entry = |u: usize, t: usize| {
-        if !samples {
-            return turned(u, t);
+        let mut sums = [Complex64::ZERO; 5];
+        let mut add = |(value, by_angle): (Complex64, Complex64),
+                       [own, by @ ..]: [Complex64; 5]| {
+            sums[0] += own * value;
+            for (number, (by, angle)) in by.into_iter().zip(by_entries).enumerate() {
+                sums[number + 1] += by * value + own * by_angle * angle;
+            }
+        };
+        match &from_coefficients {
+            None => {
+                let [one, zero] = [Complex64::ONE, Complex64::ZERO];
+                add(turned(u, t), [one, zero, zero, zero, zero]);
+            }
+            Some(synthesis) => (0..n).for_each(|k| add(turned(k, t), synthesis[u * n + k])),
         }
-        let sum = (0..n).fold((Complex64::ZERO, Complex64::ZERO), |sum, k| {
-            let (value, slope) = turned(k, t);
-            (sum.0 + value * v[u * n + k], sum.1 + slope * v[u * n + k])
-        });
-        let chirp = cis(rate(u) * (a * c + b * d));
-        (sum.0 * chirp, sum.1 * chirp)
+        sums
     };
-    let both: Vec<_> = (0..n * n).map(|at| entry(at / n, at % n)).collect();
+    let all: Vec<_> = (0..n * n).map(|at| entry(at / n, at % n)).collect();
+    [0, 1, 2, 3, 4].map(|of| ComplexMatrix::from_fn(n, |u, t| all[u * n + t][of]))
+}
+
+/// `e^{iπ s x²/N} V`, `s = q m² = ac + bd`: by point and order, with the derivatives by `(a, b, c, d)`.
+fn on_own_grid(n: usize, v: &[f64], m: &Abcd) -> Vec<[Complex64; 5]> {
+    let [a, b, c, d] = m.entries();
+    let entry = |at: usize| {
+        let rate = PI * grid(n, at / n).powi(2) / n as f64;
+        let value = cis(rate * (a * c + b * d)) * v[at];
+        let [by_a, by_b, by_c, by_d] = [c, d, a, b].map(|by| value * imaginary(rate * by));
+        [value, by_a, by_b, by_c, by_d]
+    };
+    (0..n * n).map(entry).collect()
+}
+
+/// `N^(−1/4) m^(−1/2) e^{iπ q x²} h_k(x/m)` at the points `x` of the centred grid of step `N^(−1/2)`, with Hermite–Gauss
+/// functions `h_k`, `m² = a² + b²` and `q m² = ac + bd`: by point and order, with the derivatives by `(a, b, c, d)`.
+fn on_grid(n: usize, matrix: &Abcd) -> Vec<[Complex64; 5]> {
+    let [a, b, c, d] = matrix.entries();
     let square = a * a + b * b;
-    let by = |by_angle: f64, by_chirp: f64| {
-        ComplexMatrix::from_fn(n, |u, t| {
-            let (value, slope) = both[u * n + t];
-            let chirp = if samples { imaginary(rate(u) * by_chirp) } else { Complex64::ZERO };
-            slope * by_angle + value * chirp
-        })
+    let (m, q) = (square.sqrt(), (a * c + b * d) / square);
+    let by_m = [a / m, b / m, 0.0, 0.0];
+    let by_q = [(c - 2.0 * q * a) / square, (d - 2.0 * q * b) / square, a / square, b / square];
+    let step = 1.0 / (n as f64).sqrt();
+    let points: Vec<f64> = (0..n).map(|j| grid(n, j) * step / m).collect();
+    let Ok(h) = hermite_gauss(n + 1, &points) else { unreachable!("points of a plan are finite") };
+    let entry = |at: usize| {
+        let (j, k) = (at / n, at % n);
+        let of = |order: usize| h[order * n + j];
+        let (x, order) = (points[j], k as f64);
+        let below = if k == 0 { 0.0 } else { order.sqrt() * of(k - 1) };
+        let slope = PI.sqrt() * (below - (order + 1.0).sqrt() * of(k + 1));
+        let rate = PI * (x * m).powi(2);
+        let factor = cis(rate * q) * (step / m).sqrt();
+        let along_m = -factor * (0.5 * of(k) + x * slope) / m;
+        let along_q = factor * imaginary(rate) * of(k);
+        let by = |number: usize| along_m * by_m[number] + along_q * by_q[number];
+        [factor * of(k), by(0), by(1), by(2), by(3)]
     };
-    let value = ComplexMatrix::from_fn(n, |u, t| both[u * n + t].0);
-    [value, by(-b / square, c), by(a / square, d), by(0.0, a), by(0.0, b)]
+    (0..n * n).map(entry).collect()
 }
 
 /// The Weil representation of an integer matrix, column by column.
