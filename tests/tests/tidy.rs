@@ -264,6 +264,59 @@ fn every_op_has_a_case_in_the_catalogue() {
     assert_none(&offences, "a public op without a case in tests/src/catalogue:");
 }
 
+/// Gradients of the operations that the Burn bridge does not call, with the reason.
+const NOT_BRIDGED: [(&[&str], &str); 4] = [
+    (&["fft_vjp", "ifft_vjp", "fftn_vjp"], "it is `fftn` in the other direction"),
+    (
+        &[
+            "lct_shear_vjp",
+            "lct_shear_param_vjp",
+            "lct_shear_factored_vjp",
+            "lct_shear_factored_param_vjp",
+            "fresnel_vjp",
+            "fresnel_param_vjp",
+            "scaling_vjp",
+            "scaling_param_vjp",
+            "lct2_vjp",
+            "lct2_param_vjp",
+        ],
+        "plans of shears call `lct_shear_passes` and `lct_shear_rate_vjp`, once an axis",
+    ),
+    (&["lct_causal_param_vjp"], "it is `lct_causal_jacobian_vjp` of the unit matrix"),
+    (&["laplace_vjp"], "a plan of `ComplexAbcd::laplace` calls `lct_complex_vjp`"),
+];
+
+/// Whoever trains with Burn has every operation that has a gradient.
+#[test]
+fn every_gradient_is_in_the_burn_bridge() {
+    let bridge = sources(&["models/burn/src"]);
+    let calls = |name: &str| {
+        let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '"';
+        bridge.iter().flat_map(Source::shipped).any(|(_, line)| {
+            line.match_indices(name).any(|(at, _)| {
+                !line[..at].ends_with(is_part) && !line[at + name.len()..].starts_with(is_part)
+            })
+        })
+    };
+    let mut excused: Vec<&str> =
+        NOT_BRIDGED.iter().flat_map(|(names, _)| names.iter().copied()).collect();
+    let mut offences = Vec::new();
+    for source in sources(&["ops/src"]) {
+        for (i, line) in source.shipped() {
+            let Some(name) = line.trim_start().strip_prefix("pub fn ") else { continue };
+            let name = name.split(['(', '<']).next().unwrap_or_default();
+            let excuse = excused.iter().position(|excuse| *excuse == name);
+            let excuse = excuse.map(|at| excused.swap_remove(at)).is_some();
+            if name.ends_with("_vjp") && calls(name) == excuse {
+                offences.push(format!("{}:{i}: {name}", source.path));
+            }
+        }
+    }
+    offences.extend(excused.into_iter().map(|name| format!("{name} is no gradient")));
+    let rule = "called by models/burn, or named above with the reason why not, and not both:";
+    assert_none(&offences, rule);
+}
+
 #[test]
 fn unchecked_launches_say_why_they_are_safe() {
     /// How far a launch may be from the comment that covers it.

@@ -32,14 +32,12 @@ pub(crate) fn apply<B: Backend>(
     B::float_reshape(B::float_matmul(rows::<B>(x, width), matrix), shape.into())
 }
 
-fn apply_square<B: Backend>(
-    x: FloatTensor<B>,
-    matrix: Vec<f64>,
-    n: usize,
-    transpose: bool,
-) -> FloatTensor<B> {
-    let shape = x.shape().to_vec();
-    apply::<B>(x, matrix, [2 * n, 2 * n], transpose, shape)
+/// `M x`, or `Mᴴ x`, for every line of the pairs `x` (`[.., n, 2]`).
+fn product<B: Backend>(x: FloatTensor<B>, m: &ComplexMatrix, adjoint: bool) -> FloatTensor<B> {
+    let mut shape = x.shape().to_vec();
+    let line = shape.len() - 2;
+    shape[line] = if adjoint { m.inputs() } else { m.outputs() };
+    apply::<B>(x, m.interleaved(), [2 * m.inputs(), 2 * m.outputs()], adjoint, shape)
 }
 
 /// `F^turns` of the centred DFT, or its inverse.
@@ -47,38 +45,46 @@ fn turn<B: Backend>(x: FloatTensor<B>, n: usize, turns: u8, inverse: bool) -> Fl
     if turns == 0 {
         return x;
     }
-    apply_square::<B>(x, matrix::centred_dft(n, turns).interleaved(), n, inverse)
+    product::<B>(x, &matrix::centred_dft(n, turns), inverse)
 }
 
-pub(crate) fn lct<B: Backend>(x: FloatTensor<B>, plan: &LctPlan) -> FloatTensor<B> {
-    let n = plan.n();
+/// `axis` in the place of lines, or back.
+fn lines<B: Backend>(x: FloatTensor<B>, axis: usize) -> FloatTensor<B> {
+    let last = x.shape().rank() - 2;
+    if axis == last { x } else { B::float_swap_dims(x, axis, last) }
+}
+
+pub(crate) fn lct<B: Backend>(x: FloatTensor<B>, plan: &LctPlan, axis: usize) -> FloatTensor<B> {
     let (before, after) = plan.turns();
-    let matrix = plan.matrix().interleaved();
-    if plan.is_adjoint() {
-        let x = turn::<B>(x, n, after, true);
-        turn::<B>(apply_square::<B>(x, matrix, n, true), n, before, true)
+    let matrix = plan.matrix();
+    let x = lines::<B>(x, axis);
+    let y = if plan.is_adjoint() {
+        let x = turn::<B>(x, plan.n(), after, true);
+        turn::<B>(product::<B>(x, &matrix, true), plan.outputs(), before, true)
     } else {
-        let x = turn::<B>(x, n, before, false);
-        turn::<B>(apply_square::<B>(x, matrix, n, false), n, after, false)
-    }
+        let x = turn::<B>(x, plan.n(), before, false);
+        turn::<B>(product::<B>(x, &matrix, false), plan.outputs(), after, false)
+    };
+    lines::<B>(y, axis)
 }
 
 pub(crate) fn lct_vjp<B: Backend>(
     x: FloatTensor<B>,
     grad: FloatTensor<B>,
     plan: &LctPlan,
+    axis: usize,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
-    let n = plan.n();
     let (before, after) = plan.turns();
     let adjoint = plan.is_adjoint();
     // Bring both ends to the part that has parameters: y = F^after · S · F^before x, or
     // y = F^−before · Sᴴ · F^−after x.
     let (first, last) = if adjoint { (after, before) } else { (before, after) };
-    let inner = turn::<B>(x, n, first, adjoint);
-    let outer = turn::<B>(grad, n, last, !adjoint);
+    let inner = turn::<B>(lines::<B>(x, axis), plan.n(), first, adjoint);
+    let outer = turn::<B>(lines::<B>(grad, axis), plan.outputs(), last, !adjoint);
     let grad_parameters = parameter_gradient::<B>(inner, outer.clone(), plan);
-    let grad_inner = apply_square::<B>(outer, plan.matrix().interleaved(), n, !adjoint);
-    (turn::<B>(grad_inner, n, first, !adjoint), grad_parameters)
+    let grad_inner = product::<B>(outer, &plan.matrix(), !adjoint);
+    let by_x = turn::<B>(grad_inner, plan.n(), first, !adjoint);
+    (lines::<B>(by_x, axis), grad_parameters)
 }
 
 /// `Σ_rows grad · (x dR/dp)` for each parameter: one product `xᵀ·grad`, then three inner products.
@@ -87,20 +93,20 @@ fn parameter_gradient<B: Backend>(
     grad: FloatTensor<B>,
     plan: &LctPlan,
 ) -> FloatTensor<B> {
-    let width = 2 * plan.n();
-    let x = rows::<B>(x, width);
-    let grad = rows::<B>(grad, width);
+    let x = rows::<B>(x, 2 * plan.n());
+    let grad = rows::<B>(grad, 2 * plan.outputs());
     // The derivative of the adjoint is the transpose: swap the roles instead of the tables.
     let gram = if plan.is_adjoint() {
         B::float_matmul(B::float_transpose(grad), x)
     } else {
         B::float_matmul(B::float_transpose(x), grad)
     };
-    let gram = B::float_reshape(gram, [1, width * width].into());
+    let entries = gram.shape().num_elements();
+    let gram = B::float_reshape(gram, [1, entries].into());
     let derivatives: Vec<_> = plan.derivatives().iter().map(ComplexMatrix::interleaved).collect();
     let jacobian = plan.jacobian();
     let parameters = plan.parameters();
-    let mut table = vec![0.0; width * width * parameters];
+    let mut table = vec![0.0; entries * parameters];
     for (index, row) in table.chunks_exact_mut(parameters).enumerate() {
         for (parameter, out) in row.iter_mut().enumerate() {
             *out = derivatives
@@ -110,6 +116,6 @@ fn parameter_gradient<B: Backend>(
                 .sum();
         }
     }
-    let table = upload_as::<B>(&gram, table, &[width * width, parameters]);
+    let table = upload_as::<B>(&gram, table, &[entries, parameters]);
     B::float_reshape(B::float_matmul(gram, table), [parameters].into())
 }

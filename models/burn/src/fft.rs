@@ -8,6 +8,7 @@ use burn::{
     tensor::Tensor,
 };
 use cubecl::server::Handle;
+use num_complex::Complex64;
 use rustfft::FftPlanner;
 use wavecube_core::{
     Error, Result,
@@ -17,14 +18,17 @@ use wavecube_core::{
 use crate::{
     dense,
     host::{interleaved, pairs, upload},
+    maps::check_pairs,
     matrix,
     operation::{Op, Operation, run},
 };
 
-/// Complex to complex. `inverse` flips the sign of the exponent alone: the normalisation says where the factor goes.
-#[derive(Debug, Clone, Copy)]
+/// Complex to complex, along each of `axes`. The direction is the sign of the exponent alone: the normalisation says
+/// where the factor goes.
+#[derive(Debug, Clone)]
 pub(crate) struct Fft {
-    inverse: bool,
+    axes: Vec<usize>,
+    direction: Direction,
     normalization: Normalization,
 }
 
@@ -42,8 +46,8 @@ impl Operation<1, 0, 1> for Fft {
         [x]: [&wavecube::Tensor; 1],
         []: [&Handle; 0],
     ) -> Result<[wavecube::Tensor; 1]> {
-        let op = if self.inverse { wavecube::ifft } else { wavecube::fft };
-        Ok([op(x, -1, self.normalization)?])
+        let axes: Vec<isize> = self.axes.iter().map(|axis| axis.cast_signed()).collect();
+        Ok([wavecube::fftn(x, &axes, self.direction, self.normalization)?])
     }
 
     fn plain<B: Backend>(
@@ -52,22 +56,44 @@ impl Operation<1, 0, 1> for Fft {
         []: [IntTensor<B>; 0],
     ) -> [FloatTensor<B>; 1] {
         let shape = x.shape();
-        let n = shape[shape.rank() - 2];
-        let mut planner = FftPlanner::new();
-        let (direction, transform) = if self.inverse {
-            (Direction::Inverse, planner.plan_fft_inverse(n))
-        } else {
-            (Direction::Forward, planner.plan_fft_forward(n))
-        };
-        let mut lines = pairs::<B>(x.clone());
-        transform.process(&mut lines);
-        let scale = self.normalization.scale(direction, n);
-        [upload::<B>(&x, interleaved(lines.into_iter().map(|value| value * scale)))]
+        let mut elements = pairs::<B>(x.clone());
+        for &axis in &self.axes {
+            self.transform(
+                &mut elements,
+                shape[axis],
+                shape[axis + 1..shape.rank() - 1].iter().product(),
+            );
+        }
+        [upload::<B>(&x, interleaved(elements))]
     }
 
     fn vjp(&self, _: [&[usize]; 1]) -> Option<Op> {
-        let adjoint = self.normalization.adjoint();
-        Some(Self { inverse: !self.inverse, normalization: adjoint }.into())
+        let (direction, normalization) = (self.direction.reversed(), self.normalization.adjoint());
+        Some(Self { axes: self.axes.clone(), direction, normalization }.into())
+    }
+}
+
+impl Fft {
+    /// Every line of `n` elements `stride` apart, in `f64`.
+    fn transform(&self, elements: &mut [Complex64], n: usize, stride: usize) {
+        let mut planner = FftPlanner::new();
+        let plan = match self.direction {
+            Direction::Forward => planner.plan_fft_forward(n),
+            Direction::Inverse => planner.plan_fft_inverse(n),
+        };
+        let scale = self.normalization.scale(self.direction, n);
+        let mut line = vec![Complex64::ZERO; n];
+        for block in elements.chunks_exact_mut(n * stride) {
+            for first in 0..stride {
+                for (value, element) in line.iter_mut().zip(block[first..].iter().step_by(stride)) {
+                    *value = *element;
+                }
+                plan.process(&mut line);
+                for (value, element) in line.iter().zip(block[first..].iter_mut().step_by(stride)) {
+                    *element = value * scale;
+                }
+            }
+        }
     }
 }
 
@@ -293,8 +319,7 @@ fn at_least_one(op: &'static str, n: usize) -> Result<usize> {
 /// [`Error::Shape`] when the last axis is not a pair, [`Error::Length`] for `n = 0`.
 pub fn fft<const D: usize>(x: Tensor<D>, normalization: Normalization) -> Result<Tensor<D>> {
     complex_length("fft", &x)?;
-    let [y] = run(Fft { inverse: false, normalization }, [x.into_dispatch()], [])?;
-    Ok(Tensor::from_dispatch(y))
+    transformed(x, vec![D - 2], Direction::Forward, normalization)
 }
 
 /// The inverse discrete Fourier transform of the complex tensor `x` (`[.., n, 2]`).
@@ -304,7 +329,61 @@ pub fn fft<const D: usize>(x: Tensor<D>, normalization: Normalization) -> Result
 /// As for [`fft`].
 pub fn ifft<const D: usize>(x: Tensor<D>, normalization: Normalization) -> Result<Tensor<D>> {
     complex_length("ifft", &x)?;
-    let [y] = run(Fft { inverse: true, normalization }, [x.into_dispatch()], [])?;
+    transformed(x, vec![D - 2], Direction::Inverse, normalization)
+}
+
+/// The discrete Fourier transform along several axes of the complex tensor `x` (`[.., 2]`), or the inverse one: one after
+/// the other, where they lie. `normalization` is that of every axis.
+///
+/// # Errors
+///
+/// As for [`fft`], along the axes; [`Error::Unsupported`] unless they are at least one, and each named once;
+/// [`Error::Axis`] for one that is not there.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use wavecube_burn::{Direction, Normalization, fftn};
+///
+/// // A row of ones in a plane: one column of its spectrum.
+/// let x = Tensor::<3>::from_data([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]], &Device::flex());
+/// let y = fftn(x, &[0, 1], Direction::Forward, Normalization::Backward)?.into_data();
+/// let column = [[[2.0, 0.0], [0.0, 0.0]], [[2.0, 0.0], [0.0, 0.0]]];
+/// y.assert_approx_eq::<f32>(&column.into(), Default::default());
+/// # Ok::<(), wavecube_core::Error>(())
+/// ```
+pub fn fftn<const D: usize>(
+    x: Tensor<D>,
+    axes: &[usize],
+    direction: Direction,
+    normalization: Normalization,
+) -> Result<Tensor<D>> {
+    const OP: &str = "fftn";
+    check_pairs(OP, "x", &x.dims())?;
+    let rank = D - 1;
+    for (at, &axis) in axes.iter().enumerate() {
+        if axis >= rank {
+            return Err(Error::Axis { op: OP, rank, found: axis.cast_signed() });
+        }
+        at_least_one(OP, x.dims()[axis])?;
+        if axes[..at].contains(&axis) {
+            let reason = "name every axis once";
+            return Err(Error::Unsupported { op: OP, argument: "axes", reason });
+        }
+    }
+    if axes.is_empty() {
+        let reason = "name at least one axis";
+        return Err(Error::Unsupported { op: OP, argument: "axes", reason });
+    }
+    transformed(x, axes.to_vec(), direction, normalization)
+}
+
+fn transformed<const D: usize>(
+    x: Tensor<D>,
+    axes: Vec<usize>,
+    direction: Direction,
+    normalization: Normalization,
+) -> Result<Tensor<D>> {
+    let [y] = run(Fft { axes, direction, normalization }, [x.into_dispatch()], [])?;
     Ok(Tensor::from_dispatch(y))
 }
 

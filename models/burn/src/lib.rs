@@ -2,15 +2,15 @@
 //!
 //! | functions | what they are |
 //! |---|---|
-//! | [`fft()`], [`ifft`], [`rfft`], [`irfft`] | Fourier transforms |
-//! | [`lct()`] with an [`LctPlan`] | linear canonical transforms of learned parameters: shear, causal and fractional |
+//! | [`fft()`], [`ifft`], [`fftn`], [`rfft`], [`irfft`] | Fourier transforms |
+//! | [`lct()`], [`lct2`] and [`lct_fixed`] with an [`LctPlan`] | transforms of learned parameters, below |
 //! | [`causal_convolution`], [`spectral_filter()`] | lines with a filter a channel, by its taps or by its spectrum |
 //! | [`complex_linear`], [`phase_mix`], [`complex_rms_norm`] | complex channels mixed, and their norm |
 //! | [`mod_relu`], [`cardioid`], [`phase_rotate`], [`sigmoid_gate`], [`to_polar`], [`from_polar`] | maps of complex elements |
-//! | [`resolvent`] | resolvents of tridiagonal operators, of all elements or causal ([`Sides`]) |
+//! | [`resolvent`], [`resolvent_kept`] | resolvents of tridiagonal operators, of all elements or causal ([`Sides`]), or of a part of them |
 //! | [`tridiagonal_solve`], [`log_determinant`] | tridiagonal systems |
 //! | [`attention()`] with [`Attention`], [`Cache`] | attention of any mask, and keys and values of texts that are kept |
-//! | [`qmatmul()`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
+//! | [`qmatmul()`], [`qmatmul_complex`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
 //! | [`linear`], [`rms_norm`], [`squared_relu`], [`adam_w`] | what a network is made of and trained by, in few passes where the host is the device |
 //! | [`cross_entropy`], [`logistic`], [`softplus`] | functions that drivers get wrong |
 //!
@@ -23,6 +23,17 @@
 //! y.assert_approx_eq::<f32>(&[[1.0, 0.0], [1.0, 0.0]].into(), Default::default());
 //! # Ok::<(), wavecube_core::Error>(())
 //! ```
+//!
+//! | plans | of the linear maps of a line that have few parameters |
+//! |---|---|
+//! | [`shear`](LctPlan::shear), [`shear_of`](LctPlan::shear_of) | linear canonical transforms as three shears: of rates, of a Lie form, of a matrix |
+//! | [`chirp`](LctPlan::chirp), [`fresnel`](LctPlan::fresnel), [`scaling`](LctPlan::scaling), [`fourier`](LctPlan::fourier) | one factor of them |
+//! | [`fractional`](LctPlan::fractional), [`framed`](LctPlan::framed), [`framed_samples`](LctPlan::framed_samples), [`framed_resampled`](LctPlan::framed_resampled) | exact groups, in the eigenbasis of the DFT |
+//! | [`weighted`](LctPlan::weighted), [`weil`](LctPlan::weil) | exact groups made of DFTs: powers, and integer matrices |
+//! | [`scaled`](LctPlan::scaled), [`czt_of`](LctPlan::czt_of) | onto other grids |
+//! | [`causal`](LctPlan::causal) | without sight of what comes after |
+//! | [`complex`](LctPlan::complex) | complex matrices, the Laplace transform among them |
+//! | [`czt`](LctPlan::czt), [`czt_spiral`](LctPlan::czt_spiral) | chirp-z transforms: spectra at any frequencies |
 //!
 //! A complex tensor is a real tensor whose last axis is the pair (re, im): `[.., n, 2]` is `n`
 //! complex numbers, and every transform runs along `n`, the last axis but one.
@@ -99,15 +110,18 @@ pub use cache::{Cache, CacheConfig, CacheType, UnknownCacheType, indices};
 pub use convolution::causal_convolution;
 pub use counts::{Count, counts};
 pub use elementary::{exponential, logistic, silu, softplus, squared_relu};
-pub use fft::{fft, ifft, irfft, rfft};
-pub use lct::{LctPlan, Parameters, lct, parameters_to_host};
+pub use fft::{fft, fftn, ifft, irfft, rfft};
+pub use lct::{LctPlan, Parameters, lct, lct_fixed, lct2, parameters_to_host};
 pub use loss::cross_entropy;
 pub use maps::{cardioid, from_polar, mod_relu, phase_rotate, sigmoid_gate, to_polar};
 pub use mixing::{complex_linear, complex_rms_norm, phase_mix};
 pub use norm::rms_norm;
 pub use product::linear;
-pub use qmatmul::{PackedFormat, PackedTensor, multiplies_packed, qmatmul};
+pub use qmatmul::{PackedFormat, PackedTensor, multiplies_packed, qmatmul, qmatmul_complex};
 pub use spectral_filter::spectral_filter;
 pub use systems::{log_determinant, tridiagonal_solve};
-pub use tridiag::{Sides, resolvent};
-pub use wavecube_core::fft::Normalization;
+pub use tridiag::{Sides, resolvent, resolvent_kept};
+pub use wavecube_core::{
+    fft::{Direction, Normalization},
+    lct::{Abcd, ComplexAbcd, Frame, Lie, OutputGrid, WeilMatrix},
+};

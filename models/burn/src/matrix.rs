@@ -18,30 +18,50 @@ use std::f64::consts::PI;
 use num_complex::Complex64;
 use wavecube_core::lct::{Eigenbasis, ZeroPoint, rotation_phases};
 
-/// A square complex matrix, row by row: entry `(u, t)` maps input `t` to output `u`.
+mod entries;
+
+pub(crate) use entries::{
+    Framed, chirp, complex, czt, derivatives, framed, onto_grid, scaled, spiral, value, weighted,
+    weil,
+};
+
+/// A complex matrix, row by row: entry `(u, t)` maps input `t` to output `u`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComplexMatrix {
-    n: usize,
+    outputs: usize,
+    inputs: usize,
     entries: Vec<Complex64>,
 }
 
 impl ComplexMatrix {
     fn from_fn(n: usize, entry: impl Fn(usize, usize) -> Complex64) -> Self {
-        let mut entries = Vec::with_capacity(n * n);
-        for u in 0..n {
-            entries.extend((0..n).map(|t| entry(u, t)));
+        Self::rectangular([n, n], entry)
+    }
+
+    fn rectangular(
+        [outputs, inputs]: [usize; 2],
+        entry: impl Fn(usize, usize) -> Complex64,
+    ) -> Self {
+        let mut entries = Vec::with_capacity(outputs * inputs);
+        for u in 0..outputs {
+            entries.extend((0..inputs).map(|t| entry(u, t)));
         }
-        Self { n, entries }
+        Self { outputs, inputs, entries }
     }
 
     /// The number of rows.
-    pub fn n(&self) -> usize {
-        self.n
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// The number of columns.
+    pub fn inputs(&self) -> usize {
+        self.inputs
     }
 
     /// The entry in row `u`, column `t`.
     pub fn entry(&self, u: usize, t: usize) -> Complex64 {
-        self.entries[u * self.n + t]
+        self.entries[u * self.inputs + t]
     }
 
     /// Every entry times `factor`.
@@ -55,14 +75,14 @@ impl ComplexMatrix {
         self
     }
 
-    /// `R` with `interleave(x) · R = interleave(M x)` for row vectors: `2n × 2n`, row by row.
+    /// `R` with `interleave(x) · R = interleave(M x)` for row vectors: `2 inputs × 2 outputs`, row by row.
     ///
     /// The interleaved form of the adjoint `Mᴴ` is the transpose of this one.
     pub fn interleaved(&self) -> Vec<f64> {
-        let width = 2 * self.n;
-        let mut out = vec![0.0; width * width];
-        for u in 0..self.n {
-            for t in 0..self.n {
+        let width = 2 * self.outputs;
+        let mut out = vec![0.0; 2 * self.inputs * width];
+        for u in 0..self.outputs {
+            for t in 0..self.inputs {
                 let m = self.entry(u, t);
                 out[2 * t * width + 2 * u] = m.re;
                 out[2 * t * width + 2 * u + 1] = m.im;
@@ -267,7 +287,7 @@ pub fn fractional(n: usize, angle: f64, derivative: bool) -> ComplexMatrix {
     let (Ok(basis), Ok(phases)) =
         (Eigenbasis::shared(n), rotation_phases(n, angle, ZeroPoint::Without))
     else {
-        return ComplexMatrix { n, entries: vec![Complex64::ZERO; n * n] };
+        return ComplexMatrix::from_fn(n, |_, _| Complex64::ZERO);
     };
     let v = basis.matrix();
     let phases: Vec<_> = phases
@@ -284,5 +304,5 @@ pub fn fractional(n: usize, angle: f64, derivative: bool) -> ComplexMatrix {
             }
         }
     }
-    ComplexMatrix { n, entries }
+    ComplexMatrix { outputs: n, inputs: n, entries }
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// `[…, inputs, 2]` with lines of another length.
-fn with_lines(shape: &[usize], len: usize) -> Vec<usize> {
+pub(crate) fn with_lines(shape: &[usize], len: usize) -> Vec<usize> {
     let mut shape = shape.to_vec();
     let axis = shape.len() - 2;
     shape[axis] = len;
@@ -42,7 +42,7 @@ fn as_real(w: &[Complex64], [outputs, inputs]: [usize; 2], adjoint: bool) -> Vec
 }
 
 /// `W x`, or `Wᴴ x`, for every line of `x` (`[…, inputs, 2]`).
-fn product<B: Backend>(
+pub(crate) fn product<B: Backend>(
     x: FloatTensor<B>,
     w: &[Complex64],
     [outputs, inputs]: [usize; 2],
@@ -411,7 +411,7 @@ fn check_matrix(
 }
 
 /// The channels of `[…, inputs, 2]`.
-fn channels(op: &'static str, argument: &'static str, shape: &[usize]) -> Result<usize> {
+pub(crate) fn channels(op: &'static str, argument: &'static str, shape: &[usize]) -> Result<usize> {
     check_pairs(op, argument, shape)?;
     let found = shape[shape.len() - 2];
     if found == 0 {

@@ -20,7 +20,7 @@ use crate::{
     convolution::{CausalConvolution, CausalConvolutionVjp},
     elementary::{Logistic, LogisticVjp, Softplus, SoftplusVjp, SquaredRelu, SquaredReluVjp},
     fft::{Fft, Irfft, IrfftVjp, Rfft, RfftVjp},
-    lct::{Lct, LctVjp},
+    lct::{Lct, LctFixed, LctVjp},
     loss::{CrossEntropy, CrossEntropyVjp},
     maps::{
         Cardioid, CardioidVjp, FromPolar, FromPolarVjp, ModRelu, ModReluVjp, PhaseRotate,
@@ -31,11 +31,14 @@ use crate::{
     },
     norm::{RmsNorm, RmsNormVjp},
     product::{Linear, LinearVjp},
-    qmatmul::{Qmatmul, QmatmulVjp},
+    qmatmul::{Qmatmul, QmatmulComplex, QmatmulVjp},
     spectral_filter::{SpectralFilter, SpectralFilterVjp},
     systems::{LogDeterminant, LogDeterminantVjp, TridiagonalSolve, TridiagonalSolveVjp},
     tensors::{Codes, Numbers, Outcome},
-    tridiag::{LeadingResolvent, LeadingResolventVjp, ResolventDiagonal, ResolventDiagonalVjp},
+    tridiag::{
+        LeadingResolvent, LeadingResolventVjp, ResolventDiagonal, ResolventDiagonalVjp,
+        ResolventKept, ResolventKeptVjp,
+    },
 };
 
 /// What the gradient of an operation needs of it, by number.
@@ -263,6 +266,7 @@ operations! {
     IrfftVjp(1, 0, 1),
     Lct(2, 0, 1),
     LctVjp(2, 0, 2),
+    LctFixed(1, 0, 1),
     CausalConvolution(2, 0, 1),
     CausalConvolutionVjp(3, 0, 2),
     SpectralFilter(2, 0, 1),
@@ -287,6 +291,8 @@ operations! {
     FromPolarVjp(2, 0, 1),
     ResolventDiagonal(2, 0, 1),
     ResolventDiagonalVjp(3, 0, 2),
+    ResolventKept(2, 0, 1),
+    ResolventKeptVjp(3, 0, 2),
     LeadingResolvent(2, 0, 1),
     LeadingResolventVjp(3, 0, 2),
     TridiagonalSolve(5, 0, 1),
@@ -297,6 +303,7 @@ operations! {
     AttendVjp(6, 0, 3),
     Qmatmul(1, 3, 1),
     QmatmulVjp(1, 3, 1),
+    QmatmulComplex(1, 6, 1),
     CrossEntropy(1, 1, 1),
     CrossEntropyVjp(2, 1, 1),
     Logistic(1, 0, 1),

@@ -5,21 +5,25 @@
 
 use burn::{
     backend::{
-        Backend, TensorMetadata,
+        Backend, Dispatch, TensorMetadata,
         tensor::{FloatTensor, IntTensor},
     },
     module::{Module, Param, ParamId, Reparameterization},
     tensor::{DType, Device, Int, Shape, Tensor, TensorData},
 };
 use cubecl::server::Handle;
-use wavecube::{QuantizedWeight, WeightBindings};
+use num_complex::Complex64;
+use wavecube::{QuantizedComplexWeight, QuantizedWeight, WeightBindings};
 use wavecube_core::{
     Error, Result,
     quant::{PackedWeight, Scheme},
 };
 
+#[cfg(feature = "fusion")]
+use crate::mixing::with_lines;
 use crate::{
     dense, host,
+    mixing::{channels, product},
     operation::{Op, Operation, run},
 };
 
@@ -117,6 +121,60 @@ impl Operation<1, 3, 1> for QmatmulVjp {
     }
 }
 
+/// `[…, n, 2]` from the pairs `x` (`[…, k, 2]`) and the words, scales and zero points of a real and an imaginary part,
+/// or back to `[…, k, 2]` by the conjugate, which is the gradient.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QmatmulComplex {
+    formats: [PackedFormat; 2],
+    back: bool,
+}
+
+impl Operation<1, 6, 1> for QmatmulComplex {
+    const NAME: &'static str = "qmatmul_complex";
+    const COMPLEX: [bool; 1] = [true];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [x]: [&[usize]; 1]) -> [Vec<usize>; 1] {
+        [with_lines(x, self.outputs())]
+    }
+
+    fn kernel(
+        &self,
+        [x]: [&wavecube::Tensor; 1],
+        [a, b, c, d, e, f]: [&Handle; 6],
+    ) -> Result<[wavecube::Tensor; 1]> {
+        let [re, im] = self.formats;
+        let weight =
+            QuantizedComplexWeight::new(&packed(x, [a, b, c], re), &packed(x, [d, e, f], im))?;
+        let product =
+            if self.back { wavecube::qmatmul_complex_vjp } else { wavecube::qmatmul_complex };
+        Ok([product(x, &weight)?])
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [x]: [FloatTensor<B>; 1],
+        [a, b, c, d, e, f]: [IntTensor<B>; 6],
+    ) -> [FloatTensor<B>; 1] {
+        let [re, im] = self.formats;
+        let parts =
+            dequantized::<B>([a, b, c], re).into_iter().zip(dequantized::<B>([d, e, f], im));
+        let weights: Vec<_> = parts.map(|(re, im)| Complex64::new(re, im)).collect();
+        [product::<B>(x, &weights, re.shape, self.back)]
+    }
+
+    fn vjp(&self, _: [&[usize]; 1]) -> Option<Op> {
+        Some(Self { back: !self.back, ..*self }.into())
+    }
+}
+
+#[cfg(feature = "fusion")]
+impl QmatmulComplex {
+    fn outputs(&self) -> usize {
+        self.formats[0].shape[usize::from(self.back)]
+    }
+}
+
 /// A shape with rows of another length.
 fn with_last(shape: &[usize], len: usize) -> Vec<usize> {
     let mut shape = shape.to_vec();
@@ -178,6 +236,10 @@ impl PackedTensor {
     pub fn shape(&self) -> [usize; 2] {
         self.format.shape
     }
+
+    fn parts(&self) -> [IntTensor<Dispatch>; 3] {
+        [&self.words, &self.scales, &self.zeros].map(|part| part.val().into_dispatch())
+    }
 }
 
 /// A packed map, or a stack of them, takes the place of its numbers, of which nothing is left but the length of the
@@ -223,8 +285,51 @@ pub fn qmatmul<const D: usize>(x: Tensor<D>, weight: &PackedTensor) -> Result<Te
         let expected = "the inputs of the weight in every row";
         return Err(Error::Length { op: "qmatmul", argument: "x", expected, found });
     }
-    let parts =
-        [&weight.words, &weight.scales, &weight.zeros].map(|part| part.val().into_dispatch());
-    let [y] = run(Qmatmul(weight.format), [x.into_dispatch()], parts)?;
+    let [y] = run(Qmatmul(weight.format), [x.into_dispatch()], weight.parts())?;
+    Ok(Tensor::from_dispatch(y))
+}
+
+/// `x Wᵀ` with the complex weight `re + i im`: `[…, n, 2]` from `x` of `[…, k, 2]`; differentiable in `x`. The parts may
+/// have different schemes.
+///
+/// # Errors
+///
+/// [`Error::Length`] when `x` has not `k` pairs a row, [`Error::Shape`] when its last axis is not a pair or the parts
+/// have different shapes.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use wavecube_core::quant::{Bits, Clip, Group, PackedWeight, ScaleType, Scheme};
+/// use wavecube_burn::{PackedTensor, qmatmul_complex};
+///
+/// let device = Device::flex();
+/// let scheme = Scheme { bits: Bits::Four, symmetric: true, group: Group::Of32, scale: ScaleType::F16 };
+/// let part = |value: f32| {
+///     Ok(PackedTensor::upload(&PackedWeight::quantize(&[value], [1, 1], scheme, Clip::None)?, &device))
+/// };
+/// let x = Tensor::<2>::from_data([[3.0, 4.0]], &device);
+/// // (3 + 4i)(2 − i)
+/// let y = qmatmul_complex(x, &part(2.0)?, &part(-1.0)?)?.into_data();
+/// y.assert_approx_eq::<f32>(&[[10.0, 5.0]].into(), Default::default());
+/// # Ok::<(), wavecube_core::Error>(())
+/// ```
+pub fn qmatmul_complex<const D: usize>(
+    x: Tensor<D>,
+    re: &PackedTensor,
+    im: &PackedTensor,
+) -> Result<Tensor<D>> {
+    const OP: &str = "qmatmul_complex";
+    if re.shape() != im.shape() {
+        let (expected, found) = (re.shape().to_vec(), im.shape().to_vec());
+        return Err(Error::Shape { op: OP, argument: "im", expected, found });
+    }
+    let found = channels(OP, "x", &x.dims())?;
+    if found != re.shape()[1] {
+        let expected = "the inputs of the weight in every row";
+        return Err(Error::Length { op: OP, argument: "x", expected, found });
+    }
+    let operation = QmatmulComplex { formats: [re.format, im.format], back: false };
+    let ([a, b, c], [d, e, f]) = (re.parts(), im.parts());
+    let [y] = run(operation, [x.into_dispatch()], [a, b, c, d, e, f])?;
     Ok(Tensor::from_dispatch(y))
 }

@@ -64,17 +64,21 @@ pub(crate) enum Codes<B: Backend> {
     None,
     One(IntTensor<B>),
     Three(IntTensor<B>, IntTensor<B>, IntTensor<B>),
+    Six(IntTensor<B>, IntTensor<B>, IntTensor<B>, IntTensor<B>, IntTensor<B>, IntTensor<B>),
 }
 
 impl<B: Backend> Codes<B> {
-    /// None, one or three tensors.
+    /// None, one, three or six tensors.
     pub(crate) fn new(tensors: impl IntoIterator<Item = IntTensor<B>>) -> Self {
         let mut tensors = tensors.into_iter();
-        match [(); 4].map(|()| tensors.next()) {
+        match [(); 7].map(|()| tensors.next()) {
             [None, ..] => Self::None,
             [Some(a), None, ..] => Self::One(a),
-            [Some(a), Some(b), Some(c), None] => Self::Three(a, b, c),
-            _ => unreachable!("the table has operations of none, one or three tensors of codes"),
+            [Some(a), Some(b), Some(c), None, ..] => Self::Three(a, b, c),
+            [Some(a), Some(b), Some(c), Some(d), Some(e), Some(f), None] => {
+                Self::Six(a, b, c, d, e, f)
+            }
+            _ => unreachable!("the table has operations of none, one, three or six tensors"),
         }
     }
 
@@ -83,6 +87,7 @@ impl<B: Backend> Codes<B> {
             Self::None => Vec::new(),
             Self::One(a) => vec![a],
             Self::Three(a, b, c) => vec![a, b, c],
+            Self::Six(a, b, c, d, e, f) => vec![a, b, c, d, e, f],
         }
     }
 }

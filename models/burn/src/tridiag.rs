@@ -3,6 +3,8 @@
 //! `T` has the complex diagonal `d` (`[.., n, 2]`, the shift in it) and the real products `p`
 //! (`[.., n − 1]`) of the elements beside it. The result is complex, `[.., n, 2]`.
 
+use std::sync::Arc;
+
 use burn::{
     backend::{
         Backend, TensorMetadata,
@@ -17,6 +19,7 @@ use wavecube_core::{Dtype, Error, Result};
 
 use crate::{
     host::{interleaved, numbers, pairs, upload},
+    maps::check_pairs,
     operation::{Kept, Op, Operation, run},
 };
 
@@ -176,6 +179,156 @@ impl Operation<3, 0, 2> for LeadingResolventVjp {
     }
 }
 
+/// The diagonals of the inverses of the operators whose other elements are left out, and lines between them.
+#[derive(Debug, Clone)]
+pub(crate) struct ResolventKept(Arc<Elements>);
+
+/// A flag for each element of a sequence of `n`, or of every sequence.
+#[derive(Debug)]
+struct Elements {
+    keep: Vec<bool>,
+    n: usize,
+}
+
+impl Elements {
+    fn upload(&self, like: &wavecube::Tensor) -> Result<wavecube::Kept> {
+        wavecube::Kept::new(like.device(), &self.keep, self.n)
+    }
+
+    /// Those that sequence `row` keeps.
+    fn of(&self, row: usize) -> Vec<usize> {
+        let first = row * self.n % self.keep.len();
+        let keep = &self.keep[first..first + self.n];
+        (0..self.n).filter(|&k| keep[k]).collect()
+    }
+}
+
+/// For every element of `n` the rank of a kept one, and the weight of the next: what is between two lies on a line.
+fn lines(kept: &[usize], n: usize) -> Vec<(usize, f64)> {
+    let of = |k: usize| match kept.partition_point(|&at| at <= k) {
+        0 => (0, 0.0),
+        after if after == kept.len() => (after - 1, 0.0),
+        after => {
+            let (from, to) = (kept[after - 1], kept[after]);
+            (after - 1, (k - from) as f64 / (to - from) as f64)
+        }
+    };
+    (0..n).map(of).collect()
+}
+
+impl Operation<2, 0, 1> for ResolventKept {
+    const NAME: &'static str = "resolvent_kept";
+    const COMPLEX: [bool; 2] = [true, false];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [d, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
+        [d.to_vec()]
+    }
+
+    fn kernel(
+        &self,
+        [d, p]: [&wavecube::Tensor; 2],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 1]> {
+        Ok([unshifted(d, p)?.resolvent_diagonal_kept(&self.0.upload(d)?)?.diagonal])
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [d, p]: [FloatTensor<B>; 2],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 1] {
+        let n = self.0.n;
+        let (values, p) = (pairs::<B>(d.clone()), numbers::<B>(p));
+        let mut results = Vec::with_capacity(values.len());
+        for (row, values) in values.chunks_exact(n).enumerate() {
+            let kept = self.0.of(row);
+            let (d, p) = shorter(values, &p[row * (n - 1)..][..n - 1], &kept);
+            let y = both(&d, &from_left(&d, &p), &from_right(&d, &p));
+            let between = |(rank, weight): (usize, f64)| match y.get(rank + 1) {
+                Some(next) => y[rank] * (1.0 - weight) + next * weight,
+                None => y[rank],
+            };
+            results.extend(lines(&kept, n).into_iter().map(between));
+        }
+        [upload::<B>(&d, interleaved(results))]
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { operands: &[0, 1], results: &[] }
+    }
+
+    fn vjp(&self, _: [&[usize]; 2]) -> Option<Op> {
+        Some(ResolventKeptVjp(self.0.clone()).into())
+    }
+}
+
+/// The elements that are kept, each with its product to the right.
+fn shorter(d: &[Complex64], p: &[f64], kept: &[usize]) -> (Vec<Complex64>, Vec<f64>) {
+    let links = &kept[..kept.len() - 1];
+    (kept.iter().map(|&k| d[k]).collect(), links.iter().map(|&k| p[k]).collect())
+}
+
+/// The gradients of `d` and `p`, from these and the gradient of the result.
+#[derive(Debug, Clone)]
+pub(crate) struct ResolventKeptVjp(Arc<Elements>);
+
+impl Operation<3, 0, 2> for ResolventKeptVjp {
+    const NAME: &'static str = "resolvent_kept_vjp";
+    const COMPLEX: [bool; 3] = [true, false, true];
+
+    #[cfg(feature = "fusion")]
+    fn shapes(&self, [d, p, _]: [&[usize]; 3]) -> [Vec<usize>; 2] {
+        [d.to_vec(), p.to_vec()]
+    }
+
+    fn kernel(
+        &self,
+        [d, p, grad]: [&wavecube::Tensor; 3],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 2]> {
+        let by = unshifted(d, p)?.resolvent_diagonal_kept_vjp(&self.0.upload(d)?, grad)?;
+        Ok([by.a, by.b])
+    }
+
+    fn plain<B: Backend>(
+        &self,
+        [d, p, grad]: [FloatTensor<B>; 3],
+        []: [IntTensor<B>; 0],
+    ) -> [FloatTensor<B>; 2] {
+        let n = self.0.n;
+        let (values, products) = (pairs::<B>(d.clone()), numbers::<B>(p.clone()));
+        let arriving = pairs::<B>(grad);
+        let mut by_d = vec![Complex64::ZERO; values.len()];
+        let mut by_p = vec![0.0; products.len()];
+        for (row, values) in values.chunks_exact(n).enumerate() {
+            let kept = self.0.of(row);
+            let beside = row * (n - 1);
+            let (d, p) = shorter(values, &products[beside..][..n - 1], &kept);
+            let mut g = vec![Complex64::ZERO; kept.len()];
+            for ((rank, weight), arriving) in lines(&kept, n).into_iter().zip(&arriving[row * n..])
+            {
+                g[rank] += arriving * (1.0 - weight);
+                if let Some(next) = g.get_mut(rank + 1) {
+                    *next += arriving * weight;
+                }
+            }
+            let (of_d, of_p) = both_vjp(&d, &p, &g);
+            for (&k, of_d) in kept.iter().zip(of_d) {
+                by_d[row * n + k] = of_d;
+            }
+            for (&k, of_p) in kept.iter().zip(of_p) {
+                by_p[beside + k] = of_p;
+            }
+        }
+        [upload::<B>(&d, interleaved(by_d)), upload::<B>(&p, by_p)]
+    }
+
+    fn vjp(&self, _: [&[usize]; 3]) -> Option<Op> {
+        None
+    }
+}
+
 /// The operators with the diagonal `d`, which has the shift in it already.
 fn unshifted(d: &wavecube::Tensor, p: &wavecube::Tensor) -> Result<Tridiagonal> {
     let batch = &d.shape()[..d.shape().len() - 1];
@@ -257,6 +410,19 @@ fn rightwards(source: &[Complex64], p: &[f64], x: &[Complex64]) -> Vec<Complex64
     sums
 }
 
+/// The gradients of one operator by `d` and `p`, for the gradient `g` of the diagonal of its inverse.
+fn both_vjp(d: &[Complex64], p: &[f64], g: &[Complex64]) -> (Vec<Complex64>, Vec<f64>) {
+    let n = d.len();
+    let (left, right) = (from_left(d, p), from_right(d, p));
+    let diagonal = both(d, &left, &right);
+    let source: Vec<_> = (0..n).map(|k| g[k].conj() * diagonal[k] * diagonal[k]).collect();
+    let forward = rightwards(&source, p, &right);
+    let backward = leftwards(&source, p, &left);
+    let by_d = (0..n).map(|k| -(forward[k] + backward[k] - source[k]).conj()).collect();
+    let by_p = (1..n).map(|k| (forward[k - 1] * right[k] + backward[k] * left[k - 1]).re).collect();
+    (by_d, by_p)
+}
+
 fn plain_resolvent_vjp<B: Backend>(
     kept: &FloatTensor<B>,
     p: &FloatTensor<B>,
@@ -269,24 +435,19 @@ fn plain_resolvent_vjp<B: Backend>(
     let (mut by_d, mut by_p) = (Vec::new(), Vec::new());
     for (row, kept_row) in values.chunks_exact(n).enumerate() {
         let p = &products[row * (n - 1)..][..n - 1];
-        let g: Vec<_> = grad[row * n..][..n].iter().map(Complex64::conj).collect();
+        let g = &grad[row * n..][..n];
         match sides {
             Sides::Left => {
                 let y = kept_row;
+                let g: Vec<_> = g.iter().map(Complex64::conj).collect();
                 let e = leftwards(&g, p, &y[1..]);
                 by_d.extend((0..n).map(|k| -(y[k] * y[k] * e[k]).conj()));
                 by_p.extend((1..n).map(|k| (y[k - 1] * y[k] * y[k] * e[k]).re));
             }
             Sides::Both => {
-                let (left, right) = (from_left(kept_row, p), from_right(kept_row, p));
-                let diagonal = both(kept_row, &left, &right);
-                let source: Vec<_> = (0..n).map(|k| g[k] * diagonal[k] * diagonal[k]).collect();
-                let forward = rightwards(&source, p, &right);
-                let backward = leftwards(&source, p, &left);
-                by_d.extend((0..n).map(|k| -(forward[k] + backward[k] - source[k]).conj()));
-                by_p.extend(
-                    (1..n).map(|k| (forward[k - 1] * right[k] + backward[k] * left[k - 1]).re),
-                );
+                let (of_d, of_p) = both_vjp(kept_row, p, g);
+                by_d.extend(of_d);
+                by_p.extend(of_p);
             }
         }
     }
@@ -319,22 +480,7 @@ pub fn resolvent<const D: usize, const E: usize>(
     p: Tensor<E>,
     sides: Sides,
 ) -> Result<Tensor<D>> {
-    const OP: &str = "resolvent";
-    let shape = d.dims();
-    if D < 2 || shape[D - 1] != 2 {
-        let mut expected = shape[..D.saturating_sub(1)].to_vec();
-        expected.push(2);
-        return Err(Error::Shape { op: OP, argument: "d", expected, found: shape.to_vec() });
-    }
-    let n = shape[D - 2];
-    if n == 0 {
-        return Err(Error::Length { op: OP, argument: "d", expected: "at least 1", found: n });
-    }
-    let mut expected = shape[..D - 1].to_vec();
-    expected[D - 2] = n - 1;
-    if p.dims()[..] != expected {
-        return Err(Error::Shape { op: OP, argument: "p", expected, found: p.dims().to_vec() });
-    }
+    let n = check("resolvent", &d.dims(), &p.dims())?;
     if n == 1 {
         // There is no p, and a tensor of no elements is no buffer.
         let (re, im) = (d.clone().narrow(D - 1, 0, 1), d.narrow(D - 1, 1, 1));
@@ -346,5 +492,71 @@ pub fn resolvent<const D: usize, const E: usize>(
         Sides::Both => run(ResolventDiagonal, operands, [])?,
         Sides::Left => run(LeadingResolvent, operands, [])?,
     };
+    Ok(Tensor::from_dispatch(y))
+}
+
+/// The length of the operators.
+fn check(op: &'static str, d: &[usize], p: &[usize]) -> Result<usize> {
+    check_pairs(op, "d", d)?;
+    let axis = d.len() - 2;
+    let n = d[axis];
+    if n == 0 {
+        return Err(Error::Length { op, argument: "d", expected: "at least 1", found: n });
+    }
+    let mut expected = d[..=axis].to_vec();
+    expected[axis] = n - 1;
+    if p != expected {
+        return Err(Error::Shape { op, argument: "p", expected, found: p.to_vec() });
+    }
+    Ok(n)
+}
+
+/// The [`resolvent`] of both sides, of the elements alone that `keep` has a flag for: a flag for each of the `n` of one
+/// sequence, for all, or of every sequence, in row-major order. A kept element keeps its `d` and its product `p` to the
+/// right, which now belongs to the next kept one; between two of them the result lies on a line, and beyond the first and
+/// the last it is theirs. Recursions are as long as there are kept elements. Differentiable in `d` and `p`, which what is
+/// skipped has no part in.
+///
+/// # Errors
+///
+/// As for [`resolvent`], with [`Error::Length`] for `n = 1` and if the flags are not those of whole sequences, or one of
+/// these keeps nothing.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use wavecube_burn::resolvent_kept;
+///
+/// let device = Device::flex();
+/// let d = Tensor::<2>::from_data([[2.0, 0.0], [9.0, 0.0], [4.0, 0.0]], &device);
+/// let p = Tensor::<1>::from_data([0.0, 1.0], &device);
+/// // 1/2 and 1/4, and their mean between them.
+/// let y = resolvent_kept(d, p, &[true, false, true])?.narrow(1, 0, 1).into_data();
+/// y.assert_approx_eq::<f32>(&[[0.5], [0.375], [0.25]].into(), Default::default());
+/// # Ok::<(), wavecube_core::Error>(())
+/// ```
+pub fn resolvent_kept<const D: usize, const E: usize>(
+    d: Tensor<D>,
+    p: Tensor<E>,
+    keep: &[bool],
+) -> Result<Tensor<D>> {
+    const OP: &str = "resolvent_kept";
+    let shape = d.dims();
+    let n = check(OP, &shape, &p.dims())?;
+    if n < 2 {
+        return Err(Error::Length { op: OP, argument: "d", expected: "at least 2", found: n });
+    }
+    let elements: usize = shape[..D - 1].iter().product();
+    let wrong = |expected: &'static str, found: usize| {
+        Err(Error::Length { op: OP, argument: "keep", expected, found })
+    };
+    if keep.len() != n && keep.len() != elements || keep.is_empty() {
+        return wrong("a flag for each element of one sequence, or of all", keep.len());
+    }
+    if keep.chunks(n).any(|keep| !keep.contains(&true)) {
+        return wrong("at least 1 that is kept, in every sequence", 0);
+    }
+    let elements = Arc::new(Elements { keep: keep.to_vec(), n });
+    let operands = [d.into_dispatch(), p.into_dispatch()];
+    let [y] = run(ResolventKept(elements), operands, [])?;
     Ok(Tensor::from_dispatch(y))
 }

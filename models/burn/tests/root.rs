@@ -6,6 +6,7 @@ mod elementary;
 mod gradients;
 mod layers;
 mod mixing;
+mod plans;
 mod qmatmul;
 mod support;
 mod transforms;

@@ -2,7 +2,8 @@
 
 use burn::tensor::{DType, Device, Tensor};
 use num_complex::Complex64;
-use wavecube_burn::{Sides, resolvent};
+use wavecube_burn::{Sides, resolvent, resolvent_kept};
+use wavecube_core::Error;
 
 use crate::support::{
     by_kernels, close, devices, devices_with_kernels, flex, read, tensor, values,
@@ -148,4 +149,115 @@ fn wrong_operands_are_errors() {
         let message = resolvent(d, p, Sides::Left).unwrap_err().to_string();
         assert!(message.contains(argument), "{message}");
     }
+}
+
+/// Flags for `rows` sequences of `n`, of which the first keeps one element, the second all.
+fn flags(rows: usize, n: usize) -> Vec<bool> {
+    let kept = |row: usize, k: usize| match row {
+        0 => k == n / 2,
+        1 => true,
+        _ => (k * k + row).is_multiple_of(3) || k == n / 3,
+    };
+    (0..rows).flat_map(|row| (0..n).map(move |k| kept(row, k))).collect()
+}
+
+/// Result and gradients of the resolvents of kept elements.
+fn kept_with_gradients(
+    [d, p, w]: [&[f64]; 3],
+    keep: &[bool],
+    [rows, n]: [usize; 2],
+    dtype: DType,
+    device: &Device,
+) -> [Vec<f64>; 3] {
+    let device = device.clone().autodiff();
+    let d = tensor(d, [rows, n, 2], dtype, &device).require_grad();
+    let p = tensor(p, [rows, n - 1], dtype, &device).require_grad();
+    let y = resolvent_kept(d.clone(), p.clone(), keep).unwrap();
+    let gradients = (y.clone() * tensor(w, [rows, n, 2], dtype, &device)).sum().backward();
+    [read(y.inner()), read(d.grad(&gradients).unwrap()), read(p.grad(&gradients).unwrap())]
+}
+
+#[test]
+fn kept_elements_make_shorter_operators_with_lines_between() {
+    let shape @ [rows, n] = [4, 9];
+    let (d, p) = operands(rows, n, 21);
+    let (w, keep) = (values(2 * rows * n, 22), flags(rows, n));
+    let of =
+        |d: &[f64], p: &[f64]| kept_with_gradients([d, p, &w], &keep, shape, DType::F64, &flex());
+    let [y, by_d, by_p] = of(&d, &p);
+    for row in 0..rows {
+        let kept: Vec<usize> = (0..n).filter(|&k| keep[row * n + k]).collect();
+        let shorter: Vec<f64> =
+            kept.iter().flat_map(|&k| d[2 * (row * n + k)..][..2].to_vec()).collect();
+        let links: Vec<f64> =
+            kept[..kept.len() - 1].iter().map(|&k| p[row * (n - 1) + k]).collect();
+        let known = by_minors(&shorter, &links, Sides::Both);
+        let expected: Vec<f64> = (0..2 * n)
+            .map(|at| {
+                let (k, part) = (at / 2, at % 2);
+                let of = |rank: usize| known[2 * rank + part];
+                match kept.iter().position(|&at| at >= k) {
+                    None => of(kept.len() - 1),
+                    Some(0) => of(0),
+                    Some(next) => {
+                        let (from, to) = (kept[next - 1], kept[next]);
+                        let along = (k - from) as f64 / (to - from) as f64;
+                        of(next - 1) + along * (of(next) - of(next - 1))
+                    }
+                }
+            })
+            .collect();
+        close(&y[2 * row * n..][..2 * n], &expected, 1e-13);
+    }
+    let loss = |d: &[f64], p: &[f64]| of(d, p)[0].iter().zip(&w).map(|(y, w)| y * w).sum::<f64>();
+    let slopes = |of: &[f64], loss: &dyn Fn(&[f64]) -> f64| -> Vec<f64> {
+        let slope = |i: usize| {
+            let moved = |by: f64| {
+                let mut moved = of.to_vec();
+                moved[i] += by;
+                loss(&moved)
+            };
+            (moved(1e-6) - moved(-1e-6)) / 2e-6
+        };
+        (0..of.len()).map(slope).collect()
+    };
+    close(&by_d, &slopes(&d, &|d| loss(d, &p)), 1e-8);
+    close(&by_p, &slopes(&p, &|p| loss(&d, p)), 1e-8);
+}
+
+#[test]
+fn kept_elements_run_by_kernels() {
+    for shape @ [rows, n] in [[3, 2], [4, 33]] {
+        let (d, p) = operands(rows, n, 23);
+        let w = values(2 * rows * n, 24);
+        let all = flags(rows, n);
+        // Flags of every sequence, and of one for all.
+        for keep in [&all[..], &all[2 * n..][..n]] {
+            let run = |dtype, device: &Device| {
+                kept_with_gradients([&d, &p, &w], keep, shape, dtype, device)
+            };
+            let expected = run(DType::F32, &flex());
+            for device in devices_with_kernels() {
+                let operations = ["resolvent_kept", "resolvent_kept_vjp"];
+                let found = by_kernels(&operations, || run(DType::F32, &device));
+                for (found, expected) in found.iter().zip(&expected) {
+                    close(found, expected, 2e-6);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn flags_that_do_not_fit_are_errors() {
+    let refused = |n: usize, keep: &[bool]| {
+        let d = Tensor::<3>::ones([2, n, 2], &flex());
+        let error = resolvent_kept(d, Tensor::<2>::zeros([2, n - 1], &flex()), keep).unwrap_err();
+        assert!(matches!(error, Error::Length { .. }), "{error}");
+    };
+    refused(3, &[true; 4]);
+    refused(3, &[]);
+    refused(3, &[false; 3]);
+    refused(3, &[true, true, true, false, false, false]);
+    refused(1, &[true]);
 }
