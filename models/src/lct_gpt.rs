@@ -17,7 +17,7 @@ use crate::{
     flops::{Flops, Part},
     layers::{
         self, CausalSelfAttention, ChirpedStream, LctConfig, LctLayer, Linear, Mlp, ModelPast,
-        Norm, Room, SequenceContext, linear, normal_matrix, position_angle, rows_of,
+        Norm, Room, SequenceContext, linear, normal_matrix, rows_of,
     },
     model::{LanguageModel, check_length},
     presets::Named,
@@ -69,7 +69,7 @@ fn sinusoids(positions: std::ops::Range<usize>, d: usize, device: &Device) -> Te
     let half = d.div_ceil(2);
     let values = positions.flat_map(|t| {
         (0..d).map(move |i| {
-            let angle = position_angle(t, i % half, half);
+            let angle = t as f64 * 10_000_f64.powf(-((i % half) as f64) / half as f64);
             let wave = if i < half { angle.sin() } else { angle.cos() };
             (EMBEDDED * std::f64::consts::SQRT_2 * wave) as f32
         })
@@ -395,7 +395,7 @@ impl LctGpt {
             Positions::Alibi => Attention::causal().alibi(&alibi_slopes(self.config.heads)),
             _ => Attention::causal(),
         };
-        let context = SequenceContext::at(positions, d / self.config.heads, rope, &device)
+        let context = SequenceContext::at(positions, d / self.config.heads, rope, &device)?
             .attending(attention);
         if let Some(past) = &mut past {
             if let Some(cache) = &mut past.cache {

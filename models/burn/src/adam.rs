@@ -8,7 +8,7 @@
 use burn::backend::flex::FlexTensor;
 use burn::{
     backend::{
-        Backend,
+        Backend, TensorMetadata,
         tensor::{FloatTensor, IntTensor},
     },
     tensor::Tensor,

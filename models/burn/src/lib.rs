@@ -10,6 +10,7 @@
 //! | [`resolvent`], [`resolvent_kept`] | resolvents of tridiagonal operators, of all elements or causal ([`Sides`]), or of a part of them |
 //! | [`tridiagonal_solve`], [`log_determinant`] | tridiagonal systems |
 //! | [`attention()`] with [`Attention`], [`Cache`] | attention of any mask, and keys and values of texts that are kept |
+//! | [`rotary()`] with [`RotaryTables`] | rotary positions |
 //! | [`qmatmul()`], [`qmatmul_complex`] | products with a weight of 4 or 8 bits, a [`PackedTensor`] |
 //! | [`linear`], [`rms_norm`], [`squared_relu`], [`adam_w`] | what a network is made of and trained by, in few passes where the host is the device |
 //! | [`cross_entropy`], [`logistic`], [`softplus`] | functions that drivers get wrong |
@@ -95,6 +96,7 @@ mod pages;
 mod pages;
 mod product;
 mod qmatmul;
+mod rotary;
 #[cfg(feature = "flex")]
 mod rows;
 mod spectral_filter;
@@ -118,6 +120,7 @@ pub use mixing::{complex_linear, complex_rms_norm, phase_mix};
 pub use norm::rms_norm;
 pub use product::linear;
 pub use qmatmul::{PackedFormat, PackedTensor, multiplies_packed, qmatmul, qmatmul_complex};
+pub use rotary::{RotaryTables, rotary};
 pub use spectral_filter::spectral_filter;
 pub use systems::{log_determinant, tridiagonal_solve};
 pub use tridiag::{Sides, resolvent, resolvent_kept};

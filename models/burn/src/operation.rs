@@ -32,6 +32,7 @@ use crate::{
     norm::{RmsNorm, RmsNormVjp},
     product::{Linear, LinearVjp},
     qmatmul::{Qmatmul, QmatmulComplex, QmatmulVjp},
+    rotary::{Turn, TurnVjp},
     spectral_filter::{SpectralFilter, SpectralFilterVjp},
     systems::{LogDeterminant, LogDeterminantVjp, TridiagonalSolve, TridiagonalSolveVjp},
     tensors::{Codes, Numbers, Outcome},
@@ -317,6 +318,8 @@ operations! {
     RmsNorm(2, 0, 1),
     RmsNormVjp(3, 0, 2),
     AdamW(5, 0, 3),
+    Turn(3, 0, 1),
+    TurnVjp(3, 0, 1),
 }
 
 /// A backend that runs operations of the table.

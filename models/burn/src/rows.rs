@@ -242,6 +242,25 @@ pass! {
     }
 }
 
+pass! {
+    /// The pairs of two halves of a row turned by their angles, or back.
+    turned_row(x: &[f32], cos: &[f32], sin: &[f32], back: bool, y: &mut [f32]) {
+        let (low, high) = x.split_at(cos.len());
+        let (y_low, y_high) = y.split_at_mut(cos.len());
+        let sign = if back { -1.0 } else { 1.0 };
+        for ((y, (low, high)), (cos, sin)) in
+            y_low.iter_mut().zip(low.iter().zip(high)).zip(cos.iter().zip(sin))
+        {
+            *y = low * cos - sign * high * sin;
+        }
+        for ((y, (low, high)), (cos, sin)) in
+            y_high.iter_mut().zip(low.iter().zip(high)).zip(cos.iter().zip(sin))
+        {
+            *y = high * cos + sign * low * sin;
+        }
+    }
+}
+
 /// The numbers of a step of `AdamW`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AdamRow {

@@ -1,7 +1,7 @@
 //! Products, norms and squares of what is above zero beside sums in `f64`, wherever they run.
 
 use burn::tensor::{DType, Device, Tensor};
-use wavecube_burn::{AdamStep, adam_w, linear, rms_norm, squared_relu};
+use wavecube_burn::{AdamStep, RotaryTables, adam_w, linear, rms_norm, rotary, squared_relu};
 use wavecube_core::Error;
 
 use crate::support::{devices, flex, read, tensor, values};
@@ -173,6 +173,42 @@ fn squares_of_what_is_above_zero() {
 }
 
 #[test]
+fn pairs_turn_by_their_angles_and_gradients_back() {
+    for device in devices() {
+        for (shape, from) in [([1, 1, 1, 2], 0), ([2, 3, 7, 10], 4), ([1, 4, 65, 32], 1000)] {
+            let [batch, heads, time, dim] = shape;
+            let (count, half) = (batch * heads * time * dim, dim / 2);
+            let tables = RotaryTables::new(from..from + time, dim, 10_000.0, &device).unwrap();
+            // As heads lie behind a product: positions before heads.
+            let (x, x_tensor) = operand(&values(count, 1), [batch, time, heads, dim], &device);
+            let (g, g_tensor) = operand(&values(count, 2), shape, &device);
+            let y = rotary(x_tensor.clone().swap_dims(1, 2), &tables).unwrap();
+            let gradients = (y.clone() * g_tensor.detach()).sum().backward();
+            let (mut turned, mut back) = (vec![(0.0, 0.0); count], vec![(0.0, 0.0); count]);
+            for at in 0..count {
+                let [i, t] = [at % dim, at / dim % time];
+                let [head, row] = [at / (dim * time) % heads, at / (dim * time * heads)];
+                let pair = i % half;
+                let angle = (from + t) as f64 * 1e4_f64.powf(-(pair as f64) / half as f64);
+                let (sin, cos) = angle.sin_cos();
+                let place = |i: usize| ((row * time + t) * heads + head) * dim + i;
+                let line = at - i;
+                let allowed = |a: f64, b: f64| 4.0 * ULP * (a.abs() + b.abs());
+                let [low, high] = [x[place(pair)], x[place(pair + half)]];
+                let value = if i < half { low * cos - high * sin } else { high * cos + low * sin };
+                turned[at] = (value, allowed(low, high));
+                let [low, high] = [g[line + pair], g[line + pair + half]];
+                let value = if i < half { low * cos + high * sin } else { high * cos - low * sin };
+                back[place(i)] = (value, allowed(low, high));
+            }
+            let what = format!("{device:?} {shape:?}");
+            within(&format!("{what}: y"), &read(y.inner()), &turned);
+            within(&format!("{what}: by x"), &read(x_tensor.grad(&gradients).unwrap()), &back);
+        }
+    }
+}
+
+#[test]
 fn steps_of_adam() {
     for device in devices() {
         let len = 20_003;
@@ -233,6 +269,11 @@ fn bad_input_is_an_error() {
     assert!(matches!(error, Error::Length { argument: "time", .. }), "{error}");
     let error = adam_w(gain(3), [gain(3), gain(2)], gain(3), gain(1), step).unwrap_err();
     assert!(matches!(error, Error::Shape { argument: "second", .. }), "{error}");
+    let error = RotaryTables::new(0..4, 3, 1e4, &flex()).unwrap_err();
+    assert!(matches!(error, Error::Length { argument: "dim", .. }), "{error}");
+    let tables = RotaryTables::new(0..4, 6, 1e4, &flex()).unwrap();
+    let error = rotary(Tensor::<4>::zeros([1, 1, 5, 6], &flex()), &tables).unwrap_err();
+    assert!(matches!(error, Error::Shape { argument: "tables", .. }), "{error}");
     assert_eq!(linear(zeros([0, 3]), zeros([3, 5])).unwrap().dims(), [0, 5]);
     let of_nothing = linear(zeros([2, 0]), zeros([0, 5])).unwrap();
     assert_eq!(read(of_nothing), [0.0; 10]);

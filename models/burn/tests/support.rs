@@ -36,7 +36,7 @@ pub(crate) fn devices() -> Vec<Device> {
 }
 
 /// The operations that have no kernels.
-const MADE_OF_BURNS: [&str; 13] = [
+const MADE_OF_BURNS: [&str; 15] = [
     "logistic",
     "logistic_vjp",
     "softplus",
@@ -50,6 +50,8 @@ const MADE_OF_BURNS: [&str; 13] = [
     "rms_norm",
     "rms_norm_vjp",
     "adam_w",
+    "rotary",
+    "rotary_vjp",
 ];
 
 /// What `run` returns, if its operations, these among them, ran as their backend runs them: none fell back.

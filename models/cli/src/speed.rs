@@ -313,7 +313,7 @@ pub fn measure(
     let (left, blocked) = (mixer(ResolventForm::Left)?, mixer(ResolventForm::Blocked)?);
     let mut rows = Vec::new();
     for &length in &options.lengths {
-        let context = SequenceContext::new(length, width / heads, false, &device);
+        let context = SequenceContext::new(length, width / heads, false, &device)?;
         // Filters as long as the sequence.
         let mut spectral = |config: SpectralConfig| {
             SpectralMixer::new(&config, [width, length], 1.0, &mut random, &device)

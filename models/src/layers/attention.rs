@@ -4,77 +4,50 @@ use std::ops::Range;
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Tensor},
 };
-use wavecube_burn::{Attention, Cache, attention};
+use wavecube_burn::{Attention, Cache, RotaryTables, attention, rotary};
 use wavecube_core::Result;
 
 use super::{Linear, linear};
 use crate::random::Random;
 
+/// The usual base of rotary angles.
+const ROTARY_BASE: f64 = 10_000.0;
+
 /// What every block of a model shares in one pass: which positions see each other, and how they are told apart.
 #[derive(Debug, Clone)]
 pub struct SequenceContext {
-    /// Rotary `(cos, sin)`, each `[1, 1, time, d_head]`, where the model rotates.
-    rotary: Option<(Tensor<4>, Tensor<4>)>,
+    /// Where the model rotates.
+    rotary: Option<RotaryTables>,
     attention: Attention,
 }
 
 impl SequenceContext {
     /// For sequences of `time` positions; with `rope`, tables for heads of width `d_head`.
-    pub fn new(time: usize, d_head: usize, rope: bool, device: &Device) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RotaryTables::new`].
+    pub fn new(time: usize, d_head: usize, rope: bool, device: &Device) -> Result<Self> {
         Self::at(0..time, d_head, rope, device)
     }
 
     /// The same for some positions of longer sequences.
-    pub fn at(positions: Range<usize>, d_head: usize, rope: bool, device: &Device) -> Self {
-        let rotary = rope.then(|| rotary_tables(positions, d_head, device));
-        Self { rotary, attention: Attention::causal() }
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RotaryTables::new`].
+    pub fn at(positions: Range<usize>, d_head: usize, rope: bool, device: &Device) -> Result<Self> {
+        let tables = || RotaryTables::new(positions, d_head, ROTARY_BASE, device);
+        let rotary = rope.then(tables).transpose()?;
+        Ok(Self { rotary, attention: Attention::causal() })
     }
 
     /// The same with other masks or scores than those of causal attention.
     #[must_use]
     pub fn attending(self, attention: Attention) -> Self {
         Self { attention, ..self }
-    }
-}
-
-/// The angle of position `t` for the pair `i` of `half`: `t · 10000^(−i/half)`.
-pub(crate) fn position_angle(t: usize, i: usize, half: usize) -> f64 {
-    t as f64 * 10_000_f64.powf(-(i as f64) / half as f64)
-}
-
-/// Cosine and sine of every position's angles, twice over, in `f64` until they are stored.
-fn rotary_tables(
-    positions: Range<usize>,
-    d_head: usize,
-    device: &Device,
-) -> (Tensor<4>, Tensor<4>) {
-    let (half, time) = (d_head / 2, positions.len());
-    let mut cos = Vec::with_capacity(time * d_head);
-    let mut sin = Vec::with_capacity(time * d_head);
-    for t in positions {
-        for i in 0..2 * half {
-            let (s, c) = position_angle(t, i % half, half).sin_cos();
-            cos.push(c as f32);
-            sin.push(s as f32);
-        }
-    }
-    let table = |values| Tensor::from_data(TensorData::new(values, [1, 1, time, 2 * half]), device);
-    (table(cos), table(sin))
-}
-
-/// Rotates the pairs `(x_i, x_{i + half})` of `[batch, head, time, d_head]`.
-fn rotate(x: Tensor<4>, (cos, sin): &(Tensor<4>, Tensor<4>)) -> Tensor<4> {
-    let mut halves = x.clone().chunk(2, 3);
-    let upper = halves.pop();
-    let lower = halves.pop();
-    match (lower, upper) {
-        (Some(lower), Some(upper)) => {
-            let turned = Tensor::cat(vec![upper.neg(), lower], 3);
-            x * cos.clone() + turned * sin.clone()
-        }
-        _ => x,
     }
 }
 
@@ -124,17 +97,12 @@ impl CausalSelfAttention {
     ) -> Result<Tensor<3>> {
         let [batch, time, d_model] = x.dims();
         let d_head = d_model / self.heads;
-        let qkv = self.qkv.forward(x);
-        let head = |index: usize| {
-            qkv.clone()
-                .narrow(2, index * d_model, d_model)
-                .reshape([batch, time, self.heads, d_head])
-                .swap_dims(1, 2)
-        };
-        let (mut q, mut k, v) = (head(0), head(1), head(2));
+        let [mut q, mut k, v] = self
+            .qkv
+            .forward_in_parts(x)
+            .map(|part: Tensor<3>| part.reshape([batch, time, self.heads, d_head]).swap_dims(1, 2));
         if let Some(tables) = &context.rotary {
-            q = rotate(q, tables);
-            k = rotate(k, tables);
+            (q, k) = (rotary(q, tables)?, rotary(k, tables)?);
         }
         let mixed = match past {
             Some((cache, layer)) => cache.attend(layer, [q, k, v], &context.attention)?,

@@ -36,6 +36,31 @@ impl Linear {
     }
 }
 
+impl Linear {
+    /// The same in equal parts of the outputs. Each is a product of its own with its columns of the matrix, so that no
+    /// gradient of a part is padded to the width of all.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward), and for outputs that do not make so many parts.
+    pub fn forward_in_parts<const D: usize, const PARTS: usize>(
+        &self,
+        x: Tensor<D>,
+    ) -> [Tensor<D>; PARTS] {
+        if self.weight.reparameterization::<PackedTensor>().is_some() {
+            let y = self.forward(x);
+            let width = y.dims()[D - 1] / PARTS;
+            return std::array::from_fn(|part| y.clone().narrow(D - 1, part * width, width));
+        }
+        let weight = self.weight.val();
+        let width = weight.dims()[1] / PARTS;
+        std::array::from_fn(|part| {
+            let columns = weight.clone().narrow(1, part * width, width);
+            product(x.clone(), columns).expect("the input has the width of the map")
+        })
+    }
+}
+
 /// The rows of a table `[count, d]` with these numbers: `[batch, time]` to `[batch, time, d]`. Of a packed table they
 /// are a product of its codes with rows of one 1 among zeros, which picks numbers exactly.
 pub(crate) fn rows_of(table: &Param<Tensor<2>>, numbers: Tensor<2, Int>) -> Tensor<3> {

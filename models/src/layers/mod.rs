@@ -23,7 +23,6 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 
-pub(crate) use attention::position_angle;
 pub use attention::{CausalSelfAttention, SequenceContext};
 pub use experts::{Experts, ExpertsConfig, Routing};
 pub use lct::{Axis, ComplexToReal, Form, LctConfig, LctLayer, ParameterForm, Start};
