@@ -91,9 +91,10 @@ impl ModuleMapper for Scatter {
 /// it is. Nothing is read back.
 pub fn clip_global_norm([decaying, plain]: &Flat, limit: f64) -> [Tensor<1>; 2] {
     let norm = (decaying.clone().square().sum() + plain.clone().square().sum()).sqrt();
-    let factor = match limit > 0.0 {
-        true => norm.clone().add_scalar(1e-12).recip().mul_scalar(limit).clamp_max(1.0),
-        false => norm.ones_like(),
+    let factor = if limit > 0.0 {
+        norm.clone().add_scalar(1e-12).recip().mul_scalar(limit).clamp_max(1.0)
+    } else {
+        norm.ones_like()
     };
     [factor, norm]
 }

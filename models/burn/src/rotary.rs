@@ -1,4 +1,4 @@
-//! Rotary positions (Su et al., *RoFormer*, 2021, section 3.2): pairs `(x_i, x_{i + d/2})` of a head turned by the angle
+//! Rotary positions (Su et al., *`RoFormer`*, 2021, section 3.2): pairs `(x_i, x_{i + d/2})` of a head turned by the angle
 //! of their position.
 
 use std::ops::Range;
@@ -86,7 +86,7 @@ impl Operation<3, 0, 1> for Turn {
         [x, cos, sin]: [FloatTensor<B>; 3],
         []: [IntTensor<B>; 0],
     ) -> [FloatTensor<B>; 1] {
-        [plain_turn::<B>(x, [cos, sin], Way::Forward)]
+        [plain_turn::<B>(&x, [cos, sin], Way::Forward)]
     }
 
     #[cfg(feature = "flex")]
@@ -129,7 +129,7 @@ impl Operation<3, 0, 1> for TurnVjp {
         [cos, sin, g]: [FloatTensor<B>; 3],
         []: [IntTensor<B>; 0],
     ) -> [FloatTensor<B>; 1] {
-        [plain_turn::<B>(g, [cos, sin], Way::Back)]
+        [plain_turn::<B>(&g, [cos, sin], Way::Back)]
     }
 
     #[cfg(feature = "flex")]
@@ -147,7 +147,7 @@ impl Operation<3, 0, 1> for TurnVjp {
 }
 
 fn plain_turn<B: Backend>(
-    x: FloatTensor<B>,
+    x: &FloatTensor<B>,
     tables: [FloatTensor<B>; 2],
     way: Way,
 ) -> FloatTensor<B> {

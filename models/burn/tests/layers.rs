@@ -110,7 +110,9 @@ fn norms_of_rows() {
                 within(&format!("{what}: y"), &read(y.inner()), &expected);
                 let found = read(x_tensor.grad(&gradients).unwrap());
                 // What is below the least normal number may be taken for zero.
-                by_x.iter_mut().for_each(|(_, allowed)| *allowed += f64::from(f32::MIN_POSITIVE));
+                for (_, allowed) in &mut by_x {
+                    *allowed += f64::from(f32::MIN_POSITIVE);
+                }
                 within(&format!("{what}: by x"), &found, &by_x);
                 let by_gain: Vec<_> = (0..n)
                     .map(|j| sum((0..rows).map(|i| normal[i * n + j] * g[i * n + j])))
@@ -185,7 +187,7 @@ fn pairs_turn_by_their_angles_and_gradients_back() {
             let y = rotary(x_tensor.clone().swap_dims(1, 2), &tables).unwrap();
             let gradients = (y.clone() * g_tensor.detach()).sum().backward();
             let (mut turned, mut back) = (vec![(0.0, 0.0); count], vec![(0.0, 0.0); count]);
-            for at in 0..count {
+            for (at, turned) in turned.iter_mut().enumerate() {
                 let [i, t] = [at % dim, at / dim % time];
                 let [head, row] = [at / (dim * time) % heads, at / (dim * time * heads)];
                 let pair = i % half;
@@ -196,7 +198,7 @@ fn pairs_turn_by_their_angles_and_gradients_back() {
                 let allowed = |a: f64, b: f64| 4.0 * ULP * (a.abs() + b.abs());
                 let [low, high] = [x[place(pair)], x[place(pair + half)]];
                 let value = if i < half { low * cos - high * sin } else { high * cos + low * sin };
-                turned[at] = (value, allowed(low, high));
+                *turned = (value, allowed(low, high));
                 let [low, high] = [g[line + pair], g[line + pair + half]];
                 let value = if i < half { low * cos + high * sin } else { high * cos - low * sin };
                 back[place(i)] = (value, allowed(low, high));

@@ -46,6 +46,10 @@ impl Norm {
     }
 
     /// Normalises `x` over its last axis.
+    ///
+    /// # Panics
+    ///
+    /// For an input of another width.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         match self {
             Self::Rms(norm) => rms_norm(x, norm.gamma.val(), norm.epsilon)
