@@ -1,6 +1,6 @@
 //! Training for fewer bits: what the forward pass sees, what its gradient is, what it is good for.
 
-use std::{collections::HashMap, sync::atomic::AtomicBool};
+use std::{collections::HashMap, path::Path, sync::atomic::AtomicBool};
 
 use burn::{
     module::{Module as _, ModuleMapper, Param},
@@ -8,6 +8,7 @@ use burn::{
 };
 use wavecube_models::{
     checkpoint::Checkpoint,
+    config::Config,
     model::Model,
     quantize::QuantizeOptions,
     quantize_aware::{QuantizeAware, rounded},
@@ -54,31 +55,44 @@ fn the_gradient_passes_straight_through() {
     }
 }
 
+/// Bits per byte before and after its weights have four bits, of a model that is trained on from a checkpoint.
+fn of_four_bits(mut config: Config, begun: &Path, quantize_aware: QuantizeAware) -> [f64; 2] {
+    config.train.steps *= 2;
+    config.train.quantize_aware = quantize_aware;
+    let out = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::resume(&checkpoint_path(begun), &config, corpus(), &flex()).unwrap();
+    let options = RunOptions { out: out.path().to_owned(), budget: None };
+    run(&mut trainer, &options, &AtomicBool::new(false), |_| {}).unwrap();
+    let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
+    let path = out.path().join("small.safetensors");
+    checkpoint.quantize(&path, &QuantizeOptions::default()).unwrap();
+    [needs(&checkpoint), needs(&Checkpoint::read(&path).unwrap())]
+}
+
 #[test]
-fn a_model_trained_for_four_bits_loses_less_by_them() {
+fn models_trained_for_four_bits_lose_little_by_them() {
     for preset in ["attention", "bk-experts"].map(preset) {
-        let begun = tempfile::tempdir().unwrap();
-        let mut config = configured(preset);
-        trained(&config, begun.path());
-        config.train.steps *= 2;
-        // The same steps from the same checkpoint, without rounding and with it.
-        let [plain, aware] = [QuantizeAware::None, QuantizeAware::W4].map(|quantize_aware| {
-            config.train.quantize_aware = quantize_aware;
-            let out = tempfile::tempdir().unwrap();
-            let path = checkpoint_path(begun.path());
-            let mut trainer = Trainer::resume(&path, &config, corpus(), &flex()).unwrap();
-            let options = RunOptions { out: out.path().to_owned(), budget: None };
-            run(&mut trainer, &options, &AtomicBool::new(false), |_| {}).unwrap();
-            let checkpoint = Checkpoint::read(&checkpoint_path(out.path())).unwrap();
-            let path = out.path().join("small.safetensors");
-            checkpoint.quantize(&path, &QuantizeOptions::default()).unwrap();
-            [needs(&checkpoint), needs(&Checkpoint::read(&path).unwrap())]
-        });
-        println!(
-            "{preset}: bits per byte before and after {plain:.4?}, trained for it {aware:.4?}"
-        );
-        assert!(aware[1] < plain[1], "{preset}: {} against {}", aware[1], plain[1]);
-        assert!((aware[1] - aware[0]).abs() < plain[1] - plain[0], "{preset}");
+        // In the mean of four: what one short training ends at differs by a fifth of what rounding costs.
+        let mut means = [[0.0; 2]; 2];
+        for seed in 1..=4 {
+            let begun = tempfile::tempdir().unwrap();
+            let mut config = configured(preset);
+            config.train.seed = seed;
+            trained(&config, begun.path());
+            // The same steps from the same checkpoint, without rounding and with it.
+            for (mean, quantize_aware) in
+                means.iter_mut().zip([QuantizeAware::None, QuantizeAware::W4])
+            {
+                let found = of_four_bits(config.clone(), begun.path(), quantize_aware);
+                println!("{preset} {seed}: {quantize_aware:?} {found:.4?}");
+                mean.iter_mut().zip(found).for_each(|(mean, found)| *mean += found / 4.0);
+            }
+        }
+        let [plain, aware] = means;
+        println!("{preset}: before and after {plain:.4?}, trained for it {aware:.4?}");
+        let cost = plain[1] - plain[0];
+        assert!(aware[1] - aware[0] < cost / 4.0, "{preset}: {aware:?} against {plain:?}");
+        assert!(aware[1] < plain[1] + cost / 4.0, "{preset}: {} against {}", aware[1], plain[1]);
     }
 }
 

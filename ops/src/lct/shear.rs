@@ -449,7 +449,8 @@ pub fn scaling_vjp(g: &Tensor, m: f64, axis: isize) -> Result<Tensor> {
     call().map_err(of_call("scaling_vjp", GRADIENT))
 }
 
-/// The gradient of [`scaling`] with respect to `m`, a real tensor of one element.
+/// The gradient of [`scaling`] with respect to `m`, a real tensor of one element: of the transform in the factorisation
+/// `ShearFactors::smooth(m)`. That is the transform itself but at `m` of 1 and −1, where it is another beyond the window.
 ///
 /// # Errors
 /// As [`scaling`]; [`Error::Shape`] or [`Error::Dtype`] if `g` is not of the signal's kind.
