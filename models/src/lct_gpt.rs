@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
-use wavecube_burn::{Attention, Cache, CacheConfig, alibi_slopes};
+use wavecube_burn::{Attention, Cache, CacheConfig, ROTARY_BASE, alibi_slopes, rotary_angle};
 use wavecube_core::{Error, Result};
 
 use crate::{
@@ -69,7 +69,7 @@ fn sinusoids(positions: std::ops::Range<usize>, d: usize, device: &Device) -> Te
     let half = d.div_ceil(2);
     let values = positions.flat_map(|t| {
         (0..d).map(move |i| {
-            let angle = t as f64 * 10_000_f64.powf(-((i % half) as f64) / half as f64);
+            let angle = rotary_angle(t, i % half, half, ROTARY_BASE);
             let wave = if i < half { angle.sin() } else { angle.cos() };
             (EMBEDDED * std::f64::consts::SQRT_2 * wave) as f32
         })

@@ -13,16 +13,15 @@ use burn::{
     },
     tensor::Tensor,
 };
-use cubecl::server::Handle;
 #[cfg(feature = "flex")]
 use rayon::prelude::*;
 use wavecube_core::{Error, Result};
 
-use crate::operation::{Op, Operation, no_kernel, run};
+use crate::operation::{Op, Operation, run};
 #[cfg(feature = "flex")]
 use crate::{
     flex::{numbers, slice, tensor},
-    rows::{AdamRow, adam_row},
+    rows::{AdamRow, TASK, adam_row},
 };
 
 /// What a step of [`adam_w`] is by.
@@ -47,10 +46,6 @@ impl AdamStep {
     }
 }
 
-/// Numbers that a task takes: so many that handing it over costs little beside them.
-#[cfg(feature = "flex")]
-const TASK: usize = 16 * 1024;
-
 /// Parameters and both moments, from these, the gradients and their factor `[1]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AdamW(AdamStep);
@@ -62,10 +57,6 @@ impl Operation<5, 0, 3> for AdamW {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [p, ..]: [&[usize]; 5]) -> [Vec<usize>; 3] {
         [p.to_vec(), p.to_vec(), p.to_vec()]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 5], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 3]> {
-        no_kernel(Self::NAME, "parameters")
     }
 
     fn plain<B: Backend>(

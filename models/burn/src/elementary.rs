@@ -18,21 +18,15 @@ use burn::{
     },
     tensor::Tensor,
 };
-use cubecl::server::Handle;
 #[cfg(feature = "flex")]
 use rayon::prelude::*;
-use wavecube_core::Result;
 
-use crate::operation::{Kept, Op, Operation, no_kernel, run};
+use crate::operation::{Kept, Op, Operation, run};
 #[cfg(feature = "flex")]
 use crate::{
     flex::{numbers, slice, tensor},
-    rows::{squared_relu_row, squared_relu_row_vjp},
+    rows::{TASK, squared_relu_row, squared_relu_row_vjp},
 };
-
-/// Numbers that a task takes: so many that handing it over costs little beside them.
-#[cfg(feature = "flex")]
-const TASK: usize = 16 * 1024;
 
 /// `1/(1 + e⁻ˣ)`.
 #[derive(Debug, Clone, Copy)]
@@ -45,10 +39,6 @@ impl Operation<1, 0, 1> for Logistic {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x]: [&[usize]; 1]) -> [Vec<usize>; 1] {
         [x.to_vec()]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 1], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<1, 0, 1>>::NAME, "x")
     }
 
     fn plain<B: Backend>(
@@ -87,10 +77,6 @@ impl Operation<2, 0, 1> for LogisticVjp {
         [x.to_vec()]
     }
 
-    fn kernel(&self, _: [&wavecube::Tensor; 2], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<2, 0, 1>>::NAME, "x")
-    }
-
     fn plain<B: Backend>(
         &self,
         [x, grad]: [FloatTensor<B>; 2],
@@ -124,10 +110,6 @@ impl Operation<1, 0, 1> for Softplus {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x]: [&[usize]; 1]) -> [Vec<usize>; 1] {
         [x.to_vec()]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 1], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<1, 0, 1>>::NAME, "x")
     }
 
     fn plain<B: Backend>(
@@ -168,10 +150,6 @@ impl Operation<2, 0, 1> for SoftplusVjp {
         [x.to_vec()]
     }
 
-    fn kernel(&self, _: [&wavecube::Tensor; 2], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<2, 0, 1>>::NAME, "x")
-    }
-
     fn plain<B: Backend>(
         &self,
         [x, grad]: [FloatTensor<B>; 2],
@@ -201,10 +179,6 @@ impl Operation<1, 0, 1> for SquaredRelu {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x]: [&[usize]; 1]) -> [Vec<usize>; 1] {
         [x.to_vec()]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 1], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<1, 0, 1>>::NAME, "x")
     }
 
     fn plain<B: Backend>(
@@ -245,10 +219,6 @@ impl Operation<2, 0, 1> for SquaredReluVjp {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
         [x.to_vec()]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 2], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<2, 0, 1>>::NAME, "x")
     }
 
     fn plain<B: Backend>(

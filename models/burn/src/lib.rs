@@ -120,7 +120,7 @@ pub use mixing::{complex_linear, complex_rms_norm, phase_mix};
 pub use norm::rms_norm;
 pub use product::linear;
 pub use qmatmul::{PackedFormat, PackedTensor, multiplies_packed, qmatmul, qmatmul_complex};
-pub use rotary::{RotaryTables, rotary};
+pub use rotary::{ROTARY_BASE, RotaryTables, rotary, rotary_angle};
 pub use spectral_filter::spectral_filter;
 pub use systems::{log_determinant, tridiagonal_solve};
 pub use tridiag::{Sides, resolvent, resolvent_kept};

@@ -13,24 +13,17 @@ use burn::{
     },
     tensor::{IndexingUpdateOp, Int, Tensor, TensorData},
 };
-use cubecl::server::Handle;
 #[cfg(feature = "flex")]
 use rayon::prelude::*;
 use wavecube_core::{Error, Result};
 
-use crate::operation::{Kept, Op, Operation, no_kernel, run};
+use crate::operation::{Kept, Op, Operation, run};
 #[cfg(feature = "flex")]
 use crate::{
     flex::{numbers, slice, tensor},
     host::words,
-    rows::{cross_entropy_row, cross_entropy_row_vjp},
+    rows::{cross_entropy_row, cross_entropy_row_vjp, rows_a_task},
 };
-
-/// Rows that a task takes: so many that handing it over costs little beside them.
-#[cfg(feature = "flex")]
-fn rows_a_task(width: usize) -> usize {
-    (16 * 1024 / width.max(1)).max(1)
-}
 
 /// `[1]` from logits `[rows, classes]` and targets `[rows, 1]`.
 #[derive(Debug, Clone, Copy)]
@@ -43,10 +36,6 @@ impl Operation<1, 1, 1> for CrossEntropy {
     #[cfg(feature = "fusion")]
     fn shapes(&self, _: [&[usize]; 1]) -> [Vec<usize>; 1] {
         [vec![1]]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 1], _: [&Handle; 1]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(Self::NAME, "logits")
     }
 
     fn plain<B: Backend>(
@@ -100,10 +89,6 @@ impl Operation<2, 1, 1> for CrossEntropyVjp {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [logits, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
         [logits.to_vec()]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 2], _: [&Handle; 1]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(Self::NAME, "logits")
     }
 
     fn plain<B: Backend>(

@@ -12,7 +12,6 @@ use burn::{
     },
     tensor::{DType, FloatDType, Tensor},
 };
-use cubecl::server::Handle;
 #[cfg(feature = "flex")]
 use rayon::prelude::*;
 use wavecube_core::{Error, Result};
@@ -20,17 +19,13 @@ use wavecube_core::{Error, Result};
 use crate::{
     dense::rows,
     mixing::check_epsilon,
-    operation::{Kept, Op, Operation, no_kernel, run},
+    operation::{Kept, Op, Operation, run},
 };
 #[cfg(feature = "flex")]
 use crate::{
     flex::{numbers, slice, tensor},
-    rows::{normalised_row, normalised_row_vjp},
+    rows::{normalised_row, normalised_row_vjp, rows_a_task},
 };
-
-/// Numbers that a task takes: so many that handing it over costs little beside them.
-#[cfg(feature = "flex")]
-const TASK: usize = 16 * 1024;
 
 /// `y` from `x` (`[…, n]`) and `γ` (`[n]`).
 #[derive(Debug, Clone, Copy)]
@@ -45,10 +40,6 @@ impl Operation<2, 0, 1> for RmsNorm {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
         [x.to_vec()]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 2], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(Self::NAME, "x")
     }
 
     fn plain<B: Backend>(
@@ -68,7 +59,7 @@ impl Operation<2, 0, 1> for RmsNorm {
         let (x, gain) = (numbers(x)?, numbers(gain)?);
         let (n, gain) = (gain.shape()[0], slice(&gain));
         let mut y = vec![0.0; slice(&x).len()];
-        let task = TASK.div_ceil(n) * n;
+        let task = rows_a_task(n) * n;
         y.par_chunks_mut(task).zip(slice(&x).par_chunks(task)).for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
                 normalised_row(x, gain, self.epsilon, y);
@@ -99,10 +90,6 @@ impl Operation<3, 0, 2> for RmsNormVjp {
         [x.to_vec(), gain.to_vec()]
     }
 
-    fn kernel(&self, _: [&wavecube::Tensor; 3], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 2]> {
-        no_kernel(Self::NAME, "x")
-    }
-
     fn plain<B: Backend>(
         &self,
         [x, gain, g]: [FloatTensor<B>; 3],
@@ -130,7 +117,7 @@ impl Operation<3, 0, 2> for RmsNormVjp {
         let (x, gain, g) = (numbers(x)?, numbers(gain)?, numbers(g)?);
         let (n, gain) = (gain.shape()[0], slice(&gain));
         let mut by_x = vec![0.0; slice(&x).len()];
-        let task = TASK.div_ceil(n) * n;
+        let task = rows_a_task(n) * n;
         let lines = slice(&x).par_chunks(task).zip(slice(&g).par_chunks(task));
         // Summed task by task, whatever the threads.
         let shares: Vec<Vec<f32>> = by_x

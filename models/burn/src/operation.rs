@@ -72,16 +72,20 @@ pub(crate) trait Operation<const OPERANDS: usize, const CODES: usize, const RESU
         [first; RESULTS]
     }
 
-    /// By kernels of the `wavecube` crate; complex operands come as such.
+    /// By kernels of the `wavecube` crate; complex operands come as such. There is none where Burn has operations that
+    /// are as good.
     ///
     /// # Errors
     ///
     /// Those of the kernels; [`Error::Unsupported`] where there is none.
     fn kernel(
         &self,
-        operands: [&Tensor; OPERANDS],
-        codes: [&Handle; CODES],
-    ) -> Result<[Tensor; RESULTS]>;
+        _operands: [&Tensor; OPERANDS],
+        _codes: [&Handle; CODES],
+    ) -> Result<[Tensor; RESULTS]> {
+        let reason = "it is made of Burn's operations";
+        Err(Error::Unsupported { op: Self::NAME, argument: "operands", reason })
+    }
 
     /// By operations that every backend has, or on the host in `f64`.
     fn plain<B: Backend>(
@@ -108,12 +112,6 @@ pub(crate) trait Operation<const OPERANDS: usize, const CODES: usize, const RESU
     /// The operation that gives the gradients of the operands, from what was [`kept`](Self::kept), operands first, the
     /// gradient of the first result, and the same codes. It is not differentiable itself.
     fn vjp(&self, operands: [&[usize]; OPERANDS]) -> Option<Op>;
-}
-
-/// The answer of an operation without a kernel, for which Burn has operations that are as good.
-pub(crate) fn no_kernel<T>(op: &'static str, argument: &'static str) -> Result<T> {
-    let reason = "it is made of Burn's operations";
-    Err(Error::Unsupported { op, argument, reason })
 }
 
 /// As many as the table says.

@@ -11,15 +11,13 @@ use wavecube::{CacheStorage, KvCache, KvCacheConfig, Rotary, SequenceId, Step};
 use wavecube_core::{DeviceFault, Dtype, Error, Result};
 
 use crate::{
-    Attention,
+    Attention, ROTARY_BASE,
     cache::{CacheConfig, CacheType, elsewhere},
     counts, cube,
 };
 
 /// Positions of a page.
 const PAGE: usize = 16;
-/// The base of rotary positions.
-const BASE: f64 = 10_000.0;
 
 /// Texts whose keys and values lie in pages.
 #[derive(Debug, Clone)]
@@ -90,7 +88,7 @@ impl Pages {
         let config_of_cache =
             KvCacheConfig { layers, kv_heads: heads, dim, pages, page_size: PAGE, dtype, storage };
         let cache = Mutex::new(KvCache::new(&device, &config_of_cache)?);
-        let rotary = || Rotary::new(&device, positions, dim, BASE);
+        let rotary = || Rotary::new(&device, positions, dim, ROTARY_BASE);
         let rotary = config.rotary.then(rotary).transpose()?;
         let memory = Arc::new(Memory { cache, rotary, dtype: burn_dtype });
         let text = |_| {

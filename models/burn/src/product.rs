@@ -12,12 +12,11 @@ use burn::{
     },
     tensor::Tensor,
 };
-use cubecl::server::Handle;
 use wavecube_core::{Error, Result};
 
 use crate::{
     dense::rows,
-    operation::{Kept, Op, Operation, no_kernel, run},
+    operation::{Kept, Op, Operation, run},
 };
 #[cfg(feature = "flex")]
 use crate::{
@@ -36,10 +35,6 @@ impl Operation<2, 0, 1> for Linear {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x, w]: [&[usize]; 2]) -> [Vec<usize>; 1] {
         [with_last(x, w[1])]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 2], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(Self::NAME, "x")
     }
 
     fn plain<B: Backend>(
@@ -79,10 +74,6 @@ impl Operation<3, 0, 2> for LinearVjp {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x, w, _]: [&[usize]; 3]) -> [Vec<usize>; 2] {
         [x.to_vec(), w.to_vec()]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 3], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 2]> {
-        no_kernel(Self::NAME, "x")
     }
 
     fn plain<B: Backend>(

@@ -12,17 +12,24 @@ use burn::{
     },
     tensor::{DType, Device, Slice, Tensor, TensorData},
 };
-use cubecl::server::Handle;
 #[cfg(feature = "flex")]
 use rayon::prelude::*;
 use wavecube_core::{Error, Result};
 
-use crate::operation::{Kept, Op, Operation, no_kernel, run};
+use crate::operation::{Kept, Op, Operation, run};
 #[cfg(feature = "flex")]
 use crate::{
     flex::{numbers, slice, tensor},
     rows::turned_row,
 };
+
+/// The usual base of rotary positions, by which a [`Cache`](crate::Cache) turns.
+pub const ROTARY_BASE: f64 = 10_000.0;
+
+/// The angle of pair `i` of `half` at position `p`: `p · base^(−i/half)`.
+pub fn rotary_angle(p: usize, i: usize, half: usize, base: f64) -> f64 {
+    p as f64 * base.powf(-(i as f64) / half as f64)
+}
 
 /// The cosines and sines of some positions, `[positions, d/2]` each.
 #[derive(Debug, Clone)]
@@ -32,7 +39,7 @@ pub struct RotaryTables {
 }
 
 impl RotaryTables {
-    /// For heads of `dim` numbers: pair `i` of position `p` turns by `p · base^(−2i/dim)`, computed in `f64`.
+    /// For heads of `dim` numbers: pairs turn by their [`rotary_angle`], computed in `f64`.
     ///
     /// # Errors
     ///
@@ -43,10 +50,8 @@ impl RotaryTables {
             return Err(Error::Length { op: "rotary", argument: "dim", expected, found: dim });
         }
         let (half, shape) = (dim / 2, [positions.len(), dim / 2]);
-        let angle = |p, i| p as f64 * base.powf(-(i as f64) / half as f64);
         let angles: Vec<f64> = positions
-            .flat_map(|p| (0..half).map(move |i| (p, i)))
-            .map(|(p, i)| angle(p, i))
+            .flat_map(|p| (0..half).map(move |i| rotary_angle(p, i, half, base)))
             .collect();
         let device = device.clone().inner();
         let table = |of: fn(f64) -> f64| {
@@ -75,10 +80,6 @@ impl Operation<3, 0, 1> for Turn {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x, ..]: [&[usize]; 3]) -> [Vec<usize>; 1] {
         [x.to_vec()]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 3], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<3, 0, 1>>::NAME, "x")
     }
 
     fn plain<B: Backend>(
@@ -118,10 +119,6 @@ impl Operation<3, 0, 1> for TurnVjp {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [_, _, g]: [&[usize]; 3]) -> [Vec<usize>; 1] {
         [g.to_vec()]
-    }
-
-    fn kernel(&self, _: [&wavecube::Tensor; 3], []: [&Handle; 0]) -> Result<[wavecube::Tensor; 1]> {
-        no_kernel(<Self as Operation<3, 0, 1>>::NAME, "g")
     }
 
     fn plain<B: Backend>(
@@ -200,11 +197,11 @@ fn turned(x: &FlexTensor, [cos, sin]: [&FlexTensor; 2], way: Way) -> Option<Flex
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
-/// use wavecube_burn::{RotaryTables, rotary};
+/// use wavecube_burn::{ROTARY_BASE, RotaryTables, rotary};
 ///
 /// let device = Device::flex();
 /// let x = Tensor::<4>::from_data([[[[1.0, 0.0], [1.0, 0.0]]]], &device);
-/// let tables = RotaryTables::new(0..2, 2, 10_000.0, &device)?;
+/// let tables = RotaryTables::new(0..2, 2, ROTARY_BASE, &device)?;
 /// let y = rotary(x, &tables)?.into_data();
 /// y.assert_approx_eq::<f32>(&[[[[1.0, 0.0], [0.540_302, 0.841_471]]]].into(), Default::default());
 /// # Ok::<(), wavecube_core::Error>(())

@@ -10,6 +10,14 @@
 
 use std::ops::Range;
 
+/// Numbers that a task takes: so many that handing it over costs little beside them.
+pub(crate) const TASK: usize = 16 * 1024;
+
+/// The same in rows of so many numbers.
+pub(crate) fn rows_a_task(width: usize) -> usize {
+    (TASK / width.max(1)).max(1)
+}
+
 /// The numbers that are summed and compared side by side.
 const LANES: usize = 16;
 

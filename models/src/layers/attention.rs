@@ -6,14 +6,11 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use wavecube_burn::{Attention, Cache, RotaryTables, attention, rotary};
+use wavecube_burn::{Attention, Cache, ROTARY_BASE, RotaryTables, attention, rotary};
 use wavecube_core::Result;
 
 use super::{Linear, linear};
 use crate::random::Random;
-
-/// The usual base of rotary angles.
-const ROTARY_BASE: f64 = 10_000.0;
 
 /// What every block of a model shares in one pass: which positions see each other, and how they are told apart.
 #[derive(Debug, Clone)]
