@@ -49,6 +49,10 @@ fn one(device: &Device, case: &Case) -> Option<Contestant> {
             let name = "our own diagonal of all elements in f32";
             Some(recursion(device, case, name, Task::Diagonal, Tridiagonal::clone))
         }
+        Peer::Recursions => {
+            let name = "our own solution by recursions, without interchanges";
+            Some(recursion(device, case, name, Task::Solve, Tridiagonal::clone))
+        }
         Peer::Unquantised => {
             let prepared = catalogue::attention::decode(dtype, CacheStorage::Float, n)
                 .prepare(device)

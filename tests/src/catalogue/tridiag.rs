@@ -1,6 +1,6 @@
 //! Diagonals of tridiagonal resolvents and their gradients, solutions and determinants.
 
-use wavecube::{Complex64, Device, Dtype, Kept, Result, Tensor, Tridiagonal};
+use wavecube::{Complex64, Device, Dtype, Kept, Pivoting, Result, Tensor, Tridiagonal};
 
 use super::{Case, Peer, Prepared};
 use crate::{
@@ -25,6 +25,12 @@ pub enum Task {
     Kept,
     /// The solution for one right side.
     Solve,
+    /// The solution by elimination with row interchanges.
+    SolvePivoted,
+    /// The same from factors that are there.
+    SolveFactored,
+    /// The gradients of the solution by elimination.
+    SolvePivotedVjp,
     /// The logarithms of the determinants.
     LogDeterminant,
     /// The gradients of the diagonal with two elements of three skipped.
@@ -36,12 +42,15 @@ pub enum Task {
 }
 
 impl Task {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 12] = [
         Self::Diagonal,
         Self::Vjp,
         Self::Mixed,
         Self::Kept,
         Self::Solve,
+        Self::SolvePivoted,
+        Self::SolveFactored,
+        Self::SolvePivotedVjp,
         Self::LogDeterminant,
         Self::KeptVjp,
         Self::SolveVjp,
@@ -56,6 +65,9 @@ impl Task {
             Self::Mixed => "tridiag/mixed",
             Self::Kept => "tridiag/kept",
             Self::Solve => "tridiag/solve",
+            Self::SolvePivoted => "tridiag/solve_pivoted",
+            Self::SolveFactored => "tridiag/solve_factored",
+            Self::SolvePivotedVjp => "tridiag/solve_pivoted_vjp",
             Self::LogDeterminant => "tridiag/log_determinant",
             Self::KeptVjp => "tridiag/kept_vjp",
             Self::SolveVjp => "tridiag/solve_vjp",
@@ -93,10 +105,8 @@ impl Task {
                 let kept = kept(&g)?;
                 Box::new(move || Ok(operators.resolvent_diagonal_kept_vjp(&kept, &g)?.a))
             }
-            Self::SolveVjp => {
-                let x = operators.solve(&g)?.x;
-                Box::new(move || Ok(operators.solve_vjp(&x, &g)?.operators.a))
-            }
+            Self::SolveVjp => solve_vjp(operators, g)?,
+            Self::SolvePivotedVjp => solve_vjp(operators.pivoting(Pivoting::Partial), g)?,
             Self::LogDeterminantVjp => {
                 let rows = g.shape()[0];
                 let ones = vec![Complex64::ONE; rows];
@@ -104,6 +114,14 @@ impl Task {
                 Box::new(move || Ok(operators.log_determinant_vjp(&g)?.a))
             }
             Self::Solve => Box::new(move || Ok(operators.solve(&g)?.x)),
+            Self::SolvePivoted => {
+                let pivoted = operators.pivoting(Pivoting::Partial);
+                Box::new(move || Ok(pivoted.solve(&g)?.x))
+            }
+            Self::SolveFactored => {
+                let factors = operators.factor()?;
+                Box::new(move || Ok(factors.solve(&g)?.x))
+            }
             Self::LogDeterminant => Box::new(move || operators.log_determinant()),
         })
     }
@@ -116,10 +134,10 @@ impl Task {
             Self::Diagonal | Self::Mixed => operator.diagonal_serial(),
             Self::Vjp => by_a(operator.gradients_serial(g)),
             Self::Kept => interpolated(operator),
-            Self::Solve => operator.solve_serial(g),
+            Self::Solve | Self::SolvePivoted | Self::SolveFactored => operator.solve_serial(g),
             Self::LogDeterminant => vec![real(operator.log_determinant_serial())],
             Self::KeptVjp => kept_gradient(operator, g).iter().map(|v| real(v.re)).collect(),
-            Self::SolveVjp => by_a(operator.solve_gradients(g, g, false).0),
+            Self::SolveVjp | Self::SolvePivotedVjp => by_a(operator.solve_gradients(g, g, false).0),
             Self::LogDeterminantVjp => by_a(operator.log_determinant_gradients_serial(1.0)),
         }
     }
@@ -132,9 +150,9 @@ impl Task {
             Self::Diagonal | Self::Kept | Self::LogDeterminant => 6e-7,
             Self::Vjp | Self::KeptVjp | Self::LogDeterminantVjp => 1.2e-6,
             Self::Mixed => 1e-4,
-            Self::Solve => 2.4e-6,
+            Self::Solve | Self::SolvePivoted | Self::SolveFactored => 2.4e-6,
             // A product of two solutions.
-            Self::SolveVjp => 4.8e-6,
+            Self::SolveVjp | Self::SolvePivotedVjp => 4.8e-6,
         }
     }
 
@@ -143,8 +161,10 @@ impl Task {
         match self {
             Self::Diagonal | Self::Mixed => 5,
             Self::Vjp => 8,
-            Self::Solve => 7,
-            Self::SolveVjp => 12,
+            Self::Solve | Self::SolvePivoted => 7,
+            // Nine numbers and an interchange of factors, and two complex ones.
+            Self::SolveFactored => 14,
+            Self::SolveVjp | Self::SolvePivotedVjp => 12,
             Self::Kept | Self::LogDeterminant => 3,
             Self::KeptVjp | Self::LogDeterminantVjp => 6,
         }
@@ -154,9 +174,12 @@ impl Task {
         match self {
             Self::Diagonal | Self::Vjp | Self::Solve => Peer::Serial,
             Self::Mixed | Self::Kept => Peer::Whole,
-            Self::LogDeterminant | Self::KeptVjp | Self::SolveVjp | Self::LogDeterminantVjp => {
-                Peer::Nothing
-            }
+            Self::SolvePivoted | Self::SolveFactored => Peer::Recursions,
+            Self::LogDeterminant
+            | Self::KeptVjp
+            | Self::SolveVjp
+            | Self::SolvePivotedVjp
+            | Self::LogDeterminantVjp => Peer::Nothing,
         }
     }
 
@@ -182,6 +205,11 @@ impl Task {
             }),
         }
     }
+}
+
+fn solve_vjp(operators: Tridiagonal, g: Tensor) -> Result<Box<dyn Fn() -> Result<Tensor>>> {
+    let x = operators.solve(&g)?.x;
+    Ok(Box::new(move || Ok(operators.solve_vjp(&x, &g)?.operators.a)))
 }
 
 /// Every third element, of sequences as long as those of `g`.
@@ -245,7 +273,13 @@ pub(super) fn cases() -> Vec<Case> {
             cases.push(task.case(Dtype::F32, rows, n));
         }
     }
-    for task in [Task::KeptVjp, Task::SolveVjp, Task::LogDeterminantVjp] {
+    for task in [Task::SolvePivoted, Task::SolveFactored] {
+        for (rows, n) in [(16, 4096), (256, 1024)] {
+            cases.push(task.case(Dtype::F32, rows, n));
+        }
+        cases.push(task.case(Dtype::F64, 16, 4096));
+    }
+    for task in [Task::KeptVjp, Task::SolveVjp, Task::SolvePivotedVjp, Task::LogDeterminantVjp] {
         cases.push(task.case(Dtype::F32, 16, 4096));
     }
     for task in [Task::Solve, Task::LogDeterminant] {
