@@ -57,8 +57,8 @@ pub use leading::{leading_resolvent, leading_resolvent_vjp};
 pub use mixing::{
     cardioid, cardioid_vjp, complex_linear, complex_linear_vjp, complex_rms_norm,
     complex_rms_norm_vjp, from_polar, from_polar_vjp, mod_relu, mod_relu_vjp, phase_mix,
-    phase_mix_vjp, phase_rotate, phase_rotate_vjp, sigmoid_gate, sigmoid_gate_vjp, to_polar,
-    to_polar_vjp,
+    phase_mix_vjp, phase_rotate, phase_rotate_vjp, rms_norm, rms_norm_vjp, sigmoid_gate,
+    sigmoid_gate_vjp, to_polar, to_polar_vjp,
 };
 pub use qmatmul::{
     Number, QmatmulOptions, QmatmulPlan, QmatmulStrategy, QuantizedComplexWeight, QuantizedWeight,

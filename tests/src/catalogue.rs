@@ -56,6 +56,8 @@ pub enum Peer {
     Serial,
     /// The diagonal of the same operators with nothing coarser and nothing left out.
     Whole,
+    /// The solution of the same equations by recursions, without interchanges of rows.
+    Recursions,
     /// The same decoding from a cache that holds numbers as they are.
     Unquantised,
     /// The product with a weight of as many results from `k` inputs, by another library: in floats, and with codes

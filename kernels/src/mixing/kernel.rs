@@ -309,11 +309,34 @@ struct Root<F: Float> {
 /// The elements that a unit on its own adds in a turn: an emulated one has 65535 turns.
 const STRIDE: usize = 8;
 
+/// A number of `P` parts in the compute type.
+#[cube]
+fn number<E: Float, F: Float, P: Size>(x: &[Vector<E, P>], at: usize) -> Vector<F, P> {
+    Vector::cast_from(x[at])
+}
+
+#[cube]
+fn times<F: Float, P: Size>(a: Vector<F, P>, by: F) -> Vector<F, P> {
+    a * Vector::new(by)
+}
+
+/// The sum over the parts, `Re(ā b)`.
+#[cube]
+fn inner<F: Float, P: Size>(a: Vector<F, P>, b: Vector<F, P>) -> F {
+    let products = a * b;
+    let mut sum = products.extract(0usize);
+    #[unroll]
+    for part in 1..P::value() {
+        sum += products.extract(part);
+    }
+    sum
+}
+
 /// `1/√(mean |z|² + ε)` of line `row`. Where squares overflow or vanish, each unit adds those of a multiple of the line
 /// itself, which needs no barrier. Of what is not finite in the line, NaN.
 #[cube]
-fn inverse_root<E: Float, F: Float>(
-    z: &[Vector<E, Const<2>>],
+fn inverse_root<E: Float, F: Float, P: Size>(
+    z: &[Vector<E, P>],
     lines: &Lines,
     row: usize,
     place: usize,
@@ -327,8 +350,8 @@ fn inverse_root<E: Float, F: Float>(
     for turn in 0..lines.n.div_ceil(units) {
         let j = turn * units + place;
         if j < lines.n {
-            let z = load::<E, F>(z, from + j * lines.strides[0usize]);
-            square += dot::<F>(z, z);
+            let z = number::<E, F, P>(z, from + j * lines.strides[0usize]);
+            square += inner::<F, P>(z, z);
         }
     }
     let per_element = F::new(1.0) / F::cast_from(lines.n as u32);
@@ -349,8 +372,8 @@ fn inverse_root<E: Float, F: Float>(
             for i in 0..comptime!(STRIDE) {
                 let j = turn * comptime!(STRIDE) + i;
                 let at = from + min(j, lines.n - 1) * lines.strides[0usize];
-                let z = scaled::<F>(load::<E, F>(z, at), power);
-                square += select(j < lines.n, dot::<F>(z, z), F::new(0.0));
+                let z = times::<F, P>(number::<E, F, P>(z, at), power);
+                square += select(j < lines.n, inner::<F, P>(z, z), F::new(0.0));
             }
         }
         mean = square * per_element + epsilon * power * power;
@@ -362,16 +385,16 @@ fn inverse_root<E: Float, F: Float>(
 
 /// By a root.
 #[cube]
-fn divided<F: Float>(z: Pair<F>, root: &Root<F>) -> Pair<F> {
-    scaled::<F>(scaled::<F>(z, root.power), root.inverse)
+fn divided<F: Float, P: Size>(z: Vector<F, P>, root: &Root<F>) -> Vector<F, P> {
+    times::<F, P>(times::<F, P>(z, root.power), root.inverse)
 }
 
 /// `config.units` units a line.
 #[cube(launch_unchecked)]
-pub(super) fn rms_norm_forward<E: Float, F: Float>(
-    z: &[Vector<E, Const<2>>],
+pub(super) fn rms_norm_forward<E: Float, F: Float, P: Size>(
+    z: &[Vector<E, P>],
     w: &[E],
-    y: &mut [Vector<E, Const<2>>],
+    y: &mut [Vector<E, P>],
     lines: &Lines,
     epsilon: InputScalar,
     #[comptime] config: NormConfig,
@@ -381,14 +404,15 @@ pub(super) fn rms_norm_forward<E: Float, F: Float>(
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.lines * config.units));
     let (wanted, place) = share(config);
     let row = min(wanted, lines.rows - 1);
-    let root = inverse_root::<E, F>(z, lines, row, place, epsilon.get::<F>(), &mut cells, config);
+    let root =
+        inverse_root::<E, F, P>(z, lines, row, place, epsilon.get::<F>(), &mut cells, config);
     if wanted < lines.rows {
         for turn in 0..lines.n.div_ceil(units) {
             let j = turn * units + place;
             if j < lines.n {
                 let (at_z, at_w, _) = places(lines, row, j);
-                let one = divided::<F>(load::<E, F>(z, at_z), &root);
-                y[row * lines.n + j] = stored::<E, F>(scaled::<F>(one, F::cast_from(w[at_w])));
+                let one = divided::<F, P>(number::<E, F, P>(z, at_z), &root);
+                y[row * lines.n + j] = Vector::cast_from(times::<F, P>(one, F::cast_from(w[at_w])));
             }
         }
     }
@@ -396,11 +420,11 @@ pub(super) fn rms_norm_forward<E: Float, F: Float>(
 
 /// The gradients, `config.units` units a line.
 #[cube(launch_unchecked)]
-pub(super) fn rms_norm_backward<E: Float, F: Float>(
-    z: &[Vector<E, Const<2>>],
+pub(super) fn rms_norm_backward<E: Float, F: Float, P: Size>(
+    z: &[Vector<E, P>],
     w: &[E],
-    g: &[Vector<E, Const<2>>],
-    z_gradient: &mut [Vector<E, Const<2>>],
+    g: &[Vector<E, P>],
+    z_gradient: &mut [Vector<E, P>],
     w_gradient: &mut [F],
     lines: &Lines,
     epsilon: InputScalar,
@@ -411,14 +435,15 @@ pub(super) fn rms_norm_backward<E: Float, F: Float>(
     let mut cells = Shared::<[F]>::new_slice(comptime!(config.lines * config.units));
     let (wanted, place) = share(config);
     let row = min(wanted, lines.rows - 1);
-    let root = inverse_root::<E, F>(z, lines, row, place, epsilon.get::<F>(), &mut cells, config);
+    let root =
+        inverse_root::<E, F, P>(z, lines, row, place, epsilon.get::<F>(), &mut cells, config);
     let mut along = F::new(0.0);
     for turn in 0..lines.n.div_ceil(units) {
         let j = turn * units + place;
         if j < lines.n {
             let (at_z, at_w, at_g) = places(lines, row, j);
-            let one = divided::<F>(load::<E, F>(z, at_z), &root);
-            along += F::cast_from(w[at_w]) * dot::<F>(one, load::<E, F>(g, at_g));
+            let one = divided::<F, P>(number::<E, F, P>(z, at_z), &root);
+            along += F::cast_from(w[at_w]) * inner::<F, P>(one, number::<E, F, P>(g, at_g));
         }
     }
     let mean = total::<F>(along, &mut cells, config) * root.per_element;
@@ -427,13 +452,13 @@ pub(super) fn rms_norm_backward<E: Float, F: Float>(
             let j = turn * units + place;
             if j < lines.n {
                 let (at_z, at_w, at_g) = places(lines, row, j);
-                let one = divided::<F>(load::<E, F>(z, at_z), &root);
-                let g = load::<E, F>(g, at_g);
-                let passed = scaled::<F>(g, F::cast_from(w[at_w]));
-                let rest = pair::<F>(passed.re - one.re * mean, passed.im - one.im * mean);
+                let one = divided::<F, P>(number::<E, F, P>(z, at_z), &root);
+                let g = number::<E, F, P>(g, at_g);
+                let passed = times::<F, P>(g, F::cast_from(w[at_w]));
+                let rest = passed - times::<F, P>(one, mean);
                 let at = row * lines.n + j;
-                z_gradient[at] = stored::<E, F>(divided::<F>(rest, &root));
-                w_gradient[at] = dot::<F>(one, g);
+                z_gradient[at] = Vector::cast_from(divided::<F, P>(rest, &root));
+                w_gradient[at] = inner::<F, P>(one, g);
             }
         }
     }

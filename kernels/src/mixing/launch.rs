@@ -37,10 +37,10 @@ fn check(
     op: &'static str,
     operands: [Option<&Handle>; 3],
     ends: [usize; 3],
-    dtype: Dtype,
+    (dtype, parts): (Dtype, usize),
 ) -> Result<()> {
     for (((name, parts), handle), end) in
-        [("z", 2), ("w", 1), ("g", 2)].into_iter().zip(operands).zip(ends)
+        [("z", parts), ("w", 1), ("g", parts)].into_iter().zip(operands).zip(ends)
     {
         if let Some(handle) = handle {
             holds(op, name, handle, (dtype, parts), end)?;
@@ -101,7 +101,7 @@ pub fn map_launch(
     let MapPlan { op, map, dtype, .. } = *plan;
     check_task(plan.op, plan.gradient, false)?;
     let w = plan.weight("w", bindings.w.as_ref())?;
-    check(op, [Some(&bindings.z), w, None], plan.ends, dtype)?;
+    check(op, [Some(&bindings.z), w, None], plan.ends, (dtype, 2))?;
     holds(op, "y", y, (dtype, 2), elements(&plan.lines))?;
     if elements(&plan.lines) == 0 {
         return Ok(());
@@ -138,7 +138,7 @@ pub fn map_vjp_launch(
     let MapPlan { op, map, dtype, .. } = *plan;
     check_task(plan.op, plan.gradient, true)?;
     let w = plan.weight("w", bindings.w.as_ref())?;
-    check(op, [Some(&bindings.z), w, Some(g)], plan.ends, dtype)?;
+    check(op, [Some(&bindings.z), w, Some(g)], plan.ends, (dtype, 2))?;
     holds(op, "gradient of z", &gradients.z, (dtype, 2), elements(&plan.lines))?;
     let by_w = plan.weight("gradient of w", gradients.w.as_ref())?;
     if let Some(by_w) = by_w {
@@ -176,10 +176,10 @@ fn scalar(epsilon: f64, dtype: Dtype) -> InputScalar {
 /// # Errors
 /// As [`map_launch`].
 pub fn rms_norm_launch(client: &Client, [z, w, y]: [&Handle; 3], plan: &RmsNormPlan) -> Result<()> {
-    let dtype = plan.dtype;
+    let (dtype, parts) = (plan.dtype, plan.parts);
     check_task(plan.op, plan.gradient, false)?;
-    check(plan.op, [Some(z), Some(w), None], plan.ends, dtype)?;
-    holds(plan.op, "y", y, (dtype, 2), elements(&plan.lines))?;
+    check(plan.op, [Some(z), Some(w), None], plan.ends, (dtype, parts))?;
+    holds(plan.op, "y", y, (dtype, parts), elements(&plan.lines))?;
     if elements(&plan.lines) == 0 {
         return Ok(());
     }
@@ -190,9 +190,10 @@ pub fn rms_norm_launch(client: &Client, [z, w, y]: [&Handle; 3], plan: &RmsNormP
             client,
             count(plan.cubes),
             CubeDim::new_1d((plan.config.lines * plan.config.units) as u32),
-            buffer(z, dtype, 2),
+            parts,
+            buffer(z, dtype, parts),
             buffer(w, dtype, 1),
-            buffer(y, dtype, 2),
+            buffer(y, dtype, parts),
             lines_arg(&plan.lines),
             scalar(plan.epsilon, dtype),
             plan.config,
@@ -212,10 +213,10 @@ pub fn rms_norm_vjp_launch(
     [z_gradient, w_gradient]: [&Handle; 2],
     plan: &RmsNormPlan,
 ) -> Result<()> {
-    let dtype = plan.dtype;
+    let (dtype, parts) = (plan.dtype, plan.parts);
     check_task(plan.op, plan.gradient, true)?;
-    check(plan.op, [Some(z), Some(w), Some(g)], plan.ends, dtype)?;
-    holds(plan.op, "gradient of z", z_gradient, (dtype, 2), elements(&plan.lines))?;
+    check(plan.op, [Some(z), Some(w), Some(g)], plan.ends, (dtype, parts))?;
+    holds(plan.op, "gradient of z", z_gradient, (dtype, parts), elements(&plan.lines))?;
     holds(plan.op, "gradient of w", w_gradient, (dtype.compute(), 1), elements(&plan.lines))?;
     if elements(&plan.lines) == 0 {
         return Ok(());
@@ -226,10 +227,11 @@ pub fn rms_norm_vjp_launch(
             client,
             count(plan.cubes),
             CubeDim::new_1d((plan.config.lines * plan.config.units) as u32),
-            buffer(z, dtype, 2),
+            parts,
+            buffer(z, dtype, parts),
             buffer(w, dtype, 1),
-            buffer(g, dtype, 2),
-            buffer(z_gradient, dtype, 2),
+            buffer(g, dtype, parts),
+            buffer(z_gradient, dtype, parts),
             buffer(w_gradient, dtype.compute(), 1),
             lines_arg(&plan.lines),
             scalar(plan.epsilon, dtype),

@@ -12,7 +12,7 @@
 //! | `Polar` | the pair `(s, φ)`, `φ` in `(−π, π]` |
 //! | `Cartesian` | `r e^{iφ}` from the pair `(r, φ)` |
 //!
-//! along a line of `n`, `y_j = w_j z_j / √(mean |z|² + ε)`; and from a line of channels `y`, their magnitudes mixed by a
+//! along a line of `n`, complex or real, `y_j = w_j z_j / √(mean |z|² + ε)`; and from a line of channels `y`, their magnitudes mixed by a
 //! real matrix `A` and their directions by a complex one `C`,
 //!
 //! ```text
@@ -41,7 +41,7 @@
 //! gradient is 0 by `ModRelu` and `Polar`, and `½ g` by `Cardioid`.
 //!
 //! # Operands
-//! `z`, `g` complex or pairs, `w` real, of any strides; `w` has the rank of `z` and 1 on every axis that
+//! `z`, `g` complex or pairs, of the norm real too, `w` real, of any strides; `w` has the rank of `z` and 1 on every axis that
 //! shares it. Results and gradients are contiguous; the gradient of `w` comes for every element of `z`, to be
 //! summed over the axes that share one ([`SumPlan`](crate::sum::SumPlan)).
 //!
@@ -62,7 +62,8 @@
 //! matrices are, a unit a square of four by four results of a share of the lines; shares are then summed.
 //!
 //! # Cost
-//! In `f32` 16 bytes an element and 4 for `w`, 24 to 32 for the gradients; 10 to 40 flop. Memory is the limit. Mixed
+//! In `f32` 16 bytes an element and 4 for `w`, 24 to 32 for the gradients; 10 to 40 flop. Memory is the limit. The norm of
+//! real elements: 8 bytes, 16 for the gradients, whose parts by `w` are then summed. Mixed
 //! channels take 16 flop and a root a term, `inputs` terms a result: arithmetic is the limit from a few channels on.
 //! `Σ g xᴴ` takes 8 flop for each of `inputs · outputs` results of a line and reads 8 bytes for each of its
 //! `inputs + outputs` numbers: arithmetic is the limit there too.

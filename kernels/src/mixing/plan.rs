@@ -96,15 +96,15 @@ fn broadcast(op: &'static str, w: &Layout, z: &Layout) -> Result<Layout> {
 fn lines(
     op: &'static str,
     [z, w, g]: [Option<&Layout>; 3],
-    dtype: Dtype,
+    (dtype, parts): (Dtype, usize),
     limits: &Limits,
 ) -> Result<(LinesOf, [usize; 3])> {
     limits.check_dtype(op, "z", dtype)?;
     let nothing = Layout::contiguous(&[]);
     let z = z.unwrap_or(&nothing);
     let axis = z.axis(op, -1)?;
-    check_buffer(op, z, 2, dtype, limits)?;
-    check_buffer(op, &Layout::contiguous(z.shape()), 2, dtype, limits)?;
+    check_buffer(op, z, parts, dtype, limits)?;
+    check_buffer(op, &Layout::contiguous(z.shape()), parts, dtype, limits)?;
     let w = match w {
         Some(w) => {
             check_buffer(op, w, 1, dtype, limits)?;
@@ -116,7 +116,7 @@ fn lines(
         if g.shape() != z.shape() {
             return Err(shape_error(op, "g", z.shape(), g));
         }
-        check_buffer(op, g, 2, dtype, limits)?;
+        check_buffer(op, g, parts, dtype, limits)?;
     }
     let layouts = [Some(z), w.as_ref(), g].map(|layout| layout.unwrap_or(z));
     let end = |layout: &Layout| layout.end().unwrap_or(usize::MAX);
@@ -184,7 +184,7 @@ impl MapPlan {
         let weights = usize::from(map.is_weighted());
         let buffers = if gradient { 3 + 2 * weights } else { 2 + weights };
         limits.check_bindings(op, buffers)?;
-        let (lines, ends) = lines(op, operands, dtype, limits)?;
+        let (lines, ends) = lines(op, operands, (dtype, 2), limits)?;
         let units = if limits.serial { 1 } else { limits.units_per_cube.min(UNITS) };
         let cubes = grid(op, lines.rows.saturating_mul(lines.n).div_ceil(units).max(1), limits)?;
         Ok(Self { op, map, lines, ends, gradient, units, cubes, dtype })
@@ -213,6 +213,8 @@ pub struct RmsNormPlan {
     pub gradient: bool,
     /// What the mean of the squares gets added.
     pub epsilon: f64,
+    /// The parts of an element: 1 of a real one, 2 of a complex one.
+    pub parts: usize,
     /// What is compiled.
     pub config: NormConfig,
     /// The grid.
@@ -222,7 +224,8 @@ pub struct RmsNormPlan {
 }
 
 impl RmsNormPlan {
-    /// The norm of the lines of `z` along the last axis, with factors `w`, or with `g` its gradient.
+    /// The norm of the lines of `z` along the last axis, with factors `w`, or with `g` its gradient; for elements of a
+    /// storage type in so many parts, 1 or 2.
     ///
     /// # Errors
     /// [`Error::Axis`] for a `z` without an axis, [`Error::Length`] for lines of no elements,
@@ -233,12 +236,12 @@ impl RmsNormPlan {
         op: &'static str,
         [z, w, g]: [Option<&Layout>; 3],
         epsilon: f64,
-        dtype: Dtype,
+        (dtype, parts): (Dtype, usize),
         limits: &Limits,
     ) -> Result<Self> {
         check_epsilon(op, epsilon, dtype)?;
         limits.check_bindings(op, if g.is_some() { 5 } else { 3 })?;
-        let (lines, ends) = lines(op, [z, w, g], dtype, limits)?;
+        let (lines, ends) = lines(op, [z, w, g], (dtype, parts), limits)?;
         if lines.n == 0 {
             return Err(Error::Length { op, argument: "z", expected: "at least 1", found: 0 });
         }
@@ -250,7 +253,7 @@ impl RmsNormPlan {
         let units = 1 << share.ilog2();
         let config = NormConfig { units, lines: (1 << most.ilog2()) / units };
         let cubes = grid(op, lines.rows.div_ceil(config.lines).max(1), limits)?;
-        Ok(Self { op, lines, ends, gradient: g.is_some(), epsilon, config, cubes, dtype })
+        Ok(Self { op, lines, ends, gradient: g.is_some(), epsilon, parts, config, cubes, dtype })
     }
 }
 

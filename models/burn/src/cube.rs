@@ -9,7 +9,11 @@ use std::{
 };
 
 use burn::{backend::TensorMetadata, tensor::DType};
-use burn_cubecl::{CubeBackend, CubeDevice, kernel::into_contiguous, tensor::CubeTensor};
+use burn_cubecl::{
+    CubeBackend, CubeDevice,
+    kernel::{cast, into_contiguous},
+    tensor::CubeTensor,
+};
 use wavecube::{Device, Tensor};
 use wavecube_core::{Dtype, Error, Layout, Result};
 
@@ -70,7 +74,12 @@ fn kernels(op: &Op, operands: &[CubeTensor], codes: &[CubeTensor]) -> Result<Vec
     let tensors: Vec<_> = tensors.collect::<Result<_>>()?;
     let codes: Vec<_> = codes.iter().map(|codes| codes.handle.clone()).collect();
     let results = op.kernel(&tensors, &codes)?;
-    Ok(results.iter().map(|result| from_wavecube(result, &operands[0])).collect())
+    // A gradient that is summed comes in the type of the sum.
+    let typed = results.iter().zip(op.dtypes(operands[0].dtype)).map(|(result, dtype)| {
+        let result = from_wavecube(result, &operands[0]);
+        if result.dtype == dtype { result } else { cast(result, dtype) }
+    });
+    Ok(typed.collect())
 }
 
 /// The device of a tensor with its caches of plans and tables, which live as long as the program.

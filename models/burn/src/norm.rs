@@ -12,6 +12,7 @@ use burn::{
     },
     tensor::{DType, FloatDType, Tensor},
 };
+use cubecl::server::Handle;
 #[cfg(feature = "flex")]
 use rayon::prelude::*;
 use wavecube_core::{Error, Result};
@@ -40,6 +41,14 @@ impl Operation<2, 0, 1> for RmsNorm {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x, _]: [&[usize]; 2]) -> [Vec<usize>; 1] {
         [x.to_vec()]
+    }
+
+    fn kernel(
+        &self,
+        [x, gain]: [&wavecube::Tensor; 2],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 1]> {
+        Ok([wavecube::rms_norm(x, &beside(gain, x)?, self.epsilon)?])
     }
 
     fn plain<B: Backend>(
@@ -77,6 +86,13 @@ impl Operation<2, 0, 1> for RmsNorm {
     }
 }
 
+/// Gains of the rank of what they multiply.
+fn beside(gain: &wavecube::Tensor, x: &wavecube::Tensor) -> Result<wavecube::Tensor> {
+    let mut shape = vec![1; x.shape().len()];
+    shape[x.shape().len() - 1] = gain.shape()[0];
+    gain.reshape(&shape)
+}
+
 /// The gradients of `x` and `γ`, from these and that of the result.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RmsNormVjp(RmsNorm);
@@ -88,6 +104,16 @@ impl Operation<3, 0, 2> for RmsNormVjp {
     #[cfg(feature = "fusion")]
     fn shapes(&self, [x, gain, _]: [&[usize]; 3]) -> [Vec<usize>; 2] {
         [x.to_vec(), gain.to_vec()]
+    }
+
+    fn kernel(
+        &self,
+        [x, gain, g]: [&wavecube::Tensor; 3],
+        []: [&Handle; 0],
+    ) -> Result<[wavecube::Tensor; 2]> {
+        let all = beside(gain, x)?;
+        let [by_x, by_gain] = wavecube::rms_norm_vjp(x, &all, self.0.epsilon, g)?;
+        Ok([by_x, by_gain.reshape(gain.shape())?])
     }
 
     fn plain<B: Backend>(

@@ -2,12 +2,14 @@
 
 #[cfg(feature = "flex")]
 use burn::backend::flex::FlexTensor;
+#[cfg(feature = "fusion")]
+use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::{
     Backend, Dispatch, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
-#[cfg(feature = "fusion")]
-use burn::{backend::fusion::custom::TensorSpec, tensor::DType};
+#[cfg(any(feature = "fusion", feature = "wgpu", feature = "cuda", feature = "cpu"))]
+use burn::tensor::DType;
 use cubecl::server::Handle;
 use wavecube::Tensor;
 use wavecube_core::{Error, Result};
@@ -67,7 +69,7 @@ pub(crate) trait Operation<const OPERANDS: usize, const CODES: usize, const RESU
     fn shapes(&self, operands: [&[usize]; OPERANDS]) -> [Vec<usize>; RESULTS];
 
     /// The element types of the results, of which most are that of the first operand.
-    #[cfg(feature = "fusion")]
+    #[cfg(any(feature = "fusion", feature = "wgpu", feature = "cuda", feature = "cpu"))]
     fn dtypes(&self, first: DType) -> [DType; RESULTS] {
         [first; RESULTS]
     }
@@ -175,7 +177,7 @@ macro_rules! operations {
                 }
             }
 
-            #[cfg(feature = "fusion")]
+            #[cfg(any(feature = "fusion", feature = "wgpu", feature = "cuda", feature = "cpu"))]
             pub(crate) fn dtypes(&self, first: DType) -> Vec<DType> {
                 match self {
                     $(Self::$name(op) => {

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, Tensor};
 use wavecube_burn::{AdamStep, RotaryTables, adam_w, linear, rms_norm, rotary, squared_relu};
 use wavecube_core::Error;
 
-use crate::support::{devices, flex, read, tensor, values};
+use crate::support::{by_kernels, devices, flex, read, tensor, values};
 
 const EPSILON: f64 = 1e-5;
 const ULP: f64 = f32::EPSILON as f64;
@@ -88,8 +88,10 @@ fn norms_of_rows() {
                 let (x, x_tensor) = operand(&scaled, [rows, n], &device);
                 let (gain, gain_tensor) = operand(&values(n, 2), [n], &device);
                 let (g, g_tensor) = operand(&values(rows * n, 3), [rows, n], &device);
-                let y = rms_norm(x_tensor.clone(), gain_tensor.clone(), EPSILON).unwrap();
-                let gradients = (y.clone() * g_tensor.detach()).sum().backward();
+                let (y, gradients) = by_kernels(&["rms_norm", "rms_norm_vjp"], || {
+                    let y = rms_norm(x_tensor.clone(), gain_tensor.clone(), EPSILON).unwrap();
+                    (y.clone(), (y * g_tensor.detach()).sum().backward())
+                });
                 let (mut expected, mut by_x) = (Vec::new(), Vec::new());
                 let mut normal = Vec::new();
                 for (x, g) in x.chunks(n).zip(g.chunks(n)) {
@@ -122,6 +124,25 @@ fn norms_of_rows() {
                 within(&format!("{what}: by gain"), &found, &by_gain);
             }
         }
+    }
+}
+
+/// The kernels sum the gradient of the gains in `f32`.
+#[test]
+fn gradients_have_the_types_of_their_operands() {
+    for device in devices() {
+        if !device.supports_dtype(DType::F16) {
+            continue;
+        }
+        let device = device.autodiff();
+        let operand = |count, seed, shape: [usize; 1]| {
+            tensor(&values(count, seed), shape, DType::F16, &device).require_grad()
+        };
+        let (x, gain) = (operand(24, 1, [24]).reshape([3, 8]), operand(8, 2, [8]));
+        let gradients = rms_norm(x, gain.clone(), EPSILON).unwrap().sum().backward();
+        let by_gain = gain.grad(&gradients).unwrap();
+        assert_eq!(by_gain.dtype(), DType::F16, "{device:?}");
+        assert!(read(by_gain).iter().all(|x| x.is_finite()));
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn devices() -> Vec<Device> {
 }
 
 /// The operations that have no kernels.
-const MADE_OF_BURNS: [&str; 15] = [
+const MADE_OF_BURNS: [&str; 13] = [
     "logistic",
     "logistic_vjp",
     "softplus",
@@ -47,8 +47,6 @@ const MADE_OF_BURNS: [&str; 15] = [
     "cross_entropy_vjp",
     "linear",
     "linear_vjp",
-    "rms_norm",
-    "rms_norm_vjp",
     "adam_w",
     "rotary",
     "rotary_vjp",

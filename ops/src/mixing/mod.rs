@@ -1,4 +1,5 @@
-//! Complex numbers element by element, by magnitude and phase; their norm and their linear maps over channels.
+//! Complex numbers element by element, by magnitude and phase; their norm, that of real ones, and their linear maps over
+//! channels.
 //!
 //! The formulas, their gradients and what a NaN or an infinity in each operand gives are in
 //! [`wavecube_kernels::mixing`]. A gradient by a complex operand is `∂ℓ/∂Re + i ∂ℓ/∂Im`.
@@ -26,8 +27,7 @@ fn operands<'a>(
     w: Option<&'a Tensor>,
     g: Option<&'a Tensor>,
 ) -> Result<[Option<&'a Layout>; 3]> {
-    z.check_complex(op, "z", true)?;
-    for (argument, operand, complex) in [("w", w, false), ("g", g, true)] {
+    for (argument, operand, complex) in [("w", w, false), ("g", g, z.is_complex())] {
         if let Some(operand) = operand {
             operand.check_complex(op, argument, complex)?;
             z.check_same(op, argument, operand)?;
@@ -37,6 +37,7 @@ fn operands<'a>(
 }
 
 fn map(op: &'static str, kind: Map, z: &Tensor, w: Option<&Tensor>) -> Result<Tensor> {
+    z.check_complex(op, "z", true)?;
     let layouts = operands(op, z, w, None)?;
     let plan = MapPlan::new(op, kind, layouts, z.dtype(), z.device().limits())?;
     let y = Tensor::empty(z.device(), z.dtype(), true, z.shape())?;
@@ -56,6 +57,7 @@ fn map_gradients(
     w: Option<&Tensor>,
     g: &Tensor,
 ) -> Result<(Tensor, Option<Tensor>)> {
+    z.check_complex(op, "z", true)?;
     let layouts = operands(op, z, w, Some(g))?;
     let plan = MapPlan::new(op, kind, layouts, z.dtype(), z.device().limits())?;
     let by_z = Tensor::empty(z.device(), z.dtype(), true, z.shape())?;
@@ -265,12 +267,8 @@ pub fn from_polar_vjp(pairs: &Tensor, g: &Tensor) -> Result<Tensor> {
 /// # Ok::<(), wavecube::Error>(())
 /// ```
 pub fn complex_rms_norm(z: &Tensor, w: &Tensor, epsilon: f64) -> Result<Tensor> {
-    const OP: &str = "complex_rms_norm";
-    let layouts = operands(OP, z, Some(w), None)?;
-    let plan = RmsNormPlan::new(OP, layouts, epsilon, z.dtype(), z.device().limits())?;
-    let y = Tensor::empty(z.device(), z.dtype(), true, z.shape())?;
-    rms_norm_launch(z.device().client(), [z.handle(), w.handle(), y.handle()], &plan)?;
-    Ok(y)
+    z.check_complex("complex_rms_norm", "z", true)?;
+    norm("complex_rms_norm", z, w, epsilon)
 }
 
 /// The gradients `[∂z, ∂w]` of [`complex_rms_norm`] from the gradient `g` of its result; that of `w` in the
@@ -284,14 +282,69 @@ pub fn complex_rms_norm_vjp(
     epsilon: f64,
     g: &Tensor,
 ) -> Result<[Tensor; 2]> {
-    const OP: &str = "complex_rms_norm_vjp";
-    let layouts = operands(OP, z, Some(w), Some(g))?;
-    let plan = RmsNormPlan::new(OP, layouts, epsilon, z.dtype(), z.device().limits())?;
-    let by_z = Tensor::empty(z.device(), z.dtype(), true, z.shape())?;
+    z.check_complex("complex_rms_norm_vjp", "z", true)?;
+    norm_vjp("complex_rms_norm_vjp", z, w, epsilon, g)
+}
+
+/// `w_j z_j / √(mean z² + ε)` along the last axis, the root mean square norm of real channels: as [`complex_rms_norm`],
+/// with a real `z`.
+///
+/// # Errors
+/// As [`complex_rms_norm`].
+///
+/// ```
+/// use wavecube::{Device, Tensor, rms_norm};
+/// let device = Device::best()?;
+/// let z = Tensor::from_slice(&device, &[3.0f32, 4.0], &[1, 2])?;
+/// let w = Tensor::from_slice(&device, &[1.0f32, 2.0], &[1, 2])?;
+/// let y: Vec<f32> = rms_norm(&z, &w, 1e-6)?.read()?;
+/// assert!((y[0] - 3.0 / 12.5f32.sqrt()).abs() < 1e-5);
+/// assert!((y[1] - 8.0 / 12.5f32.sqrt()).abs() < 1e-5);
+/// # Ok::<(), wavecube::Error>(())
+/// ```
+pub fn rms_norm(z: &Tensor, w: &Tensor, epsilon: f64) -> Result<Tensor> {
+    z.check_complex("rms_norm", "z", false)?;
+    norm("rms_norm", z, w, epsilon)
+}
+
+/// The gradients `[∂z, ∂w]` of [`rms_norm`] from the gradient `g` of its result, as [`complex_rms_norm_vjp`].
+///
+/// # Errors
+/// As [`complex_rms_norm`].
+pub fn rms_norm_vjp(z: &Tensor, w: &Tensor, epsilon: f64, g: &Tensor) -> Result<[Tensor; 2]> {
+    z.check_complex("rms_norm_vjp", "z", false)?;
+    norm_vjp("rms_norm_vjp", z, w, epsilon, g)
+}
+
+fn norm(op: &'static str, z: &Tensor, w: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let layouts = operands(op, z, Some(w), None)?;
+    let number = (z.dtype(), parts(z));
+    let plan = RmsNormPlan::new(op, layouts, epsilon, number, z.device().limits())?;
+    let y = Tensor::empty(z.device(), z.dtype(), z.is_complex(), z.shape())?;
+    rms_norm_launch(z.device().client(), [z.handle(), w.handle(), y.handle()], &plan)?;
+    Ok(y)
+}
+
+fn norm_vjp(
+    op: &'static str,
+    z: &Tensor,
+    w: &Tensor,
+    epsilon: f64,
+    g: &Tensor,
+) -> Result<[Tensor; 2]> {
+    let layouts = operands(op, z, Some(w), Some(g))?;
+    let number = (z.dtype(), parts(z));
+    let plan = RmsNormPlan::new(op, layouts, epsilon, number, z.device().limits())?;
+    let by_z = Tensor::empty(z.device(), z.dtype(), z.is_complex(), z.shape())?;
     let by_w = Tensor::empty(z.device(), z.dtype().compute(), false, z.shape())?;
-    let sum = sum_plan(OP, &by_w, w.shape())?;
+    let sum = sum_plan(op, &by_w, w.shape())?;
     let gradients = [by_z.handle(), by_w.handle()];
     let read = [z.handle(), w.handle(), g.handle()];
     rms_norm_vjp_launch(z.device().client(), read, gradients, &plan)?;
     Ok([by_z, summed(&by_w, sum, w.shape())?])
+}
+
+/// The parts of an element.
+fn parts(z: &Tensor) -> usize {
+    if z.is_complex() { 2 } else { 1 }
 }

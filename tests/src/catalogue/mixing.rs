@@ -25,16 +25,24 @@ struct Operands {
 }
 
 impl Operands {
-    fn new(device: &Device, rng: &mut Rng, dtype: Dtype, rows: usize) -> Result<Self> {
+    fn new(
+        device: &Device,
+        rng: &mut Rng,
+        dtype: Dtype,
+        rows: usize,
+        complex: bool,
+    ) -> Result<Self> {
+        let mut numbers =
+            || if complex { rng.complex(rows * CHANNELS) } else { rng.real(rows * CHANNELS) };
+        let (z, g) = (numbers(), numbers());
         // Magnitudes away from the thresholds, which lie between -1.1 and -0.9.
         let away = |z: &Complex64| if (0.8..1.2).contains(&z.norm()) { z * 1.6 } else { *z };
-        let z: Vec<_> = rng.complex(rows * CHANNELS).iter().map(away).collect();
+        let z: Vec<_> = z.iter().map(away).collect();
         let w: Vec<_> =
             (0..CHANNELS).map(|_| Complex64::new(rng.uniform(-1.1, -0.9), 0.0)).collect();
-        let (z, z_exact) = tensor(device, &z, dtype, true, &[rows, CHANNELS])?;
+        let (z, z_exact) = tensor(device, &z, dtype, complex, &[rows, CHANNELS])?;
         let (w, w_exact) = tensor(device, &w, dtype, false, &[1, CHANNELS])?;
-        let g = rng.complex(rows * CHANNELS);
-        let (g, g_exact) = tensor(device, &g, dtype, true, &[rows, CHANNELS])?;
+        let (g, g_exact) = tensor(device, &g, dtype, complex, &[rows, CHANNELS])?;
         let w_exact = w_exact.iter().map(|w| w.re).collect();
         Ok(Self { tensors: [z, w, g], z: z_exact, w: w_exact, g: g_exact })
     }
@@ -56,6 +64,19 @@ type Truth = Box<dyn Fn(&Operands, usize) -> Vec<Complex64> + Send + Sync>;
 
 /// An operation of `parts` numbers an element, its type, and what a position's channels become.
 fn case(op: &'static str, dtype: Dtype, parts: usize, gate: f64, call: Call, truth: Truth) -> Case {
+    case_of(true, op, dtype, parts, gate, call, truth)
+}
+
+/// The same of complex or real elements.
+fn case_of(
+    complex: bool,
+    op: &'static str,
+    dtype: Dtype,
+    parts: usize,
+    gate: f64,
+    call: Call,
+    truth: Truth,
+) -> Case {
     let rows = POINTS / CHANNELS;
     let truth = std::sync::Arc::new(truth);
     Case {
@@ -67,7 +88,7 @@ fn case(op: &'static str, dtype: Dtype, parts: usize, gate: f64, call: Call, tru
         gate,
         peer: Peer::Nothing,
         prepare: Box::new(move |device: &Device, rng: &mut Rng| {
-            let operands = Operands::new(device, rng, dtype, rows)?;
+            let operands = Operands::new(device, rng, dtype, rows, complex)?;
             let tensors = operands.tensors.clone();
             let covered = sample(rng, rows, COVERED);
             let (lines, truth) = (covered.clone(), truth.clone());
@@ -146,6 +167,31 @@ pub(super) fn cases() -> Vec<Case> {
                 7,
                 gate(dtype),
                 |[z, w, g]| wavecube::complex_rms_norm_vjp(z, w, EPSILON, g).map(|[z, _]| z),
+                Box::new(|of, row| {
+                    let (z, g) = (line(&of.z, row), line(&of.g, row));
+                    rms_norm_gradients(z, &of.w, g, EPSILON).0
+                }),
+            ),
+        ]);
+    }
+    for dtype in [Dtype::F32, Dtype::F16] {
+        cases.extend([
+            case_of(
+                false,
+                "mixing/real_rms_norm",
+                dtype,
+                2,
+                gate(dtype),
+                |[z, w, _]| wavecube::rms_norm(z, w, EPSILON),
+                Box::new(|of, row| rms_norm(line(&of.z, row), &of.w, EPSILON)),
+            ),
+            case_of(
+                false,
+                "mixing/real_rms_norm_vjp",
+                dtype,
+                4,
+                gate(dtype),
+                |[z, w, g]| wavecube::rms_norm_vjp(z, w, EPSILON, g).map(|[z, _]| z),
                 Box::new(|of, row| {
                     let (z, g) = (line(&of.z, row), line(&of.g, row));
                     rms_norm_gradients(z, &of.w, g, EPSILON).0

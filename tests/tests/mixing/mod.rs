@@ -2,6 +2,7 @@
 
 mod phase_mix;
 mod poison;
+mod real;
 mod scales;
 
 use std::f64::consts::PI;
@@ -322,7 +323,7 @@ fn norms_and_gradients_are_those_of_the_definition() {
                 let limits = wavecube::Limits { emulated, ..limits };
                 let plan = |g: Option<&Tensor>| {
                     let layouts = [Some(z.layout()), Some(w.layout()), g.map(Tensor::layout)];
-                    RmsNormPlan::new("test", layouts, EPSILON, dtype, &limits).unwrap()
+                    RmsNormPlan::new("test", layouts, EPSILON, (dtype, 2), &limits).unwrap()
                 };
                 let y = nan_filled(device, dtype, true, &[rows, n]).unwrap();
                 let by_z = nan_filled(device, dtype, true, &[rows, n]).unwrap();

@@ -264,7 +264,7 @@ fn norms_of_any_size() {
                                 Some(w_there.layout()),
                                 g.map(Tensor::layout),
                             ];
-                            RmsNormPlan::new("test", layouts, epsilon, dtype, &limits).unwrap()
+                            RmsNormPlan::new("test", layouts, epsilon, (dtype, 2), &limits).unwrap()
                         };
                         let fresh =
                             |complex| nan_filled(device, dtype, complex, &[rows, n]).unwrap();
