@@ -1,5 +1,7 @@
 //! Products of matrices in the memory of the host.
 
+use std::ops::Range;
+
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -23,9 +25,21 @@ impl<'a> Matrix<'a> {
         Self { numbers, rows, columns, strides: [columns, 1] }
     }
 
+    /// The same where a row begins `apart` numbers behind the one before.
+    pub(crate) fn of_rows(numbers: &'a [f32], [rows, columns]: [usize; 2], apart: usize) -> Self {
+        assert!(rows <= 1 || (rows - 1) * apart + columns <= numbers.len(), "rows are whole");
+        assert!(rows == 0 || columns <= numbers.len(), "rows are whole");
+        Self { numbers, rows, columns, strides: [apart, 1] }
+    }
+
     pub(crate) fn transposed(self) -> Self {
         let [down, right] = self.strides;
         Self { rows: self.columns, columns: self.rows, strides: [right, down], ..self }
+    }
+
+    fn rows(self, rows: Range<usize>) -> Self {
+        let from = if rows.is_empty() { 0 } else { rows.start * self.strides[0] };
+        Self { numbers: &self.numbers[from..], rows: rows.len(), ..self }
     }
 }
 
@@ -45,37 +59,77 @@ pub(crate) fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     let band = rows.div_ceil(threads).next_multiple_of(16);
     let bands = out.spare_capacity_mut()[..rows * columns].par_chunks_mut(band * columns);
     bands.enumerate().for_each(|(index, out)| {
-        let rows = out.len() / columns;
-        let from = index * band * a.strides[0];
-        // SAFETY: the strides of `a` and `b` keep within their numbers, `rows` of the band within `a`'s; `out` has room
-        // for `rows · columns` numbers, which are written and not read.
-        unsafe {
-            gemm::gemm(
-                rows,
-                columns,
-                depth,
-                out.as_mut_ptr().cast::<f32>(),
-                1,
-                columns as isize,
-                false,
-                a.numbers.as_ptr().add(from),
-                a.strides[1] as isize,
-                a.strides[0] as isize,
-                b.numbers.as_ptr(),
-                b.strides[1] as isize,
-                b.strides[0] as isize,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
-        }
+        let from = index * band;
+        let a = a.rows(from..from + out.len() / columns);
+        // SAFETY: `out` has room for the rows of the band, which are written and not read.
+        unsafe { multiply(out.as_mut_ptr().cast(), columns, a, b, 1.0, false) };
     });
     // SAFETY: the bands, which cover all of it, are written.
     unsafe { out.set_len(rows * columns) };
     out
+}
+
+/// Puts `factor` times `a b` into rows that begin `apart` numbers behind each other, or with `add` adds it there; on the
+/// thread that calls.
+pub(crate) fn product_into(
+    out: &mut [f32],
+    apart: usize,
+    [a, b]: [Matrix<'_>; 2],
+    factor: f32,
+    add: bool,
+) {
+    assert_eq!(a.columns, b.rows, "factors fit each other");
+    let (rows, columns) = (a.rows, b.columns);
+    if rows * columns == 0 {
+        return;
+    }
+    assert!(columns <= apart || rows == 1, "rows do not overlap");
+    assert!((rows - 1) * apart + columns <= out.len(), "rows are whole");
+    if a.columns == 0 {
+        if !add {
+            out.chunks_mut(apart).take(rows).for_each(|row| row[..columns].fill(0.0));
+        }
+        return;
+    }
+    // SAFETY: `out` holds all rows, by the assertions.
+    unsafe { multiply(out.as_mut_ptr(), apart, a, b, factor, add) };
+}
+
+/// # Safety
+///
+/// `out` has room for the rows of `a b`, `apart` numbers from each other; they are numbers where `add` reads them.
+unsafe fn multiply(
+    out: *mut f32,
+    apart: usize,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    factor: f32,
+    add: bool,
+) {
+    // SAFETY: the strides of `a` and `b` keep within their numbers; of `out` the caller says so.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.columns,
+            a.columns,
+            out,
+            1,
+            apart as isize,
+            add,
+            a.numbers.as_ptr(),
+            a.strides[1] as isize,
+            a.strides[0] as isize,
+            b.numbers.as_ptr(),
+            b.strides[1] as isize,
+            b.strides[0] as isize,
+            if add { 1.0 } else { 0.0 },
+            factor,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
 }
 
 #[cfg(test)]

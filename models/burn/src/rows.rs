@@ -170,7 +170,8 @@ pub(crate) struct SeenRow {
 }
 
 impl SeenRow {
-    fn first(&self) -> usize {
+    /// The first key that is seen.
+    pub(crate) fn first(&self) -> usize {
         if self.prefix > 0 { 0 } else { self.keys.start }
     }
 

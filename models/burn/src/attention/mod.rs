@@ -11,7 +11,7 @@ mod plain;
 
 #[cfg(feature = "flex")]
 use burn::backend::flex::FlexTensor;
-#[cfg(feature = "fusion")]
+#[cfg(any(feature = "fusion", feature = "wgpu", feature = "cuda", feature = "cpu"))]
 use burn::tensor::DType;
 use burn::{
     backend::{
@@ -43,7 +43,7 @@ impl Operation<3, 0, 2> for Attend {
         [q.to_vec(), q[..3].to_vec()]
     }
 
-    #[cfg(feature = "fusion")]
+    #[cfg(any(feature = "fusion", feature = "wgpu", feature = "cuda", feature = "cpu"))]
     fn dtypes(&self, first: DType) -> [DType; 2] {
         [first, DType::F32]
     }
