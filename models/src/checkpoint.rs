@@ -248,8 +248,8 @@ impl Checkpoint {
 
     /// Checks that this checkpoint continues a run of `config`.
     ///
-    /// The text, the number of steps, the intervals and the bits that are trained for may differ; the model, the
-    /// batches and the optimiser may not.
+    /// The text, the number of steps, the intervals, the bits that are trained for and gradient checkpointing may
+    /// differ; the model, the batches and the optimiser may not.
     ///
     /// # Errors
     ///
@@ -269,6 +269,7 @@ impl Checkpoint {
                 "checkpoint_every",
                 "quantize_aware",
                 "quantize_group",
+                "gradient_checkpointing",
             ];
             if let Some(train) = value.get_mut("train").and_then(|train| train.as_object_mut()) {
                 for key in free {

@@ -62,6 +62,9 @@ pub struct TrainConfig {
     pub quantize_aware: QuantizeAware,
     /// Neighbours that share a scale there: 32, 64, 128, or 0 for a whole channel.
     pub quantize_group: usize,
+    /// Run every block again on the way back instead of keeping what its gradient needs: the memory of one block in
+    /// place of all, for one more forward pass of the blocks. See [`tape`](crate::tape).
+    pub gradient_checkpointing: bool,
     /// Steps between log lines.
     pub log_every: usize,
     /// Steps between evaluations on the held-out text; 0 evaluates at the end only.
@@ -88,6 +91,7 @@ impl Default for TrainConfig {
             seed: 1,
             quantize_aware: QuantizeAware::None,
             quantize_group: 32,
+            gradient_checkpointing: false,
             log_every: 10,
             eval_every: 250,
             eval_sequences: 64,

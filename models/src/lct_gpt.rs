@@ -19,9 +19,10 @@ use crate::{
         self, CausalSelfAttention, ChirpedStream, LctConfig, LctLayer, Linear, Mlp, ModelPast,
         Norm, Room, SequenceContext, linear, normal_matrix, rows_of,
     },
-    model::{LanguageModel, check_length},
+    model::{LanguageModel, Losses, check_length, cross_entropy},
     presets::Named,
     random::Random,
+    tape::{Passed, Tape},
 };
 
 /// One symbol a byte.
@@ -349,7 +350,30 @@ impl LanguageModel for LctGpt {
     }
 
     fn forward(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
-        self.run(bytes, None)
+        let (mut x, context) = self.embed(bytes, None)?;
+        for block in &self.blocks {
+            x = block.forward(x, &context, PastOfBlock::default())?;
+        }
+        Ok(self.read_out(x))
+    }
+
+    fn losses(
+        &self,
+        bytes: Tensor<2, Int>,
+        targets: Tensor<2, Int>,
+        random: &mut Random,
+        tape: &mut Tape<'_, Self>,
+    ) -> Result<Losses> {
+        let (mut x, context) = self.embed(bytes, None)?;
+        for index in 0..self.blocks.len() {
+            let context = context.clone();
+            let passed = tape.block(x, random, move |model, x, _| {
+                let block = &model.blocks[index];
+                block.forward(x, &context, PastOfBlock::default()).map(Passed::from)
+            })?;
+            x = passed.state;
+        }
+        Ok(cross_entropy(self.read_out(x), targets)?.into())
     }
 
     fn begin(&self, room: &Room) -> Result<Past> {
@@ -370,15 +394,32 @@ impl LanguageModel for LctGpt {
 
     fn advance(&self, bytes: Tensor<2, Int>, past: &mut Past) -> Result<Tensor<3>> {
         let time = bytes.dims()[1];
-        Ok(self.run(bytes, Some(past))?.narrow(1, time - 1, 1))
+        let (mut x, context) = self.embed(bytes, Some(past))?;
+        if let Some(cache) = &mut past.cache {
+            cache.append(time)?;
+        }
+        past.streams.len += time;
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let past = PastOfBlock {
+                cache: past.cache.as_mut().map(|cache| (cache, layer)),
+                stream: past.streams.states.get_mut(layer),
+            };
+            x = block.forward(x, &context, past)?;
+        }
+        Ok(self.read_out(x).narrow(1, time - 1, 1))
     }
 }
 
 impl LctGpt {
-    fn run(&self, bytes: Tensor<2, Int>, mut past: Option<&mut Past>) -> Result<Tensor<3>> {
+    /// What goes into the first block, and what all of them share, for bytes behind those of `past`.
+    fn embed(
+        &self,
+        bytes: Tensor<2, Int>,
+        past: Option<&Past>,
+    ) -> Result<(Tensor<3>, SequenceContext)> {
         let time = bytes.dims()[1];
         let d = self.config.d_model;
-        let start = past.as_ref().map_or(0, |past| past.len());
+        let start = past.map_or(0, ModelPast::len);
         check_length(OP, [start, time], self.config.context)?;
         let device = self.embedding.device();
         let mut x = rows_of(&self.embedding, bytes);
@@ -389,27 +430,17 @@ impl LctGpt {
         if self.config.positions == Positions::Sinusoidal {
             x = x + sinusoids(positions.clone(), d, &device);
         }
-        let turned = past.as_ref().and_then(|past| past.cache.as_ref()).is_some_and(Cache::turns);
+        let turned = past.and_then(|past| past.cache.as_ref()).is_some_and(Cache::turns);
         let rope = self.config.positions == Positions::Rope && !turned;
         let attention = match self.config.positions {
             Positions::Alibi => Attention::causal().alibi(&alibi_slopes(self.config.heads)),
             _ => Attention::causal(),
         };
-        let context = SequenceContext::at(positions, d / self.config.heads, rope, &device)?
-            .attending(attention);
-        if let Some(past) = &mut past {
-            if let Some(cache) = &mut past.cache {
-                cache.append(time)?;
-            }
-            past.streams.len += time;
-        }
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let past = past.as_mut().map_or_else(PastOfBlock::default, |past| PastOfBlock {
-                cache: past.cache.as_mut().map(|cache| (cache, layer)),
-                stream: past.streams.states.get_mut(layer),
-            });
-            x = block.forward(x, &context, past)?;
-        }
-        Ok(self.head.forward(self.norm.forward(x)))
+        let context = SequenceContext::at(positions, d / self.config.heads, rope, &device)?;
+        Ok((x, context.attending(attention)))
+    }
+
+    fn read_out(&self, x: Tensor<3>) -> Tensor<3> {
+        self.head.forward(self.norm.forward(x))
     }
 }

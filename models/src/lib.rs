@@ -13,7 +13,7 @@
 //! | [`core_config`], [`model`], [`flops`] | what all models have, the models behind one type, and what they compute |
 //! | [`error`] | what can go wrong around a model |
 //! | [`config`], [`presets`], [`data`], [`random`], [`device`], [`threads`] | a run's configuration, text, randomness, device, threads |
-//! | [`optimizer`], [`train`], [`checkpoint`], [`metrics`], [`output`] | training that resumes to the last bit |
+//! | [`tape`], [`optimizer`], [`train`], [`checkpoint`], [`memory`], [`metrics`], [`output`] | training that resumes to the last bit |
 //! | [`generate`], [`quantize`] | what a trained model is for, and fewer bits for it |
 //!
 //! ```
@@ -38,6 +38,7 @@ pub mod flops;
 pub mod generate;
 pub mod layers;
 pub mod lct_gpt;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod optimizer;
@@ -48,5 +49,6 @@ pub mod quantize_aware;
 pub mod random;
 mod registry;
 pub mod resnet_bk;
+pub mod tape;
 pub mod threads;
 pub mod train;

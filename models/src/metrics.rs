@@ -29,6 +29,10 @@ pub struct Record {
     pub bytes_per_second: f64,
     /// Seconds trained for.
     pub seconds: f64,
+    /// Bytes that the steps since the record before took at their peak, as [`memory`](crate::memory) says for the
+    /// device; nothing where that is unknown.
+    #[serde(default)]
+    pub peak_memory: Option<u64>,
 }
 
 /// The records of a run and where they are written.
@@ -48,8 +52,8 @@ pub fn decimals(value: f64, count: usize) -> String {
     }
 }
 
-const HEADER: &str =
-    "step,train_bpb,validation_bpb,learning_rate,gradient_norm,bytes_per_second,seconds\n";
+const HEADER: &str = "step,train_bpb,validation_bpb,learning_rate,gradient_norm,bytes_per_second,seconds,\
+                      peak_memory_bytes\n";
 
 impl Metrics {
     /// Records that will be written to `metrics.csv` and `metrics.json` in `directory`; those of an
@@ -90,10 +94,11 @@ impl Metrics {
         let mut csv = HEADER.to_owned();
         for record in &self.records {
             let validation = record.validation_bpb.map(|bpb| decimals(bpb, 6)).unwrap_or_default();
+            let memory = record.peak_memory.map(|bytes| bytes.to_string()).unwrap_or_default();
             // Writing to a string cannot fail.
             let _ = writeln!(
                 csv,
-                "{},{},{validation},{:.6e},{:.6},{:.1},{:.3}",
+                "{},{},{validation},{:.6e},{:.6},{:.1},{:.3},{memory}",
                 record.step,
                 decimals(record.train_bpb, 6),
                 record.learning_rate,

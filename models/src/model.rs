@@ -14,8 +14,10 @@ use crate::{
     core_config::{Configuration, HasCore as _},
     flops::Flops,
     layers::{ModelPast, Room},
+    optimizer::ParameterGradients,
     presets::Named,
     random::Random,
+    tape::Tape,
 };
 
 pub use crate::registry::{Architecture, Model, Past};
@@ -83,7 +85,8 @@ pub trait LanguageModel: Module {
         cross_entropy(self.forward(bytes)?, targets)
     }
 
-    /// What a step of training differentiates; `random` is drawn from where training takes noise.
+    /// What a step of training differentiates, with its blocks on `tape`; `random` is drawn from where training takes
+    /// noise.
     ///
     /// # Errors
     ///
@@ -92,10 +95,25 @@ pub trait LanguageModel: Module {
         &self,
         bytes: Tensor<2, Int>,
         targets: Tensor<2, Int>,
-        _random: &mut Random,
-    ) -> Result<Losses> {
-        let nats = self.loss(bytes, targets)?;
-        Ok(Losses { total: nats.clone(), nats })
+        random: &mut Random,
+        tape: &mut Tape<'_, Self>,
+    ) -> Result<Losses>;
+
+    /// The gradients of the [`losses`](Self::losses), with [gradient checkpointing](crate::tape) where it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`forward`](Self::forward).
+    fn differentiate(
+        &self,
+        bytes: Tensor<2, Int>,
+        targets: Tensor<2, Int>,
+        random: &mut Random,
+        checkpointing: bool,
+    ) -> Result<Differentiated> {
+        let mut tape = Tape::new(self, checkpointing);
+        let Losses { total, nats } = self.losses(bytes, targets, random, &mut tape)?;
+        Ok(Differentiated { nats: nats.inner(), gradients: tape.backward(total)? })
     }
 
     /// What the parts of the model do on `bytes`, where there is something to tell.
@@ -135,6 +153,22 @@ pub struct Losses {
     pub total: Tensor<1>,
     /// Mean cross-entropy in nats.
     pub nats: Tensor<1>,
+}
+
+impl From<Tensor<1>> for Losses {
+    /// Of cross-entropy alone.
+    fn from(nats: Tensor<1>) -> Self {
+        Self { total: nats.clone(), nats }
+    }
+}
+
+/// What a pass forward and back gives.
+#[derive(Debug)]
+pub struct Differentiated {
+    /// Mean cross-entropy in nats, `[1]`.
+    pub nats: Tensor<1>,
+    /// The gradients of all that is differentiated.
+    pub gradients: ParameterGradients,
 }
 
 /// A figure about what a model does, for a reader.

@@ -4,9 +4,10 @@
 //! (scales, transform parameters), which do not. `AdamW` then updates two tensors instead of dozens, the global norm is
 //! one sum, and gradients accumulate by addition.
 
+use std::collections::HashMap;
+
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
-    optim::GradientsParams,
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     tensor::{Device, Gradients, Tensor, TensorData},
 };
 use wavecube_burn::{AdamStep, adam_w};
@@ -26,25 +27,48 @@ fn group<const D: usize>() -> usize {
     usize::from(D < 2)
 }
 
-/// The gradients of `module`, laid end to end.
-pub fn flat_gradients<M: Module>(gradients: Gradients, module: &M, device: &Device) -> Flat {
-    struct Visitor {
-        gradients: GradientsParams,
-        parts: [Vec<Tensor<1>>; 2],
-    }
-    impl ModuleVisitor for Visitor {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let gradient = match self.gradients.remove::<D>(param.id) {
-                Some(gradient) => gradient,
-                None => param.val().inner().zeros_like(),
-            };
-            self.parts[group::<D>()].push(gradient.flatten(0, D - 1));
+/// Gradients of parameters, summed over the backward passes that found them.
+#[derive(Debug, Default)]
+pub struct ParameterGradients(HashMap<ParamId, Tensor<1>>);
+
+impl ParameterGradients {
+    /// Adds what a backward pass has found for the parameters of `module`.
+    pub fn add<M: Module>(&mut self, gradients: &mut Gradients, module: &M) {
+        struct Visitor<'a>(&'a mut HashMap<ParamId, Tensor<1>>, &'a mut Gradients);
+        impl ModuleVisitor for Visitor<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                // A reparameterised value is no leaf; the parameter below it is.
+                if let Some(gradient) = param.base().grad_remove(self.1) {
+                    let gradient = gradient.flatten(0, D - 1);
+                    let sum = match self.0.remove(&param.id) {
+                        Some(sum) => sum + gradient,
+                        None => gradient,
+                    };
+                    self.0.insert(param.id, sum);
+                }
+            }
         }
+        module.visit(&mut Visitor(&mut self.0, gradients));
     }
-    let gradients = GradientsParams::from_grads(gradients, module);
-    let mut visitor = Visitor { gradients, parts: Default::default() };
-    module.visit(&mut visitor);
-    visitor.parts.map(|parts| concatenate(parts, device))
+
+    /// Those of `module`, laid end to end; zeros where none was found.
+    pub fn flat<M: Module>(self, module: &M, device: &Device) -> Flat {
+        struct Visitor {
+            gradients: HashMap<ParamId, Tensor<1>>,
+            parts: [Vec<Tensor<1>>; 2],
+        }
+        impl ModuleVisitor for Visitor {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let gradient = self.gradients.remove(&param.id);
+                let gradient =
+                    gradient.unwrap_or_else(|| param.base().inner().zeros_like().flatten(0, D - 1));
+                self.parts[group::<D>()].push(gradient);
+            }
+        }
+        let mut visitor = Visitor { gradients: self.0, parts: Default::default() };
+        module.visit(&mut visitor);
+        visitor.parts.map(|parts| concatenate(parts, device))
+    }
 }
 
 fn concatenate(parts: Vec<Tensor<1>>, device: &Device) -> Tensor<1> {

@@ -15,7 +15,7 @@ use crate::{
     core_config::{Configuration as _, CoreConfig, HasCore as _},
     flops::Flops,
     layers::{ModelPast as _, Room},
-    model::{LanguageModel, Losses, Statistic},
+    model::{Differentiated, LanguageModel, Statistic},
     random::Random,
 };
 
@@ -276,18 +276,20 @@ impl Model {
         of_model!(self, model => model.loss(bytes, targets))
     }
 
-    /// What a step of training differentiates; `random` is drawn from where training takes noise.
+    /// The gradients of a step of training, with [gradient checkpointing](crate::tape) where it is asked for; `random` is
+    /// drawn from where training takes noise.
     ///
     /// # Errors
     ///
-    /// Those of [`LanguageModel::losses`].
-    pub fn losses(
+    /// Those of [`LanguageModel::differentiate`].
+    pub fn differentiate(
         &self,
         bytes: Tensor<2, Int>,
         targets: Tensor<2, Int>,
         random: &mut Random,
-    ) -> Result<Losses> {
-        of_model!(self, model => model.losses(bytes, targets, random))
+        checkpointing: bool,
+    ) -> Result<Differentiated> {
+        of_model!(self, model => model.differentiate(bytes, targets, random, checkpointing))
     }
 
     /// How often a transform met `|b| < epsilon` since the model was made.

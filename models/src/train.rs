@@ -16,9 +16,10 @@ use crate::{
     config::Config,
     data::{Batch, Corpus, even_starts},
     error::{Context as _, Error, Result, TextFault},
+    memory::Watch,
     metrics::{Metrics, Record},
-    model::{Losses, Model, Statistic},
-    optimizer::{FlatAdamW, clip_global_norm, flat_gradients},
+    model::{Differentiated, Model, Statistic},
+    optimizer::{FlatAdamW, clip_global_norm},
     output::claim_directory,
     quantize_aware::rounded,
     random::Random,
@@ -141,9 +142,11 @@ impl Trainer {
                 &mut self.random,
                 &self.device,
             );
-            let losses = seen.losses(batch.bytes, batch.targets, &mut self.random)?;
-            let Losses { total: loss, nats } = losses;
-            let flat = flat_gradients(loss.backward(), &self.model, &self.device);
+            let Batch { bytes, targets } = batch;
+            let checkpointing = train.gradient_checkpointing;
+            let Differentiated { nats, gradients: found } =
+                seen.differentiate(bytes, targets, &mut self.random, checkpointing)?;
+            let flat = found.flat(&self.model, &self.device);
             gradients = Some(match gradients {
                 None => flat,
                 Some([a, b]) => {
@@ -151,10 +154,9 @@ impl Trainer {
                     [a + c, b + d]
                 }
             });
-            let loss = nats.inner();
             total = Some(match total {
-                None => loss,
-                Some(sum) => sum + loss,
+                None => nats,
+                Some(sum) => sum + nats,
             });
         }
         let (Some(mut gradients), Some(mut loss)) = (gradients, total) else {
@@ -277,7 +279,9 @@ pub struct Summary {
     pub seconds: f64,
     /// Bytes trained on in a second, over the whole run.
     pub bytes_per_second: f64,
-    /// Times a transform met `|b| < epsilon`.
+    /// Bytes that a step took at its peak, the most of the log, as [`memory`](crate::memory) says for the device.
+    pub peak_memory: Option<u64>,
+    /// Times a transform met `|b| < epsilon`; with gradient checkpointing a step's count twice.
     pub degenerate_hits: u64,
     /// Whether it was interrupted.
     pub interrupted: bool,
@@ -328,6 +332,7 @@ pub fn run(
         bytes: trainer.progress.bytes,
         seconds,
         bytes_per_second: trainer.progress.bytes as f64 / seconds.max(1e-9),
+        peak_memory: metrics.records().iter().filter_map(|record| record.peak_memory).max(),
         degenerate_hits: trainer.model.degenerate_hits(),
         interrupted: interrupted.load(Ordering::Relaxed),
     };
@@ -367,6 +372,7 @@ fn steps(
     let trained_before = trainer.progress.seconds;
     let mut clock = Duration::ZERO;
     let mut window = Window::after(trainer.progress.step);
+    let mut memory = Watch::new(&trainer.device);
     let mut latest = None;
     loop {
         let step = trainer.progress.step;
@@ -380,7 +386,9 @@ fn steps(
             return window.settle();
         }
         let start = Instant::now();
+        memory.begin();
         let report = trainer.step(share).within(|| format!("in step {}", step + 1))?;
+        memory.end();
         let step = trainer.progress.step;
         let last = options.budget.is_none() && step >= train.steps;
         let logs = step.is_multiple_of(train.log_every) || last;
@@ -395,6 +403,7 @@ fn steps(
         trainer.progress.seconds = trained_before + clock.as_secs_f64();
         window.elapsed += start.elapsed();
         if logs {
+            let peak_memory = memory.take();
             let evaluates =
                 train.eval_every > 0 && step / train.eval_every > window.first / train.eval_every;
             let validation_bpb =
@@ -408,6 +417,7 @@ fn steps(
                 bytes_per_second: window.steps() as f64 * step_bytes
                     / window.elapsed.as_secs_f64().max(1e-9),
                 seconds: trainer.progress.seconds,
+                peak_memory,
             };
             latest = validation_bpb.or(latest);
             (log.on_log)(&Milestone { record: &record, validation_bpb: latest, share });

@@ -15,6 +15,7 @@ use wavecube_models::{
     presets::Preset,
     random::Random,
     resnet_bk::{ModelConfig, ResNetBk},
+    tape::Tape,
 };
 
 use crate::support::{
@@ -280,7 +281,8 @@ fn kernels_agree_with_flex() {
             let model = ResNetBk::new(&config, &mut Random::new(5), &device).unwrap();
             let (x, y) = (text(6, CONTEXT), text(7, CONTEXT));
             let (x, y) = (bytes(&x, &device), bytes(&y, &device));
-            let losses = model.losses(x, y, &mut Random::new(8)).unwrap();
+            let losses =
+                model.losses(x, y, &mut Random::new(8), &mut Tape::new(&model, false)).unwrap();
             let value = read(losses.total.clone().inner());
             (value, gradients(&model, &losses.total.backward()), model.num_params())
         };

@@ -15,4 +15,5 @@ mod resnet_bk;
 mod sparsity;
 mod stream;
 mod support;
+mod tape;
 mod training;

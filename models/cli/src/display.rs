@@ -5,6 +5,11 @@ use std::{io::IsTerminal, time::Duration};
 use indicatif::{ProgressBar, ProgressStyle};
 use wavecube_models::{metrics::decimals, train::Milestone};
 
+/// Bytes, a million to a megabyte.
+pub fn megabytes(bytes: u64) -> String {
+    format!("{} MB", decimals(bytes as f64 / 1e6, 1))
+}
+
 /// A bar on a terminal, lines elsewhere.
 pub struct Display {
     bar: Option<ProgressBar>,
@@ -38,8 +43,10 @@ impl Display {
         let held_out = validation_bpb
             .map(|bpb| format!("  held out {}", decimals(bpb, 3)))
             .unwrap_or_default();
+        let memory = record.peak_memory.map(|bytes| format!("  {}", megabytes(bytes)));
+        let memory = memory.unwrap_or_default();
         let line = format!(
-            "step {}  loss {}  {} bits/byte{held_out}  {:.0} tokens/s",
+            "step {}  loss {}  {} bits/byte{held_out}  {:.0} tokens/s{memory}",
             record.step,
             decimals(record.train_bpb * std::f64::consts::LN_2, 3),
             decimals(record.train_bpb, 3),

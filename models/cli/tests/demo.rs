@@ -35,6 +35,7 @@ fn the_report_is_one_page_without_references() {
             learning_rate: 1e-3,
             gradient_norm: 1.0,
             bytes_per_second: 3.0,
+            peak_memory: None,
             seconds: 1.0,
         }],
         prompt: "fn ".to_owned(),

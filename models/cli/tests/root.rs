@@ -5,5 +5,6 @@ mod ablate;
 mod broken;
 mod demo;
 mod failures;
+mod memory;
 mod program;
 mod speed;

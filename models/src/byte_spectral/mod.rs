@@ -20,9 +20,10 @@ use crate::{
         self, CausalStream, Glu, Linear, Norm, Room, SpectralMixer, linear, normal_matrix, rows_of,
     },
     lct_gpt::VOCABULARY,
-    model::{LanguageModel, check_length},
+    model::{LanguageModel, Losses, check_length, cross_entropy},
     presets::Named,
     random::Random,
+    tape::{Passed, Tape},
 };
 
 pub use config::ModelConfig;
@@ -107,6 +108,23 @@ impl LanguageModel for ByteSpectral {
             x = block.forward(x, SpectralMixer::forward)?;
         }
         Ok(self.head.forward(self.norm.forward(x)))
+    }
+
+    fn losses(
+        &self,
+        bytes: Tensor<2, Int>,
+        targets: Tensor<2, Int>,
+        random: &mut Random,
+        tape: &mut Tape<'_, Self>,
+    ) -> Result<Losses> {
+        let mut x = self.embed(bytes)?;
+        for index in 0..self.blocks.len() {
+            let passed = tape.block(x, random, move |model, x, _| {
+                model.blocks[index].forward(x, SpectralMixer::forward).map(Passed::from)
+            })?;
+            x = passed.state;
+        }
+        Ok(cross_entropy(self.head.forward(self.norm.forward(x)), targets)?.into())
     }
 
     fn begin(&self, room: &Room) -> Result<Past> {

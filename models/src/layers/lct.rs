@@ -320,7 +320,8 @@ impl LctLayer {
         })
     }
 
-    /// How often `|b|` fell below `epsilon` in a forward pass since the layer was made.
+    /// How often `|b|` fell below `epsilon` in a forward pass since the layer was made. A pass that runs
+    /// [again](crate::tape) counts again.
     pub fn degenerate_hits(&self) -> u64 {
         self.degenerate_hits.load(Ordering::Relaxed)
     }

@@ -31,12 +31,18 @@ use crate::{
     model::{LanguageModel, Losses, Statistic, check_length, cross_entropy},
     presets::Named,
     random::Random,
+    tape::{Passed, Tape},
 };
 use block::Block;
 
 pub use config::{ExitConfig, HaltingConfig, ModelConfig};
 
 const OP: &str = "resnet-bk";
+/// The kinds of losses that blocks have of their own: balance, sparsity, ponder cost, exits.
+const OWN_LOSSES: usize = 4;
+
+/// How the block `index` runs at the scale `level`, by `[level, index]`.
+type RunBlock<'a> = dyn FnMut(Tensor<3>, [usize; 2], &mut Pass<'_>) -> Result<Tensor<3>> + 'a;
 
 /// What one pass through the blocks carries along and collects.
 #[derive(Default)]
@@ -183,17 +189,22 @@ impl LanguageModel for ResNetBk {
         bytes: Tensor<2, Int>,
         targets: Tensor<2, Int>,
         random: &mut Random,
+        tape: &mut Tape<'_, Self>,
     ) -> Result<Losses> {
-        let mut pass = Pass { noise: Some(random), ..Pass::default() };
-        let last = self.run(bytes, &mut pass)?;
-        let mean =
-            |losses: Vec<Tensor<1>>| (!losses.is_empty()).then(|| Tensor::cat(losses, 0).mean());
-        let balance = mean(pass.routings.into_iter().map(|routing| routing.balance).collect());
-        let sparsity = mean(pass.kept.into_iter().map(|kept| kept.loss).collect());
-        let ponder = mean(pass.ponder.into_iter().map(|[cost, _]| cost).collect());
-        let exits = pass.exits.into_iter();
-        let exits = exits.map(|logits| cross_entropy(logits, targets.clone()));
-        let exits = mean(exits.collect::<Result<_>>()?);
+        check_length(OP, [0, bytes.dims()[1]], self.config.context)?;
+        let mut terms: [Vec<Tensor<1>>; OWN_LOSSES] = Default::default();
+        let mut run = |x, [level, index]: [usize; 2], _: &mut Pass<'_>| {
+            let targets = targets.clone();
+            let passed = tape.block(x, random, move |model, x, random| {
+                model.trained(x, [level, index], &targets, random)
+            })?;
+            for (all, own) in terms.iter_mut().zip(passed.terms) {
+                all.extend(own);
+            }
+            Ok(passed.state)
+        };
+        let x = rows_of(&self.embedding, bytes);
+        let last = self.descend(x, 0, 0..self.config.layers, &mut Pass::default(), &mut run)?;
         let nats = cross_entropy(self.read_out(last), targets)?;
         let mut total = nats.clone();
         let config = &self.config;
@@ -203,9 +214,9 @@ impl LanguageModel for ResNetBk {
             config.halting.ponder,
             config.exits.weight,
         ];
-        for (loss, weight) in [balance, sparsity, ponder, exits].into_iter().zip(weights) {
-            if let Some(loss) = loss {
-                total = total + loss * weight;
+        for (losses, weight) in terms.into_iter().zip(weights) {
+            if !losses.is_empty() {
+                total = total + Tensor::cat(losses, 0).mean() * weight;
             }
         }
         Ok(Losses { total, nats })
@@ -277,20 +288,23 @@ impl ResNetBk {
     /// The state after the last block.
     fn run(&self, bytes: Tensor<2, Int>, pass: &mut Pass<'_>) -> Result<Tensor<3>> {
         check_length(OP, [0, bytes.dims()[1]], self.config.context)?;
-        self.descend(rows_of(&self.embedding, bytes), 0, 0..self.config.layers, pass)
+        let x = rows_of(&self.embedding, bytes);
+        let mut run = |x, at: [usize; 2], pass: &mut Pass<'_>| self.block(x, at, pass);
+        self.descend(x, 0, 0..self.config.layers, pass, &mut run)
     }
 
-    /// The blocks `blocks` at the scale `level`: the first, what is coarser, and the last.
+    /// The blocks `blocks` at the scale `level`, as `run` runs them: the first, what is coarser, and the last.
     fn descend(
         &self,
         mut x: Tensor<3>,
         level: usize,
         blocks: std::ops::Range<usize>,
         pass: &mut Pass<'_>,
+        run: &mut RunBlock<'_>,
     ) -> Result<Tensor<3>> {
         if level == self.config.scales {
             for index in blocks {
-                x = self.block(x, level, index, pass)?;
+                x = run(x, [level, index], pass)?;
                 if pass.left {
                     break;
                 }
@@ -298,24 +312,42 @@ impl ResNetBk {
             return Ok(x);
         }
         let (first, last) = (blocks.start, blocks.end - 1);
-        x = self.block(x, level, first, pass)?;
+        x = run(x, [level, first], pass)?;
         if pass.left {
             return Ok(x);
         }
         let (scale, kept) = (&self.scales[level], self.runs() + level);
         let coarse = match scale.down(x.clone(), pass.scale(kept)) {
-            Some(coarse) => Some(self.descend(coarse, level + 1, first + 1..last, pass)?),
+            Some(coarse) => Some(self.descend(coarse, level + 1, first + 1..last, pass, run)?),
             None => None,
         };
         x = scale.up(x, coarse, pass.scale(kept));
-        self.block(x, level, last, pass)
+        run(x, [level, last], pass)
     }
 
+    /// A [`block`](Self::block) in training, with the losses of its own.
+    fn trained(
+        &self,
+        x: Tensor<3>,
+        at: [usize; 2],
+        targets: &Tensor<2, Int>,
+        random: &mut Random,
+    ) -> Result<Passed<OWN_LOSSES>> {
+        let mut pass = Pass { noise: Some(random), ..Pass::default() };
+        let state = self.block(x, at, &mut pass)?;
+        let balance = pass.routings.into_iter().map(|routing| routing.balance).collect();
+        let sparsity = pass.kept.into_iter().map(|kept| kept.loss).collect();
+        let ponder = pass.ponder.into_iter().map(|[cost, _]| cost).collect();
+        let exits = pass.exits.into_iter();
+        let exits = exits.map(|logits| cross_entropy(logits, targets.clone()));
+        Ok(Passed { state, terms: [balance, sparsity, ponder, exits.collect::<Result<_>>()?] })
+    }
+
+    /// The block `index` at the scale `level`, and the exit behind it.
     fn block(
         &self,
         x: Tensor<3>,
-        level: usize,
-        index: usize,
+        [level, index]: [usize; 2],
         pass: &mut Pass<'_>,
     ) -> Result<Tensor<3>> {
         pass.run = index * self.config.halting.steps;

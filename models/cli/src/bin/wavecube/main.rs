@@ -11,7 +11,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use wavecube_models::device::{self, DeviceChoice, Selected};
+use wavecube_models::{
+    device::{self, DeviceChoice, Selected},
+    memory::Counting,
+};
+
+/// Training reports the memory of its steps.
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Byte-level language models on wavecube's kernels: train, generate, compare.
 #[derive(Parser)]

@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use burn::module::Module as _;
 use clap::Args;
-use wavecube_cli::{demo, display::Display};
+use wavecube_cli::{
+    demo,
+    display::{Display, megabytes},
+};
 use wavecube_models::{
     config::{Config, DataConfig},
     data::{Corpus, Entropy},
@@ -192,11 +195,13 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
         Some(bpb) => format!("{} bits/byte held out (order 1: {order1})", decimals(bpb, 4)),
         None => "nothing held out".to_owned(),
     };
+    let memory = summary.peak_memory.map(|bytes| format!(", {} at the peak", megabytes(bytes)));
     println!(
-        "{} after {} steps: {held_out}, {:.0} tokens/s, {} degenerate hits; checkpoint in {}",
+        "{} after {} steps: {held_out}, {:.0} tokens/s{}, {} degenerate hits; checkpoint in {}",
         if summary.interrupted { "interrupted" } else { "done" },
         summary.steps,
         summary.bytes_per_second,
+        memory.unwrap_or_default(),
         summary.degenerate_hits,
         checkpoint.display()
     );
