@@ -406,7 +406,7 @@ impl LanguageModel for LctGpt {
             };
             x = block.forward(x, &context, past)?;
         }
-        Ok(self.read_out(x).narrow(1, time - 1, 1))
+        Ok(self.read_out(x.narrow(1, time - 1, 1)))
     }
 }
 

@@ -40,10 +40,7 @@ impl ParameterGradients {
                 // A reparameterised value is no leaf; the parameter below it is.
                 if let Some(gradient) = param.base().grad_remove(self.1) {
                     let gradient = gradient.flatten(0, D - 1);
-                    let sum = match self.0.remove(&param.id) {
-                        Some(sum) => sum + gradient,
-                        None => gradient,
-                    };
+                    let sum = plus(self.0.remove(&param.id), gradient);
                     self.0.insert(param.id, sum);
                 }
             }
@@ -68,6 +65,14 @@ impl ParameterGradients {
         let mut visitor = Visitor { gradients: self.0, parts: Default::default() };
         module.visit(&mut visitor);
         visitor.parts.map(|parts| concatenate(parts, device))
+    }
+}
+
+/// A sum with one term more.
+pub(crate) fn plus<const D: usize>(sum: Option<Tensor<D>>, term: Tensor<D>) -> Tensor<D> {
+    match sum {
+        Some(sum) => sum + term,
+        None => term,
     }
 }
 

@@ -13,7 +13,10 @@ use burn::{
 };
 use wavecube_core::Result;
 
-use crate::{optimizer::ParameterGradients, random::Random};
+use crate::{
+    optimizer::{ParameterGradients, plus},
+    random::Random,
+};
 
 /// What a block leaves.
 #[derive(Debug, Clone)]
@@ -68,11 +71,7 @@ impl<M: Module> Segment<M> {
         let mut weighted = gradient.map(|gradient| (state * gradient).sum());
         for (term, (_, gradient)) in again.into_iter().zip(terms) {
             if let Some(gradient) = gradient {
-                let term = (term * gradient).sum();
-                weighted = Some(match weighted {
-                    Some(sum) => sum + term,
-                    None => term,
-                });
+                weighted = Some(plus(weighted, (term * gradient).sum()));
             }
         }
         let Some(weighted) = weighted else { return Ok(None) };
@@ -92,10 +91,7 @@ fn add<const D: usize>(
     gradients: &mut Gradients,
 ) {
     if let Some(gradient) = leaf.grad_remove(gradients) {
-        *sum = Some(match sum.take() {
-            Some(sum) => sum + gradient,
-            None => gradient,
-        });
+        *sum = Some(plus(sum.take(), gradient));
     }
 }
 

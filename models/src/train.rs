@@ -19,7 +19,7 @@ use crate::{
     memory::Watch,
     metrics::{Metrics, Record},
     model::{Differentiated, Model, Statistic},
-    optimizer::{FlatAdamW, clip_global_norm},
+    optimizer::{FlatAdamW, clip_global_norm, plus},
     output::claim_directory,
     quantize_aware::rounded,
     random::Random,
@@ -154,10 +154,7 @@ impl Trainer {
                     [a + c, b + d]
                 }
             });
-            total = Some(match total {
-                None => nats,
-                Some(sum) => sum + nats,
-            });
+            total = Some(plus(total, nats));
         }
         let (Some(mut gradients), Some(mut loss)) = (gradients, total) else {
             return Err(Error::Value {

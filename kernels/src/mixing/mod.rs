@@ -12,8 +12,8 @@
 //! | `Polar` | the pair `(s, φ)`, `φ` in `(−π, π]` |
 //! | `Cartesian` | `r e^{iφ}` from the pair `(r, φ)` |
 //!
-//! along a line of `n`, complex or real, `y_j = w_j z_j / √(mean |z|² + ε)`; and from a line of channels `y`, their magnitudes mixed by a
-//! real matrix `A` and their directions by a complex one `C`,
+//! along a line of `n`, complex or real, `y_j = w_j z_j / √(mean |z|² + ε)`; and from a line of channels `y`, their
+//! magnitudes mixed by a real matrix `A` and their directions by a complex one `C`,
 //!
 //! ```text
 //! z_o = m_o t_o/n_o,  m = A s,  s_i = √(|y_i|² + ε²),  t = C y,  n_o = √(|t_o|² + ε²).
@@ -41,9 +41,9 @@
 //! gradient is 0 by `ModRelu` and `Polar`, and `½ g` by `Cardioid`.
 //!
 //! # Operands
-//! `z`, `g` complex or pairs, of the norm real too, `w` real, of any strides; `w` has the rank of `z` and 1 on every axis that
-//! shares it. Results and gradients are contiguous; the gradient of `w` comes for every element of `z`, to be
-//! summed over the axes that share one ([`SumPlan`](crate::sum::SumPlan)).
+//! `z`, `g` complex or pairs, of the norm real too, `w` real, of any strides; `w` has the rank of `z` and 1 on every
+//! axis that shares it. Results and gradients are contiguous; the gradient of `w` comes for every element of `z`, to
+//! be summed over the axes that share one ([`SumPlan`](crate::sum::SumPlan)).
 //!
 //! # Supported
 //! `f16` and `bf16` (computed in `f32`), `f32`; `f64` for `ModRelu`, `Cardioid`, the norm and mixed channels, which have

@@ -107,7 +107,7 @@ impl LanguageModel for ByteSpectral {
         for block in &self.blocks {
             x = block.forward(x, SpectralMixer::forward)?;
         }
-        Ok(self.head.forward(self.norm.forward(x)))
+        Ok(self.read_out(x))
     }
 
     fn losses(
@@ -124,7 +124,7 @@ impl LanguageModel for ByteSpectral {
             })?;
             x = passed.state;
         }
-        Ok(cross_entropy(self.head.forward(self.norm.forward(x)), targets)?.into())
+        Ok(cross_entropy(self.read_out(x), targets)?.into())
     }
 
     fn begin(&self, room: &Room) -> Result<Past> {
@@ -141,7 +141,7 @@ impl LanguageModel for ByteSpectral {
             x = block.forward(x, |mixer, x| mixer.advance(x, stream))?;
         }
         past.len += time;
-        Ok(self.head.forward(self.norm.forward(x.narrow(1, time - 1, 1))))
+        Ok(self.read_out(x.narrow(1, time - 1, 1)))
     }
 }
 
@@ -149,5 +149,9 @@ impl ByteSpectral {
     fn embed(&self, bytes: Tensor<2, Int>) -> Result<Tensor<3>> {
         check_length(OP, [0, bytes.dims()[1]], self.config.context)?;
         Ok(rows_of(&self.embedding, bytes))
+    }
+
+    fn read_out(&self, x: Tensor<3>) -> Tensor<3> {
+        self.head.forward(self.norm.forward(x))
     }
 }

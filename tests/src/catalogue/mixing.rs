@@ -64,14 +64,13 @@ type Truth = Box<dyn Fn(&Operands, usize) -> Vec<Complex64> + Send + Sync>;
 
 /// An operation of `parts` numbers an element, its type, and what a position's channels become.
 fn case(op: &'static str, dtype: Dtype, parts: usize, gate: f64, call: Call, truth: Truth) -> Case {
-    case_of(true, op, dtype, parts, gate, call, truth)
+    case_of(op, (dtype, true), parts, gate, call, truth)
 }
 
-/// The same of complex or real elements.
+/// The same of elements that are complex or not.
 fn case_of(
-    complex: bool,
     op: &'static str,
-    dtype: Dtype,
+    (dtype, complex): (Dtype, bool),
     parts: usize,
     gate: f64,
     call: Call,
@@ -114,6 +113,21 @@ fn map_vjp(op: &'static str, map: Map, dtype: Dtype, call: Call) -> Case {
     case(op, dtype, parts, gate(dtype), call, Box::new(truth))
 }
 
+fn norm(op: &'static str, number: (Dtype, bool), call: Call) -> Case {
+    let parts = if number.1 { 4 } else { 2 };
+    let truth = |of: &Operands, row: usize| rms_norm(line(&of.z, row), &of.w, EPSILON);
+    case_of(op, number, parts, gate(number.0), call, Box::new(truth))
+}
+
+fn norm_vjp(op: &'static str, number: (Dtype, bool), call: Call) -> Case {
+    let parts = if number.1 { 7 } else { 4 };
+    let truth = |of: &Operands, row: usize| {
+        let (z, g) = (line(&of.z, row), line(&of.g, row));
+        rms_norm_gradients(z, &of.w, g, EPSILON).0
+    };
+    case_of(op, number, parts, gate(number.0), call, Box::new(truth))
+}
+
 /// A few roundings, one of the storage type and some of the compute type; in `f64` the differences that the
 /// reference takes for gradients are good to some 1e-12 only.
 fn gate(dtype: Dtype) -> f64 {
@@ -153,50 +167,22 @@ pub(super) fn cases() -> Vec<Case> {
             map_vjp("mixing/mod_relu_vjp", Map::ModRelu, dtype, |[z, w, g]| {
                 wavecube::mod_relu_vjp(z, w, g).map(|[z, _]| z)
             }),
-            case(
-                "mixing/rms_norm",
-                dtype,
-                4,
-                gate(dtype),
-                |[z, w, _]| wavecube::complex_rms_norm(z, w, EPSILON),
-                Box::new(|of, row| rms_norm(line(&of.z, row), &of.w, EPSILON)),
-            ),
-            case(
-                "mixing/rms_norm_vjp",
-                dtype,
-                7,
-                gate(dtype),
-                |[z, w, g]| wavecube::complex_rms_norm_vjp(z, w, EPSILON, g).map(|[z, _]| z),
-                Box::new(|of, row| {
-                    let (z, g) = (line(&of.z, row), line(&of.g, row));
-                    rms_norm_gradients(z, &of.w, g, EPSILON).0
-                }),
-            ),
+            norm("mixing/rms_norm", (dtype, true), |[z, w, _]| {
+                wavecube::complex_rms_norm(z, w, EPSILON)
+            }),
+            norm_vjp("mixing/rms_norm_vjp", (dtype, true), |[z, w, g]| {
+                wavecube::complex_rms_norm_vjp(z, w, EPSILON, g).map(|[z, _]| z)
+            }),
         ]);
     }
     for dtype in [Dtype::F32, Dtype::F16] {
         cases.extend([
-            case_of(
-                false,
-                "mixing/real_rms_norm",
-                dtype,
-                2,
-                gate(dtype),
-                |[z, w, _]| wavecube::rms_norm(z, w, EPSILON),
-                Box::new(|of, row| rms_norm(line(&of.z, row), &of.w, EPSILON)),
-            ),
-            case_of(
-                false,
-                "mixing/real_rms_norm_vjp",
-                dtype,
-                4,
-                gate(dtype),
-                |[z, w, g]| wavecube::rms_norm_vjp(z, w, EPSILON, g).map(|[z, _]| z),
-                Box::new(|of, row| {
-                    let (z, g) = (line(&of.z, row), line(&of.g, row));
-                    rms_norm_gradients(z, &of.w, g, EPSILON).0
-                }),
-            ),
+            norm("mixing/real_rms_norm", (dtype, false), |[z, w, _]| {
+                wavecube::rms_norm(z, w, EPSILON)
+            }),
+            norm_vjp("mixing/real_rms_norm_vjp", (dtype, false), |[z, w, g]| {
+                wavecube::rms_norm_vjp(z, w, EPSILON, g).map(|[z, _]| z)
+            }),
         ]);
     }
     cases.extend([
