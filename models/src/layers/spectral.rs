@@ -325,7 +325,11 @@ impl SpectralMixer {
         if let Some(threshold) = &self.threshold {
             y = mod_relu(y, threshold.val().reshape([1, bands, width, 1]))?;
         }
-        let mut y: Tensor<4> = y.sum_dim(1).squeeze_dim::<4>(1).swap_dims(1, 2);
+        // One by one: the gradient of Burn 0.22's sum along an axis is itself such a sum, over one number, which its kernels
+        // take in the wrong order where the gradient comes with its axes swapped.
+        let sum = (0..bands).map(|band| y.clone().narrow(1, band, 1)).reduce(|sum, y| sum + y);
+        let sum = sum.expect("at least one band");
+        let mut y: Tensor<4> = sum.squeeze_dim::<4>(1).swap_dims(1, 2);
         if let Some(mixing) = &self.mixing {
             y = mixing.forward(y)?;
         }
