@@ -28,6 +28,7 @@ use wavecube_core::{
 use crate::{
     config::Config,
     error::{Attempt as _, CheckpointFault, Context as _, Error, Result, WeightFault},
+    mixed_precision::LossScale,
     model::{Architecture, Model},
     optimizer::{FlatAdamW, Moments},
     output::write_atomically,
@@ -54,6 +55,9 @@ pub struct Progress {
     pub seconds: f64,
     /// Steps taken by the optimiser for each of its vectors.
     pub optimizer_time: [Option<usize>; 2],
+    /// What the loss is multiplied by, where it is.
+    #[serde(default)]
+    pub loss_scale: LossScale,
 }
 
 /// A checkpoint in memory.
@@ -248,8 +252,8 @@ impl Checkpoint {
 
     /// Checks that this checkpoint continues a run of `config`.
     ///
-    /// The text, the number of steps, the intervals, the bits that are trained for and gradient checkpointing may
-    /// differ; the model, the batches and the optimiser may not.
+    /// The text, the number of steps, the intervals, the bits that are trained for, the type of products and gradient
+    /// checkpointing may differ; the model, the batches and the optimiser may not.
     ///
     /// # Errors
     ///
@@ -270,6 +274,7 @@ impl Checkpoint {
                 "quantize_aware",
                 "quantize_group",
                 "gradient_checkpointing",
+                "precision",
             ];
             if let Some(train) = value.get_mut("train").and_then(|train| train.as_object_mut()) {
                 for key in free {

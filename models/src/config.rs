@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Attempt as _, Context as _, Error, Result},
+    mixed_precision::ComputeType,
     quantize_aware::QuantizeAware,
 };
 
@@ -62,6 +63,8 @@ pub struct TrainConfig {
     pub quantize_aware: QuantizeAware,
     /// Neighbours that share a scale there: 32, 64, 128, or 0 for a whole channel.
     pub quantize_group: usize,
+    /// The type of products: `auto`, `f32`, `f16` or `bf16`. See [`mixed_precision`](crate::mixed_precision).
+    pub precision: ComputeType,
     /// Run every block again on the way back instead of keeping what its gradient needs: the memory of one block in
     /// place of all, for one more forward pass of the blocks. See [`tape`](crate::tape).
     pub gradient_checkpointing: bool,
@@ -91,6 +94,7 @@ impl Default for TrainConfig {
             seed: 1,
             quantize_aware: QuantizeAware::None,
             quantize_group: 32,
+            precision: ComputeType::Auto,
             gradient_checkpointing: false,
             log_every: 10,
             eval_every: 250,

@@ -17,7 +17,7 @@ use crate::{
     flops::{Flops, Part},
     layers::{
         self, CausalSelfAttention, ChirpedStream, LctConfig, LctLayer, Linear, Mlp, ModelPast,
-        Norm, Room, SequenceContext, linear, normal_matrix, rows_of,
+        Norm, Room, SequenceContext, linear, normal_matrix, rows_of, wide,
     },
     model::{LanguageModel, Losses, check_length, cross_entropy},
     presets::Named,
@@ -242,7 +242,7 @@ impl Block {
         PastOfBlock { cache, mut stream }: PastOfBlock<'_>,
     ) -> Result<Tensor<3>> {
         if let (Some(norm), Some(lct)) = (&self.lct_norm, &self.lct) {
-            x = x.clone() + lct.advance(norm.forward(x), stream.as_deref_mut())?;
+            x = x.clone() + wide(lct.advance(norm.forward(x), stream.as_deref_mut())?);
         }
         if let (Some(norm), Some(attention)) = (&self.attention_norm, &self.attention) {
             let mut y = norm.forward(x.clone());
@@ -253,9 +253,9 @@ impl Block {
             if let (Placement::After, Some(lct)) = (self.placement, &self.lct) {
                 y = lct.advance(y, stream)?;
             }
-            x = x + y;
+            x = x + wide(y);
         }
-        Ok(x.clone() + self.mlp.forward(self.mlp_norm.forward(x)))
+        Ok(x.clone() + wide(self.mlp.forward(self.mlp_norm.forward(x))))
     }
 }
 
@@ -441,6 +441,6 @@ impl LctGpt {
     }
 
     fn read_out(&self, x: Tensor<3>) -> Tensor<3> {
-        self.head.forward(self.norm.forward(x))
+        wide(self.head.forward(self.norm.forward(x)))
     }
 }

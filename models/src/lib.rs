@@ -14,6 +14,7 @@
 //! | [`error`] | what can go wrong around a model |
 //! | [`config`], [`presets`], [`data`], [`random`], [`device`], [`threads`] | a run's configuration, text, randomness, device, threads |
 //! | [`tape`], [`optimizer`], [`train`], [`checkpoint`], [`memory`], [`metrics`], [`output`] | training that resumes to the last bit |
+//! | [`quantize_aware`], [`mixed_precision`], [`training_view`] | the numbers that it computes with: fewer bits, 16 bits |
 //! | [`generate`], [`quantize`] | what a trained model is for, and fewer bits for it |
 //!
 //! ```
@@ -40,6 +41,7 @@ pub mod layers;
 pub mod lct_gpt;
 pub mod memory;
 pub mod metrics;
+pub mod mixed_precision;
 pub mod model;
 pub mod optimizer;
 pub mod output;
@@ -52,3 +54,4 @@ pub mod resnet_bk;
 pub mod tape;
 pub mod threads;
 pub mod train;
+pub mod training_view;

@@ -99,7 +99,7 @@ pub trait LanguageModel: Module {
         tape: &mut Tape<'_, Self>,
     ) -> Result<Losses>;
 
-    /// The gradients of the [`losses`](Self::losses), with [gradient checkpointing](crate::tape) where it is asked for.
+    /// The gradients of the [`losses`](Self::losses), by the way that `back` says.
     ///
     /// # Errors
     ///
@@ -109,10 +109,13 @@ pub trait LanguageModel: Module {
         bytes: Tensor<2, Int>,
         targets: Tensor<2, Int>,
         random: &mut Random,
-        checkpointing: bool,
+        back: WayBack,
     ) -> Result<Differentiated> {
-        let mut tape = Tape::new(self, checkpointing);
-        let Losses { total, nats } = self.losses(bytes, targets, random, &mut tape)?;
+        let mut tape = Tape::new(self, back.checkpointing);
+        let Losses { mut total, nats } = self.losses(bytes, targets, random, &mut tape)?;
+        if let Some(scale) = back.loss_scale {
+            total = total * scale;
+        }
         Ok(Differentiated { nats: nats.inner(), gradients: tape.backward(total)? })
     }
 
@@ -160,6 +163,15 @@ impl From<Tensor<1>> for Losses {
     fn from(nats: Tensor<1>) -> Self {
         Self { total: nats.clone(), nats }
     }
+}
+
+/// How gradients are found.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct WayBack {
+    /// With [gradient checkpointing](crate::tape).
+    pub checkpointing: bool,
+    /// Of the loss times this.
+    pub loss_scale: Option<f64>,
 }
 
 /// What a pass forward and back gives.

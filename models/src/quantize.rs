@@ -60,12 +60,7 @@ impl QuantizeOptions {
     fn scheme(self, name: &str, shape: &[usize]) -> Option<Scheme> {
         let embeds = name.ends_with(".embedding");
         let heads = name.ends_with(".head.weight");
-        let packs = match shape.len() {
-            2 => embeds || name.ends_with(".weight"),
-            // The maps of a mixture's experts.
-            rank => rank == 3,
-        };
-        if !packs {
+        if !is_map(name, shape.len()) && !(embeds && shape.len() == 2) {
             return None;
         }
         let bits = match self.precision {
@@ -75,6 +70,14 @@ impl QuantizeOptions {
         };
         let Self { group, symmetric, .. } = self;
         Some(Scheme { bits, symmetric, group, scale: ScaleType::F16 })
+    }
+}
+
+/// Whether a parameter is a linear map, or a stack of those of experts.
+pub(crate) fn is_map(name: &str, rank: usize) -> bool {
+    match rank {
+        2 => name.ends_with(".weight"),
+        rank => rank == 3,
     }
 }
 

@@ -1,20 +1,16 @@
 //! Training for fewer bits: the forward pass sees the numbers that [`quantize`](crate::quantize) would leave, with
-//! ranges searched for as it does, and the gradient passes straight through the rounding.
+//! ranges searched for as it does, and the gradient passes straight through the rounding: see
+//! [`training_view`](crate::training_view).
 //!
 //! `w + stop(fq(w) − w)`, `fq(w) = s (code(w) − z)`: its value is `fq(w)`, its derivative by `w` is 1. What is
 //! trained, and what a checkpoint has, is `w`.
 
-use burn::{
-    module::{Module, Param, Reparameterization, Reparameterizer},
-    tensor::{Tensor, TensorData},
-};
 use serde::{Deserialize, Serialize};
 use wavecube_core::quant::{Bits, Group};
 
 use crate::{
-    error::{Error, Result, WeightFault},
-    model::Model,
-    quantize::{Precision, QuantizeOptions, pack, unpack},
+    error::{Error, Result},
+    quantize::{Precision, QuantizeOptions},
 };
 
 /// The bits that a model is trained for: `train.quantize_aware = "…"`.
@@ -58,81 +54,5 @@ impl QuantizeAware {
         };
         let precision = Precision::Uniform(bits);
         Ok(Some(QuantizeOptions { precision, group, ..QuantizeOptions::default() }))
-    }
-}
-
-/// What the codes of a parameter stand for, flat.
-#[derive(Module, Debug)]
-struct Rounded {
-    numbers: Tensor<1>,
-}
-
-impl Reparameterization for Rounded {
-    const NAME: &'static str = "rounded";
-
-    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        let rounded = self.numbers.clone().reshape(base.shape());
-        base.clone() + (rounded - base).detach()
-    }
-}
-
-struct Rounder<'a> {
-    options: &'a QuantizeOptions,
-    failure: Option<Error>,
-}
-
-impl Rounder<'_> {
-    /// The numbers that a parameter's codes stand for, or nothing where it is not packed.
-    fn round(&self, name: &str, data: &TensorData) -> Result<Option<Vec<f32>>> {
-        let values = data
-            .as_slice::<f32>()
-            .map_err(|_| Error::weight(name, WeightFault::Dtype(format!("{:?}", data.dtype()))))?;
-        let shape = data.shape();
-        let packed = pack([(name, shape.as_slice(), values)], self.options)?;
-        packed.first().map(|(name, weight)| unpack(name, weight, shape)).transpose()
-    }
-}
-
-impl Reparameterizer for &mut Rounder<'_> {
-    type Reparam = Rounded;
-
-    fn reparameterize<const D: usize>(
-        &mut self,
-        path: &str,
-        param: Param<Tensor<D>>,
-    ) -> (Param<Tensor<D>>, Option<Rounded>) {
-        // What is never packed is not read back.
-        if !self.options.packs(path, &param.shape()) {
-            return (param, None);
-        }
-        let base = param.base();
-        let rounded = self.round(path, &base.clone().inner().into_data());
-        match rounded {
-            Ok(Some(numbers)) => {
-                let len = numbers.len();
-                let numbers = Tensor::from_data(TensorData::new(numbers, [len]), &base.device());
-                (param, Some(Rounded { numbers }))
-            }
-            Ok(None) => (param, None),
-            Err(failure) => {
-                self.failure.get_or_insert(failure);
-                (param, None)
-            }
-        }
-    }
-}
-
-/// The same model, sharing its parameters, whose forward pass sees what [`pack`] would leave of them now. Weights go
-/// to the host and back for it.
-///
-/// # Errors
-///
-/// When a weight is not finite.
-pub fn rounded(model: &Model, options: &QuantizeOptions) -> Result<Model> {
-    let mut rounder = Rounder { options, failure: None };
-    let model = model.clone().apply_reparameterization(&mut rounder);
-    match rounder.failure {
-        Some(failure) => Err(failure),
-        None => Ok(model),
     }
 }

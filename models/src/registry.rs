@@ -15,7 +15,7 @@ use crate::{
     core_config::{Configuration as _, CoreConfig, HasCore as _},
     flops::Flops,
     layers::{ModelPast as _, Room},
-    model::{Differentiated, LanguageModel, Statistic},
+    model::{Differentiated, LanguageModel, Statistic, WayBack},
     random::Random,
 };
 
@@ -276,8 +276,8 @@ impl Model {
         of_model!(self, model => model.loss(bytes, targets))
     }
 
-    /// The gradients of a step of training, with [gradient checkpointing](crate::tape) where it is asked for; `random` is
-    /// drawn from where training takes noise.
+    /// The gradients of a step of training, by the way that `back` says; `random` is drawn from where training takes
+    /// noise.
     ///
     /// # Errors
     ///
@@ -287,9 +287,9 @@ impl Model {
         bytes: Tensor<2, Int>,
         targets: Tensor<2, Int>,
         random: &mut Random,
-        checkpointing: bool,
+        back: WayBack,
     ) -> Result<Differentiated> {
-        of_model!(self, model => model.differentiate(bytes, targets, random, checkpointing))
+        of_model!(self, model => model.differentiate(bytes, targets, random, back))
     }
 
     /// How often a transform met `|b| < epsilon` since the model was made.

@@ -8,7 +8,7 @@ use std::{
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor},
+    tensor::{Device, FloatDType, Tensor},
 };
 
 use crate::{
@@ -18,18 +18,21 @@ use crate::{
     error::{Context as _, Error, Result, TextFault},
     memory::Watch,
     metrics::{Metrics, Record},
-    model::{Differentiated, Model, Statistic},
-    optimizer::{FlatAdamW, clip_global_norm, plus},
+    mixed_precision::LossScale,
+    model::{Differentiated, Model, Statistic, WayBack},
+    optimizer::{Flat, FlatAdamW, clip_global_norm},
     output::claim_directory,
-    quantize_aware::rounded,
     random::Random,
     threads::on_threads,
+    training_view::training_view,
 };
 
 /// A model in training.
 pub struct Trainer {
     config: Config,
     device: Device,
+    /// The type of products.
+    dtype: FloatDType,
     corpus: Corpus,
     model: Model,
     optimizer: FlatAdamW,
@@ -55,16 +58,25 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// When the configuration is not valid or the text is shorter than the model's context.
+    /// When the configuration is not valid, the text is shorter than the model's context, or the device does not
+    /// compute in `train.precision`.
     pub fn new(config: &Config, corpus: Corpus, device: &Device) -> Result<Self> {
         config.validate()?;
         corpus.check_context(config.context())?;
+        let dtype = config.train.precision.on(device)?;
         let device = device.clone().autodiff();
         let model = Model::new(config, &mut Random::new(config.train.seed), &device)?;
-        let progress =
-            Progress { step: 0, random: 0, bytes: 0, seconds: 0.0, optimizer_time: [None, None] };
+        let progress = Progress {
+            step: 0,
+            random: 0,
+            bytes: 0,
+            seconds: 0.0,
+            optimizer_time: [None, None],
+            loss_scale: LossScale::default(),
+        };
         Ok(Self {
             config: config.clone(),
+            dtype,
             corpus,
             model,
             optimizer: FlatAdamW::new(&config.train),
@@ -78,16 +90,18 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// When the checkpoint cannot be read or belongs to another configuration.
+    /// When the checkpoint cannot be read or belongs to another configuration, and those of [`new`](Self::new).
     pub fn resume(path: &Path, config: &Config, corpus: Corpus, device: &Device) -> Result<Self> {
         let checkpoint = Checkpoint::read(path)?;
         checkpoint.check_resumes(config)?;
         corpus.check_context(config.context())?;
+        let dtype = config.train.precision.on(device)?;
         let device = device.clone().autodiff();
         let model = checkpoint.model(&device)?;
         let optimizer = checkpoint.optimizer(&model, &device)?;
         Ok(Self {
             config: config.clone(),
+            dtype,
             corpus,
             model,
             optimizer,
@@ -113,69 +127,99 @@ impl Trainer {
         self.model.flops().forward() * bytes as f64
     }
 
-    /// The model as its forward pass is: what fewer bits would leave of it, where it is trained for that.
-    fn seen(&self) -> Result<Model> {
-        let train = &self.config.train;
-        match train.quantize_aware.options(train.quantize_group)? {
-            Some(options) => rounded(&self.model, &options),
-            None => Ok(self.model.clone()),
-        }
+    /// The type that products have.
+    pub fn dtype(&self) -> FloatDType {
+        self.dtype
     }
 
-    /// One optimiser step; `share` is how much of the run is over, from 0 to 1.
+    /// The model as its forward pass is: what fewer bits would leave of it, where it is trained for that, with products
+    /// in `dtype`.
+    fn seen(&self, dtype: FloatDType) -> Result<Model> {
+        let train = &self.config.train;
+        let options = train.quantize_aware.options(train.quantize_group)?;
+        training_view(&self.model, options.as_ref(), dtype)
+    }
+
+    /// One optimiser step; `share` is how much of the run is over, from 0 to 1. In `f16` it is taken again with a
+    /// smaller [`LossScale`] where gradients are not finite, and reads their norm.
     ///
     /// # Errors
     ///
     /// When a transform parameter is no longer finite, or a weight where the model is trained for fewer bits.
     pub fn step(&mut self, share: f64) -> Result<StepReport> {
+        let seen = self.seen(self.dtype)?;
+        let before = self.random.clone();
+        let (gradients, loss, factor, gradient_norm) = loop {
+            let (gradients, loss) = self.gradients(&seen)?;
+            let [factor, norm] = clip_global_norm(&gradients, self.config.train.clip);
+            if self.settles(&loss, &norm)? {
+                break (gradients, loss, factor, norm);
+            }
+            self.random = before.clone();
+        };
         let train = &self.config.train;
-        let context = self.config.context();
+        let learning_rate = train.rate(self.progress.step, share);
+        let model = self.model.clone();
+        self.model = self.optimizer.step(learning_rate, model, gradients, &factor, &self.device)?;
+        self.progress.step += 1;
+        self.progress.random = self.random.state();
+        self.progress.bytes += (train.accumulation * train.batch * self.config.context()) as u64;
+        Ok(StepReport { loss, gradient_norm, learning_rate })
+    }
+
+    /// The mean gradients and the mean loss of the batches of a step.
+    fn gradients(&mut self, seen: &Model) -> Result<(Flat, Tensor<1>)> {
+        let train = &self.config.train;
+        let loss_scale = self.scales().then(|| self.progress.loss_scale.factor());
+        let back = WayBack { checkpointing: train.gradient_checkpointing, loss_scale };
         let rounds = train.accumulation;
-        let mut gradients: Option<crate::optimizer::Flat> = None;
-        let mut total: Option<Tensor<1>> = None;
-        let seen = self.seen()?;
+        let mut sum: Option<(Flat, Tensor<1>)> = None;
         for _ in 0..rounds {
-            let batch = Batch::sample(
+            let Batch { bytes, targets } = Batch::sample(
                 &self.corpus.train,
                 train.batch,
-                context,
+                self.config.context(),
                 &mut self.random,
                 &self.device,
             );
-            let Batch { bytes, targets } = batch;
-            let checkpointing = train.gradient_checkpointing;
-            let Differentiated { nats, gradients: found } =
-                seen.differentiate(bytes, targets, &mut self.random, checkpointing)?;
-            let flat = found.flat(&self.model, &self.device);
-            gradients = Some(match gradients {
-                None => flat,
-                Some([a, b]) => {
-                    let [c, d] = flat;
-                    [a + c, b + d]
-                }
+            let Differentiated { nats, gradients } =
+                seen.differentiate(bytes, targets, &mut self.random, back)?;
+            let [a, b] = gradients.flat(&self.model, &self.device);
+            sum = Some(match sum {
+                None => ([a, b], nats),
+                Some(([c, d], sum)) => ([c + a, d + b], sum + nats),
             });
-            total = Some(plus(total, nats));
         }
-        let (Some(mut gradients), Some(mut loss)) = (gradients, total) else {
+        let Some((mut gradients, mut loss)) = sum else {
             return Err(Error::Value {
                 name: "train.accumulation",
                 expected: "at least 1",
                 found: rounds.to_string(),
             });
         };
-        if rounds > 1 {
+        if rounds > 1 || loss_scale.is_some() {
             let share = 1.0 / rounds as f64;
-            gradients = gradients.map(|gradient| gradient * share);
+            let unscaled = share / loss_scale.unwrap_or(1.0);
+            gradients = gradients.map(|gradient| gradient * unscaled);
             loss = loss * share;
         }
-        let [factor, gradient_norm] = clip_global_norm(&gradients, train.clip);
-        let learning_rate = train.rate(self.progress.step, share);
-        let model = self.model.clone();
-        self.model = self.optimizer.step(learning_rate, model, gradients, &factor, &self.device)?;
-        self.progress.step += 1;
-        self.progress.random = self.random.state();
-        self.progress.bytes += (rounds * train.batch * context) as u64;
-        Ok(StepReport { loss, gradient_norm, learning_rate })
+        Ok((gradients, loss))
+    }
+
+    /// Whether the loss is scaled.
+    fn scales(&self) -> bool {
+        self.dtype == FloatDType::F16
+    }
+
+    /// Whether a step stands, by its loss and the norm of its gradient.
+    fn settles(&mut self, loss: &Tensor<1>, norm: &Tensor<1>) -> Result<bool> {
+        if !self.scales() {
+            return Ok(true);
+        }
+        let values = Tensor::cat(vec![loss.clone(), norm.clone()], 0);
+        let values = values.try_into_data_as::<f64>().map_err(Error::failed("Trainer::step"))?;
+        let values: Vec<f64> = values.iter::<f64>().collect();
+        Ok(self.progress.loss_scale.settles(values[0], values[1]))
     }
 
     /// Bits per byte on evenly spread windows of the held-out text, or nothing where none is held out.
@@ -189,7 +233,7 @@ impl Trainer {
             return Ok(None);
         }
         let device = self.device.clone().inner();
-        bits_per_byte(&self.seen()?.valid(), text, sequences, &device).map(Some)
+        bits_per_byte(&self.seen(FloatDType::F32)?.valid(), text, sequences, &device).map(Some)
     }
 
     /// What the parts of the model do on the first windows of the held-out text, or of the text that is trained on
@@ -205,7 +249,7 @@ impl Trainer {
         let starts = even_starts(text.len(), context, 8);
         let device = self.device.clone().inner();
         let batch = Batch::at(text, &starts, context, &device);
-        Ok(self.seen()?.valid().statistics(batch.bytes)?)
+        Ok(self.seen(FloatDType::F32)?.valid().statistics(batch.bytes)?)
     }
 
     /// Writes a checkpoint.
@@ -278,7 +322,8 @@ pub struct Summary {
     pub bytes_per_second: f64,
     /// Bytes that a step took at its peak, the most of the log, as [`memory`](crate::memory) says for the device.
     pub peak_memory: Option<u64>,
-    /// Times a transform met `|b| < epsilon`; with gradient checkpointing a step's count twice.
+    /// Times a transform met `|b| < epsilon`; with gradient checkpointing a step's count twice, and so do those of a step
+    /// that is taken again.
     pub degenerate_hits: u64,
     /// Whether it was interrupted.
     pub interrupted: bool,

@@ -4,15 +4,16 @@ use std::{collections::HashMap, path::Path, sync::atomic::AtomicBool};
 
 use burn::{
     module::{Module as _, ModuleMapper, Param},
-    tensor::Tensor,
+    tensor::{FloatDType, Tensor},
 };
 use wavecube_models::{
     checkpoint::Checkpoint,
     config::Config,
     model::Model,
     quantize::QuantizeOptions,
-    quantize_aware::{QuantizeAware, rounded},
+    quantize_aware::QuantizeAware,
     train::{RunOptions, Trainer, checkpoint_path, run},
+    training_view::training_view,
 };
 
 use crate::{
@@ -41,7 +42,7 @@ fn the_gradient_passes_straight_through() {
         let path = out.path().join("small.safetensors");
         checkpoint.quantize(&path, &options).unwrap();
         let model = checkpoint.model(&device).unwrap();
-        let (value, by) = loss(&rounded(&model, &options).unwrap());
+        let (value, by) = loss(&training_view(&model, Some(&options), FloatDType::F32).unwrap());
         // A model of the numbers that the codes stand for: its gradient, taken by them.
         let (expected, by_codes) = loss(&Checkpoint::read(&path).unwrap().model(&device).unwrap());
         let (of_numbers, _) = loss(&model);
@@ -108,6 +109,7 @@ fn weights_that_are_not_finite_are_refused() {
             param.map(|old| old / 0.0)
         }
     }
-    let refused = rounded(&model.map(&mut Spoil), &QuantizeOptions::default()).unwrap_err();
+    let (spoilt, options) = (model.map(&mut Spoil), QuantizeOptions::default());
+    let refused = training_view(&spoilt, Some(&options), FloatDType::F32).unwrap_err();
     assert!(format!("{refused:#}").contains("LctGpt.embedding"), "{refused:#}");
 }

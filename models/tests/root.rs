@@ -8,6 +8,7 @@ mod failures;
 mod generation;
 mod inputs;
 mod layers;
+mod mixed_precision;
 mod model;
 mod quantize;
 mod quantize_aware;

@@ -12,7 +12,7 @@ use wavecube_models::{
     data::Corpus,
     lct_gpt::Positions,
     memory::Watch,
-    model::{Architecture, Model},
+    model::{Architecture, Model, WayBack},
     presets::Preset,
     quantize_aware::QuantizeAware,
     random::Random,
@@ -54,7 +54,8 @@ fn differentiated(
     };
     let mut random = Random::new(seed + 3);
     let (x, y) = (read_bytes(seed + 1), read_bytes(seed + 2));
-    let found = model.differentiate(x, y, &mut random, checkpointing).unwrap();
+    let back = WayBack { checkpointing, loss_scale: None };
+    let found = model.differentiate(x, y, &mut random, back).unwrap();
     let gradients = found.gradients.flat(&model, &device).map(read);
     (read(found.nats)[0], gradients, random.state())
 }

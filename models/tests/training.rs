@@ -11,6 +11,7 @@ use wavecube_models::{
     layers::{LctConfig, ParameterForm},
     lct_gpt::ModelConfig,
     metrics::Record,
+    mixed_precision::ComputeType,
     output::write_atomically,
     train::{RunOptions, Trainer, checkpoint_path, run},
 };
@@ -133,7 +134,9 @@ fn full() -> Config {
 fn resuming_is_going_on() {
     let mut checkpointed = full();
     checkpointed.train.gradient_checkpointing = true;
-    for config in [config(), full(), checkpointed] {
+    let mut halved = full();
+    halved.train.precision = ComputeType::F16;
+    for config in [config(), full(), checkpointed, halved] {
         resumes(&config);
     }
 }

@@ -1,8 +1,8 @@
 //! Flex, Burn's CPU backend: the host is the device.
 
 use burn::{
-    backend::{Flex, flex::FlexTensor},
-    tensor::{DType, Shape, TensorData},
+    backend::{Flex, flex::FlexTensor, ops::FloatTensorOps},
+    tensor::{DType, FloatDType, Shape, TensorData},
 };
 
 use crate::{
@@ -15,8 +15,20 @@ impl Bridge for Flex {
     fn run(operands: Numbers<Self>, codes: Codes<Self>, op: Op) -> Outcome<Self> {
         let (operands, codes) = (operands.into_vec(), codes.into_vec());
         counts::ran(op.name());
+        let dtypes = op.dtypes(operands[0].dtype());
+        // A processor computes in 32 bits what comes and goes in 16.
+        let operands: Vec<_> = operands
+            .into_iter()
+            .map(|operand| match operand.dtype() {
+                DType::F16 | DType::BF16 => Flex::float_cast(operand, FloatDType::F32),
+                _ => operand,
+            })
+            .collect();
         let results = op.flex(&operands, &codes);
-        Ok(results.unwrap_or_else(|| op.plain::<Self>(operands, codes))).into()
+        let results = results.unwrap_or_else(|| op.plain::<Self>(operands, codes)).into_iter();
+        let results =
+            results.zip(dtypes).map(|(result, dtype)| Flex::float_cast(result, dtype.into()));
+        Ok(results.collect()).into()
     }
 }
 

@@ -8,7 +8,6 @@ use burn::backend::{
     Backend, Dispatch, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
-#[cfg(any(feature = "fusion", feature = "wgpu", feature = "cuda", feature = "cpu"))]
 use burn::tensor::DType;
 use cubecl::server::Handle;
 use wavecube::Tensor;
@@ -69,7 +68,6 @@ pub(crate) trait Operation<const OPERANDS: usize, const CODES: usize, const RESU
     fn shapes(&self, operands: [&[usize]; OPERANDS]) -> [Vec<usize>; RESULTS];
 
     /// The element types of the results, of which most are that of the first operand.
-    #[cfg(any(feature = "fusion", feature = "wgpu", feature = "cuda", feature = "cpu"))]
     fn dtypes(&self, first: DType) -> [DType; RESULTS] {
         [first; RESULTS]
     }
@@ -177,7 +175,6 @@ macro_rules! operations {
                 }
             }
 
-            #[cfg(any(feature = "fusion", feature = "wgpu", feature = "cuda", feature = "cpu"))]
             pub(crate) fn dtypes(&self, first: DType) -> Vec<DType> {
                 match self {
                     $(Self::$name(op) => {

@@ -18,6 +18,7 @@ use crate::{
     core_config::{Configuration as _, HasCore as _},
     layers::{
         self, CausalStream, Glu, Linear, Norm, Room, SpectralMixer, linear, normal_matrix, rows_of,
+        wide,
     },
     lct_gpt::VOCABULARY,
     model::{LanguageModel, Losses, check_length, cross_entropy},
@@ -58,8 +59,8 @@ impl Block {
         x: Tensor<3>,
         mix: impl FnOnce(&SpectralMixer, Tensor<3>) -> Result<Tensor<3>>,
     ) -> Result<Tensor<3>> {
-        let x = x.clone() + mix(&self.mixer, self.mixer_norm.forward(x))?;
-        Ok(x.clone() + self.network.forward(self.network_norm.forward(x)))
+        let x = x.clone() + wide(mix(&self.mixer, self.mixer_norm.forward(x))?);
+        Ok(x.clone() + wide(self.network.forward(self.network_norm.forward(x))))
     }
 }
 
@@ -152,6 +153,6 @@ impl ByteSpectral {
     }
 
     fn read_out(&self, x: Tensor<3>) -> Tensor<3> {
-        self.head.forward(self.norm.forward(x))
+        wide(self.head.forward(self.norm.forward(x)))
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wavecube_burn::{PackedTensor, qmatmul, squared_relu};
 use wavecube_core::{Error, Result};
 
-use super::{Linear, linear};
+use super::{Linear, linear, wide};
 use crate::random::Random;
 
 /// An [`Experts`] in words.
@@ -189,7 +189,8 @@ impl Experts {
                 self.grouped(each.reshape([tokens * top_k, d_model]), &group)
             }
         };
-        let outputs = outputs.reshape([tokens, top_k, d_model]) * weights.unsqueeze_dim::<3>(2);
+        let outputs =
+            wide(outputs).reshape([tokens, top_k, d_model]) * weights.unsqueeze_dim::<3>(2);
         let mean = scores.mean_dim(0).reshape([count]);
         let routing = Routing {
             balance: (mean * group.load.clone()).sum() * count as f64,
@@ -239,7 +240,8 @@ impl Experts {
             IndexingUpdateOp::Add,
         );
         let matrix = |stack: &Param<Tensor<3>>| stack.val().select(0, group.experts.clone());
-        let hidden = slots.reshape([tiles, tile, d_model]).matmul(matrix(&self.up));
+        let up = matrix(&self.up);
+        let hidden = slots.cast(up.dtype()).reshape([tiles, tile, d_model]).matmul(up);
         let outputs = squared_relu(hidden).matmul(matrix(&self.down));
         outputs.reshape([tiles * tile, d_model]).select(0, group.slots.clone())
     }

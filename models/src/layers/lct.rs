@@ -23,7 +23,7 @@ use wavecube_core::{
     lct::{Abcd, ShearFactors, ShearForm},
 };
 
-use super::{ChirpedStream, Linear};
+use super::{ChirpedStream, Linear, wide};
 
 /// The axis that is transformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -434,6 +434,7 @@ impl LctLayer {
     ///
     /// Those of [`transform`](Self::transform), and [`Error::Limit`] beyond the room of the past.
     pub fn advance(&self, x: Tensor<3>, past: Option<&mut ChirpedStream>) -> Result<Tensor<3>> {
+        let x = wide(x);
         if self.config.axis == Axis::Channels {
             return Ok(self.to_real(self.transform(complexify(x))?));
         }

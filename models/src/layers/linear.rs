@@ -9,8 +9,8 @@ use wavecube_burn::{PackedTensor, linear as product, qmatmul};
 use super::normal_matrix;
 use crate::random::Random;
 
-/// `x W`, without a bias. The matrix `[d_in, d_out]` is a parameter; in a quantised model that is packed, and the
-/// product reads its codes.
+/// `x W`, without a bias, in the type of the matrix. The matrix `[d_in, d_out]` is a parameter; in a quantised model that
+/// is packed, and the product reads its codes.
 #[derive(Module, Debug)]
 pub struct Linear {
     weight: Param<Tensor<2>>,
@@ -30,7 +30,10 @@ impl Linear {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match self.weight.reparameterization::<PackedTensor>() {
             Some(packed) => qmatmul(x, packed),
-            None => product(x, self.weight.val()),
+            None => {
+                let weight = self.weight.val();
+                product(x.cast(weight.dtype()), weight)
+            }
         }
         .expect("the input has the width of the map")
     }
@@ -53,6 +56,7 @@ impl Linear {
             return std::array::from_fn(|part| y.clone().narrow(D - 1, part * width, width));
         }
         let weight = self.weight.val();
+        let x = x.cast(weight.dtype());
         let width = weight.dims()[1] / PARTS;
         std::array::from_fn(|part| {
             let columns = weight.clone().narrow(1, part * width, width);

@@ -20,7 +20,7 @@ mod stream;
 
 use burn::{
     module::Param,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{DType, Device, Tensor, TensorData},
 };
 
 pub use attention::{CausalSelfAttention, SequenceContext};
@@ -49,6 +49,11 @@ pub(crate) fn normal_matrix(
     let values: Vec<f32> =
         (0..shape[0] * shape[1]).map(|_| (random.normal() * deviation) as f32).collect();
     Param::from_data(TensorData::new(values, shape), device)
+}
+
+/// What does not come in 16 bits, whatever [products](crate::mixed_precision) do.
+pub(crate) fn wide<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    x.cast(DType::F32)
 }
 
 /// A vector parameter.

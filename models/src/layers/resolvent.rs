@@ -11,7 +11,7 @@ use wavecube_core::{Error, Result};
 use super::{
     Linear, State, linear,
     sparsity::{Kept, Selection, SparsityConfig},
-    vector,
+    vector, wide,
 };
 use crate::random::Random;
 
@@ -243,7 +243,7 @@ impl ResolventMixer {
         let [batch, time, _] = x.dims();
         let width = self.energy.dims()[0];
         let column = |x: &Param<Tensor<1>>| x.val().reshape([1, width, 1]);
-        let rows = |linear: &Linear, x: Tensor<3>| linear.forward(x).swap_dims(1, 2);
+        let rows = |linear: &Linear, x: Tensor<3>| wide(linear.forward(x)).swap_dims(1, 2);
         let re = rows(&self.potential, x.clone()) - column(&self.energy);
         let im = exponential(column(&self.log_width)).neg().expand([batch, width, time]);
         let p = match &self.hopping {

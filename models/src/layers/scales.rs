@@ -9,7 +9,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{Linear, State, linear};
+use super::{Linear, State, linear, wide};
 use crate::random::Random;
 
 /// The learned maps between two scales.
@@ -49,7 +49,7 @@ impl Resample {
         }
         (pairs > 0).then(|| {
             let pairs = x.narrow(1, 0, 2 * pairs).reshape([batch, pairs, 2 * d_model]);
-            self.down.forward(pairs)
+            wide(self.down.forward(pairs))
         })
     }
 
@@ -71,7 +71,7 @@ impl Resample {
         });
         let pairs = coarse.map(|coarse| {
             let pairs = coarse.dims()[1];
-            self.up.forward(coarse).reshape([batch, 2 * pairs, d_model])
+            wide(self.up.forward(coarse)).reshape([batch, 2 * pairs, d_model])
         });
         let fine = Tensor::cat(first.into_iter().chain(pairs).collect(), 1);
         past.position += time;

@@ -15,7 +15,7 @@ use wavecube_burn::{
 };
 use wavecube_core::{Error, Result, fft::Normalization};
 
-use super::{CausalStream, Linear, linear};
+use super::{CausalStream, Linear, linear, wide};
 use crate::random::Random;
 
 /// A [`SpectralMixer`] in words. Every cure is a switch of its own; those that are on by default are those
@@ -269,7 +269,7 @@ impl SpectralMixer {
     fn channels(&self, x: Tensor<3>, first: usize) -> Result<Tensor<4>> {
         let [batch, time, _] = x.dims();
         let width = self.width();
-        let parts = self.inward.forward(x).reshape([batch, time, 2, width]);
+        let parts = wide(self.inward.forward(x)).reshape([batch, time, 2, width]);
         let mut v = parts.permute([0, 3, 1, 2]);
         if self.config.anchored {
             let turn = TAU / self.radius.dims()[1] as f64;
@@ -319,7 +319,7 @@ impl SpectralMixer {
         let (bands, width) = (self.config.bands, self.width());
         let mut y = y.reshape([batch, bands, width, time, 2]);
         if let Some(gate) = &self.gate {
-            let open = gate.forward(x).swap_dims(1, 2).reshape([batch, bands, width, time]);
+            let open = wide(gate.forward(x)).swap_dims(1, 2).reshape([batch, bands, width, time]);
             y = sigmoid_gate(y, open)?;
         }
         if let Some(threshold) = &self.threshold {

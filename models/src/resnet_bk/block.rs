@@ -10,7 +10,7 @@ use wavecube_core::Result;
 use super::{HaltingConfig, ModelConfig, Pass};
 use crate::{
     core_config::{Configuration as _, HasCore as _},
-    layers::{Experts, Linear, Mlp, Norm, ResolventMixer, linear, vector},
+    layers::{Experts, Linear, Mlp, Norm, ResolventMixer, linear, vector, wide},
     random::Random,
 };
 
@@ -61,7 +61,7 @@ impl Block {
         let (past, noise) = pass.mixer();
         let (mixed, kept) = self.mixer.advance(y, past, noise)?;
         pass.kept.extend(kept);
-        let x = x + mixed;
+        let x = x + wide(mixed);
         let y = self.network_norm.forward(x.clone());
         let y = match &self.network {
             Network::Dense(mlp) => mlp.forward(y),
@@ -71,7 +71,7 @@ impl Block {
                 y
             }
         };
-        Ok(x + y)
+        Ok(x + wide(y))
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     core_config::{Configuration as _, HasCore as _},
     layers::{
         self, Kept, Linear, MixerPast, Norm, Resample, ResamplePast, Room, Routing, State, linear,
-        normal_matrix, rows_of,
+        normal_matrix, rows_of, wide,
     },
     lct_gpt::VOCABULARY,
     model::{LanguageModel, Losses, Statistic, check_length, cross_entropy},
@@ -257,7 +257,7 @@ impl ResNetBk {
     }
 
     fn read_out(&self, state: Tensor<3>) -> Tensor<3> {
-        self.head.forward(self.norm.forward(state))
+        wide(self.head.forward(self.norm.forward(state)))
     }
 
     /// For every position the logits of the first exit that is sure of it, or of the last block; and the

@@ -11,7 +11,6 @@ mod plain;
 
 #[cfg(feature = "flex")]
 use burn::backend::flex::FlexTensor;
-#[cfg(any(feature = "fusion", feature = "wgpu", feature = "cuda", feature = "cpu"))]
 use burn::tensor::DType;
 use burn::{
     backend::{
@@ -43,7 +42,6 @@ impl Operation<3, 0, 2> for Attend {
         [q.to_vec(), q[..3].to_vec()]
     }
 
-    #[cfg(any(feature = "fusion", feature = "wgpu", feature = "cuda", feature = "cpu"))]
     fn dtypes(&self, first: DType) -> [DType; 2] {
         [first, DType::F32]
     }

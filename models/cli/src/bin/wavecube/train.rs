@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use burn::module::Module as _;
+use burn::{module::Module as _, tensor::DType};
 use clap::Args;
 use wavecube_cli::{
     demo,
@@ -161,10 +161,12 @@ pub(crate) fn main(args: &TrainArgs) -> Result<()> {
     let model = trainer.model();
     let parameters = model.num_params();
     println!(
-        "text: {} bytes to train on, {} held out; model: {parameters} parameters, network width {}",
+        "text: {} bytes to train on, {} held out; model: {parameters} parameters, network width {}, \
+         products in {}",
         corpus.train.len(),
         corpus.validation.len(),
         model.hidden(),
+        DType::from(trainer.dtype()).name(),
     );
     println!("{}", model.flops().describe());
     let entropy = Entropy::of(&corpus);
