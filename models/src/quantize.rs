@@ -60,7 +60,8 @@ impl QuantizeOptions {
     fn scheme(self, name: &str, shape: &[usize]) -> Option<Scheme> {
         let embeds = name.ends_with(".embedding");
         let heads = name.ends_with(".head.weight");
-        if !is_map(name, shape.len()) && !(embeds && shape.len() == 2) {
+        let packs = is_map(name, shape.len()) || embeds && shape.len() == 2;
+        if !packs {
             return None;
         }
         let bits = match self.precision {
