@@ -117,7 +117,7 @@ mod tests {
         assert!(scale.settles(f64::NAN, f64::NAN));
         assert_eq!(scale.factor(), 32_768.0);
         assert_eq!((0..60).filter(|_| !scale.settles(1.0, f64::NAN)).count(), 39);
-        assert!((0..30 * LossScale::GROWTH).all(|_| scale.settles(1.0, 1.0)));
+        assert!((0..50 * LossScale::GROWTH).all(|_| scale.settles(1.0, 1.0)));
         assert_eq!(scale.factor(), LossScale::LARGEST);
     }
 }
