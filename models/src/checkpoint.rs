@@ -43,7 +43,7 @@ const QUANTIZED: &str = "wavecube.quantized";
 const GROUPS: [&str; 2] = ["matrices", "vectors"];
 
 /// Where a run stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Optimiser steps taken.
     pub step: usize,

@@ -18,7 +18,6 @@ use crate::{
     error::{Context as _, Error, Result, TextFault},
     memory::Watch,
     metrics::{Metrics, Record},
-    mixed_precision::LossScale,
     model::{Differentiated, Model, Statistic, WayBack},
     optimizer::{Flat, FlatAdamW, clip_global_norm},
     output::claim_directory,
@@ -66,14 +65,6 @@ impl Trainer {
         let dtype = config.train.precision.on(device)?;
         let device = device.clone().autodiff();
         let model = Model::new(config, &mut Random::new(config.train.seed), &device)?;
-        let progress = Progress {
-            step: 0,
-            random: 0,
-            bytes: 0,
-            seconds: 0.0,
-            optimizer_time: [None, None],
-            loss_scale: LossScale::default(),
-        };
         Ok(Self {
             config: config.clone(),
             dtype,
@@ -82,7 +73,7 @@ impl Trainer {
             optimizer: FlatAdamW::new(&config.train),
             random: Random::new(config.train.seed ^ BATCHES),
             device,
-            progress,
+            progress: Progress::default(),
         })
     }
 
@@ -141,7 +132,7 @@ impl Trainer {
     }
 
     /// One optimiser step; `share` is how much of the run is over, from 0 to 1. In `f16` it is taken again with a
-    /// smaller [`LossScale`] where gradients are not finite, and reads their norm.
+    /// smaller [`LossScale`](crate::mixed_precision::LossScale) where gradients are not finite, and reads their norm.
     ///
     /// # Errors
     ///
@@ -216,9 +207,7 @@ impl Trainer {
         if !self.scales() {
             return Ok(true);
         }
-        let values = Tensor::cat(vec![loss.clone(), norm.clone()], 0);
-        let values = values.try_into_data_as::<f64>().map_err(Error::failed("Trainer::step"))?;
-        let values: Vec<f64> = values.iter::<f64>().collect();
+        let values = to_host(Tensor::cat(vec![loss.clone(), norm.clone()], 0))?;
         Ok(self.progress.loss_scale.settles(values[0], values[1]))
     }
 
@@ -511,9 +500,7 @@ impl Window {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let values = Tensor::cat(std::mem::take(&mut self.pending), 0);
-        let values = values.try_into_data_as::<f64>().map_err(Error::failed("train::run"))?;
-        let values: Vec<f64> = values.iter::<f64>().collect();
+        let values = to_host(Tensor::cat(std::mem::take(&mut self.pending), 0))?;
         for &[nats, norm] in values.as_chunks().0 {
             self.read += 1;
             let step = self.first + self.read;
@@ -527,4 +514,10 @@ impl Window {
         }
         Ok(())
     }
+}
+
+/// Losses and norms, once the device has them.
+fn to_host(values: Tensor<1>) -> Result<Vec<f64>> {
+    let values = values.try_into_data_as::<f64>().map_err(Error::failed("train::run"))?;
+    Ok(values.iter::<f64>().collect())
 }

@@ -26,7 +26,7 @@ use wavecube_models::{
 };
 
 use crate::support::{
-    bytes, close, devices, devices_with_kernels, flex, preset, read, text, weights,
+    bytes, close, devices, devices_with_kernels, distance, flex, preset, read, text, weights,
 };
 
 const CONTEXT: usize = 20;
@@ -66,12 +66,6 @@ fn shortened(model: &Model, dtype: FloatDType) -> Model {
     model.clone().map(&mut Shortened(dtype))
 }
 
-/// `‖found − expected‖ / ‖expected‖`.
-fn distance(found: &[f64], expected: &[f64]) -> f64 {
-    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
-    norm(&mut found.iter().zip(expected).map(|(x, y)| x - y)) / norm(&mut expected.iter().copied())
-}
-
 /// With products in `dtype` the gradients of every preset are those of `f32`, to some times what they move by when the
 /// parameters alone have as few digits.
 fn close_to_32_bits(presets: &[Preset], dtype: FloatDType, device: &Device) {
@@ -86,8 +80,7 @@ fn close_to_32_bits(presets: &[Preset], dtype: FloatDType, device: &Device) {
         let found = differentiated(&model, dtype, back);
         assert!(found.0 != nats, "nothing was rounded");
         for ((found, expected), moved) in found.1.iter().zip(&expected).zip(&moved) {
-            let [error, moved] = [found, moved].map(|x| distance(x, expected));
-            assert!(error <= 8.0 * moved, "{error:e}, where parameters alone move it by {moved:e}");
+            close(found, expected, 8.0 * distance(moved, expected));
         }
         if device == &flex() {
             let again = differentiated(&model, dtype, WayBack { checkpointing: true, ..back });
@@ -171,7 +164,7 @@ fn a_model_is_trained_as_well() {
         config = config.with_every_core(|core| CoreConfig { context: 32, d_model: 32, ..core });
         config.train.batch = 4;
         config.train.warmup = 20;
-        // At eight times that a rate that differs by 1e-6 of itself moves the loss by up to 2e-2 of itself, in `f32` too.
+        // At 3e-3 a rate that differs by 1e-6 of itself moves the loss by up to 2e-2 of itself, in `f32` too.
         config.train.learning_rate = 4e-4;
         let expected = after_200_steps(config.clone(), ComputeType::F32);
         for precision in [ComputeType::F16, ComputeType::Bf16] {

@@ -4,11 +4,13 @@
 use burn::backend::flex::FlexTensor;
 #[cfg(feature = "fusion")]
 use burn::backend::fusion::custom::TensorSpec;
-use burn::backend::{
-    Backend, Dispatch, backend_extension,
-    tensor::{FloatTensor, IntTensor},
+use burn::{
+    backend::{
+        Backend, Dispatch, backend_extension,
+        tensor::{FloatTensor, IntTensor},
+    },
+    tensor::DType,
 };
-use burn::tensor::DType;
 use cubecl::server::Handle;
 use wavecube::Tensor;
 use wavecube_core::{Error, Result};

@@ -90,13 +90,19 @@ pub(crate) fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.into_data_as::<f64>().as_slice::<f64>().expect("f64 was asked for").to_vec()
 }
 
-/// `‖found − expected‖ / ‖expected‖ ≤ tolerance`, or a message with the worst place.
+/// `‖found − expected‖ / ‖expected‖`.
+pub(crate) fn distance(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len(), "lengths differ");
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = norm(&mut found.iter().zip(expected).map(|(x, y)| x - y));
+    difference / norm(&mut expected.iter().copied()).max(1e-300)
+}
+
+/// A [`distance`] of at most `tolerance`, or a message with the worst place.
 #[track_caller]
 pub(crate) fn close(found: &[f64], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "lengths differ");
-    let norm = expected.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-300);
+    let error = distance(found, expected);
     let difference = found.iter().zip(expected).map(|(x, y)| x - y);
-    let error = difference.clone().map(|d| d * d).sum::<f64>().sqrt() / norm;
     let worst = difference
         .map(f64::abs)
         .enumerate()

@@ -11,13 +11,12 @@ mod plain;
 
 #[cfg(feature = "flex")]
 use burn::backend::flex::FlexTensor;
-use burn::tensor::DType;
 use burn::{
     backend::{
         Backend,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::Tensor,
+    tensor::{DType, Tensor},
 };
 use cubecl::server::Handle;
 use options::Sizes;
